@@ -1,0 +1,74 @@
+/* The communicator seam. MPI (or self, for one rank) is the control plane; gradients travel through the reducer
+ * (dist/reducer.h), which is built on the point-to-point calls here. */
+#ifndef LK_DIST_COMM_H
+#define LK_DIST_COMM_H
+
+#include <stdint.h>
+
+#include "core/error.h"
+
+typedef struct lk_comm lk_comm;
+typedef struct lk_request lk_request; /* opaque, owned by the communicator */
+
+struct lk_comm {
+    int rank, size;
+    int node, node_count;     /* ranks are numbered by node: consecutive ranks share a node */
+    int node_rank, node_size; /* within the node */
+    const char *const *hosts; /* size entries: host name of each rank; owned by the communicator */
+    double timeout;           /* seconds without progress before a wait fails; default 300 */
+    void *impl;
+    const struct lk_comm_functions *functions;
+};
+
+/* Communicator of this process alone. Never touches MPI. Owner: the caller, with lk_comm_free. */
+LK_MUST_CHECK lk_status lk_comm_self_create(lk_comm **out, lk_error *err);
+
+/* Starts MPI and takes MPI_COMM_WORLD, renumbered by node. Collective.
+ * Errors: LK_ERR_COMM when the launcher started N processes but MPI sees one (P20), with the command that works. */
+LK_MUST_CHECK lk_status lk_comm_mpi_create(lk_comm **out, lk_error *err);
+
+/* Looks at the launcher's environment (Open MPI, MPICH/PMI, Slurm) and creates one of the two: MPI only where a
+ * launcher started this process. Collective. */
+LK_MUST_CHECK lk_status lk_comm_create(lk_comm **out, lk_error *err);
+
+/* Ends MPI if it was started. Collective after success; after a failure call lk_comm_abort first. NULL is accepted. */
+void lk_comm_free(lk_comm *comm);
+
+/* Tells every rank to end, prints the sentence, ends this process's world. For errors that others cannot learn of by
+ * lk_comm_agree. Returns only on the self communicator. Not Collective. */
+void lk_comm_abort(lk_comm *comm, int exit_status, const char *message);
+
+/* Names what the rank is doing, for the messages of stuck ranks: "epoch 3 update 41 backward". Borrowed, not copied
+ * long: copied into the communicator (127 bytes). Not Collective. */
+void lk_comm_set_phase(lk_comm *comm, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Every call below: Collective, same order on all ranks; counts and roots must match.
+ * Errors: LK_ERR_COMM, naming ranks that did not arrive within comm->timeout, the phase and the call. */
+LK_MUST_CHECK lk_status lk_comm_barrier(lk_comm *comm, lk_error *err);
+LK_MUST_CHECK lk_status lk_comm_broadcast(lk_comm *comm, void *data, int64_t bytes, int root, lk_error *err);
+/* all: size * bytes, in rank order. */
+LK_MUST_CHECK lk_status lk_comm_allgather(lk_comm *comm, const void *mine, void *all, int64_t bytes, lk_error *err);
+/* Integer sums are exact: any order gives the same. */
+LK_MUST_CHECK lk_status lk_comm_allreduce_i64(lk_comm *comm, int64_t *values, int64_t count, lk_error *err);
+/* all (on root): concatenation in rank order; counts[size] in bytes must be known to all. */
+LK_MUST_CHECK lk_status lk_comm_gather(lk_comm *comm, const void *mine, const int64_t *counts, void *all, int root,
+                                       lk_error *err);
+/* The worst status of all ranks reaches all, with the message of the lowest rank that has it, prefixed "rank R: " on
+ * the others. `mine` may be LK_OK. Returns the agreed status and fills *err where it was empty. */
+LK_MUST_CHECK lk_status lk_comm_agree(lk_comm *comm, lk_status mine, lk_error *err);
+/* Maximum of a small integer over the ranks (e.g. "a signal was seen"). */
+LK_MUST_CHECK lk_status lk_comm_max(lk_comm *comm, int64_t *value, lk_error *err);
+/* All ranks must pass equal bytes (configuration, identity of the arithmetic): otherwise LK_ERR_CONFIG naming `what`
+ * and the first rank that differs from rank 0. */
+LK_MUST_CHECK lk_status lk_comm_check_equal(lk_comm *comm, const void *data, int64_t bytes, const char *what,
+                                            lk_error *err);
+
+/* Non-blocking point to point, for the reducer. tag 0..32767. Not Collective. Requests live until they are done. */
+LK_MUST_CHECK lk_status lk_comm_send(lk_comm *comm, const void *data, int64_t bytes, int to, int tag, lk_request **out,
+                                     lk_error *err);
+LK_MUST_CHECK lk_status lk_comm_receive(lk_comm *comm, void *data, int64_t bytes, int from, int tag, lk_request **out,
+                                        lk_error *err);
+/* Makes progress; *done tells whether the request finished (it is then released and *request becomes NULL). */
+LK_MUST_CHECK lk_status lk_comm_test(lk_comm *comm, lk_request **request, bool *done, lk_error *err);
+
+#endif

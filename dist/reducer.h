@@ -1,0 +1,49 @@
+/* Sums gradient slabs over the ranks, in tree order, bucket by bucket, while backward still runs.
+ * Each bucket is cut into one slice per rank: slices are exchanged, summed in the order of the fixed tree over the
+ * ranks' shares, and gathered; within a node first, then between nodes, where the nodes are subtrees. Absent shares are
+ * skipped, never added as zero. One thread calls it (the one that owns the communicator). */
+#ifndef LK_DIST_REDUCER_H
+#define LK_DIST_REDUCER_H
+
+#include "core/tensor.h"
+#include "dist/comm.h"
+
+typedef struct lk_reducer lk_reducer;
+
+typedef struct lk_reducer_config {
+    int leaves;                 /* m: microbatches per update; comm->size must satisfy lk_tree_ranks_ok */
+    int64_t count;              /* elements of a slab */
+    lk_dtype dtype;             /* LK_F32 or LK_F64 */
+    const int64_t *bucket_ends; /* ascending element offsets, the last equals count; bucket b is [ends[b-1], ends[b]) */
+    int buckets;
+} lk_reducer_config;
+
+/* Collective. Owner: the caller, with lk_reducer_free. Errors: LK_ERR_CONFIG for a rank count that does not work,
+ * listing those that do; LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const lk_reducer_config *config,
+                                          lk_error *err);
+void lk_reducer_free(lk_reducer *reducer);
+
+/* Starts an update. slab: this rank's partial sum (host memory), which becomes the total of all ranks. present: how
+ * many of the m leaves exist in this window (the first ones), 1..m. Ranks without a leaf contribute nothing and still
+ * get the total. Collective. */
+LK_MUST_CHECK lk_status lk_reducer_begin(lk_reducer *reducer, void *slab, int present, lk_error *err);
+/* Bucket b of the slab is complete on this rank: start exchanging it. Each bucket exactly once per update, in any
+ * order, which may differ between ranks. Not Collective. */
+LK_MUST_CHECK lk_status lk_reducer_submit(lk_reducer *reducer, int bucket, lk_error *err);
+/* Makes progress without waiting. Not Collective. */
+LK_MUST_CHECK lk_status lk_reducer_poll(lk_reducer *reducer, lk_error *err);
+/* Waits until every bucket is the total. Collective. Errors: LK_ERR_COMM naming the ranks that are missing;
+ * LK_ERR_INTERNAL when a bucket was not submitted exactly once (P7). */
+LK_MUST_CHECK lk_status lk_reducer_wait(lk_reducer *reducer, lk_error *err);
+
+typedef struct lk_reducer_stats {
+    int64_t updates;     /* finished */
+    int64_t bucket_sums; /* buckets finished; must equal updates * buckets */
+    int64_t bytes_sent;
+    double wait_seconds; /* spent in lk_reducer_wait */
+    int levels;          /* 1, or 2 when hierarchical */
+} lk_reducer_stats;
+void lk_reducer_get_stats(const lk_reducer *reducer, lk_reducer_stats *stats);
+
+#endif

@@ -1,0 +1,16 @@
+/* TensorBoard event files: TFRecord framing (masked CRC-32C) of Event messages. */
+#ifndef LK_IO_LOG_EVENTS_H
+#define LK_IO_LOG_EVENTS_H
+
+#include <stdint.h>
+
+#include "core/error.h"
+
+typedef struct lk_events lk_events;
+/* Creates folder/events.out.tfevents.TIME.HOST. Owner: the caller. Errors: LK_ERR_IO. */
+LK_MUST_CHECK lk_status lk_events_create(lk_events **out, const char *folder, lk_error *err);
+void lk_events_free(lk_events *events); /* flushes and closes */
+LK_MUST_CHECK lk_status lk_events_scalar(lk_events *events, const char *tag, int64_t step, double value, lk_error *err);
+LK_MUST_CHECK lk_status lk_events_flush(lk_events *events, lk_error *err);
+
+#endif

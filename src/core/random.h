@@ -1,0 +1,42 @@
+/* Counter-based random numbers (Random123's Philox4x32-10): a draw is a function of what it is for.
+ * Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". */
+#ifndef LK_CORE_RANDOM_H
+#define LK_CORE_RANDOM_H
+
+#include <stdint.h>
+
+/* What a draw is for. Values are part of a run's bits: append, never renumber. */
+typedef enum lk_random_purpose {
+    LK_RANDOM_INIT = 1,    /* index: parameter element */
+    LK_RANDOM_SHUFFLE = 2, /* index: position in the epoch */
+    LK_RANDOM_AUGMENT = 3, /* index: position in the epoch's order, sub: which draw of that sample */
+    LK_RANDOM_DROPOUT = 4, /* index: logical element, sub: layer */
+    LK_RANDOM_MIX = 5,     /* index: leaf */
+    LK_RANDOM_SPLIT = 6,   /* index: sample, when packing */
+    LK_RANDOM_GOLDEN = 7   /* index: which golden image */
+} lk_random_purpose;
+
+/* One stream: everything but the index and the sub-draw. */
+typedef struct lk_random_key {
+    uint64_t seed;
+    uint32_t epoch;
+    uint32_t purpose; /* lk_random_purpose */
+} lk_random_key;
+
+/* Four 32-bit words for (key, index, sub). Pure. */
+void lk_random_words(const lk_random_key *key, uint64_t index, uint32_t sub, uint32_t words[4]);
+
+/* Uniform in [0, 1) with 24 bits (float) or 53 bits (double). Pure. */
+float lk_random_uniform(const lk_random_key *key, uint64_t index, uint32_t sub);
+double lk_random_uniform_double(const lk_random_key *key, uint64_t index, uint32_t sub);
+
+/* Standard normal by Box-Muller, in double. Pure. */
+double lk_random_normal(const lk_random_key *key, uint64_t index, uint32_t sub);
+
+/* Uniform integer in [0, bound), without modulo bias beyond 2^-32 (128-bit multiply). bound > 0. Pure. */
+uint64_t lk_random_below(const lk_random_key *key, uint64_t index, uint32_t sub, uint64_t bound);
+
+/* Fills order[0..n) with a permutation of 0..n-1 (Fisher-Yates over lk_random_below). Pure. */
+void lk_random_permutation(const lk_random_key *key, int64_t n, int64_t *order);
+
+#endif

@@ -1,0 +1,94 @@
+/* The device seam: memory, op planning and running, and arithmetic over parameter slabs.
+ * One table of functions per device; nothing above it knows a library of arithmetic. */
+#ifndef LK_DEVICE_DEVICE_H
+#define LK_DEVICE_DEVICE_H
+
+#include "core/error.h"
+#include "device/ops.h"
+
+typedef struct lk_op lk_op;         /* a planned op; read-only once planned, shared by lanes */
+typedef struct lk_call lk_call;     /* an op bound to one lane's memory */
+typedef struct lk_stream lk_stream; /* one lane's order of execution; used by one thread at a time */
+typedef struct lk_device lk_device;
+
+/* Hyperparameters of one SGD step. Source: torch.optim.SGD. */
+typedef struct lk_sgd {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov;
+    bool first_step; /* momentum buffer = gradient */
+} lk_sgd;
+
+struct lk_device {
+    const char *name; /* "reference", "cpu", "cuda" */
+    lk_dtype master;  /* dtype of parameters, gradients, optimizer state, statistics */
+    int threads;      /* arithmetic threads of one lane (threads_per_microbatch) */
+    void *impl;
+    /* May desc.dy_count be 2 for this kind of op? */
+    bool (*takes_two_dy)(const lk_device *device, lk_op_kind kind);
+
+    void (*free)(lk_device *device);
+    /* Text that identifies arithmetic: library, version, instruction set. Two launches with equal text give
+     * equal bits. Static for the device's life. */
+    const char *(*identity)(const lk_device *device);
+    /* Is the compute type available? Errors: LK_ERR_UNSUPPORTED with what the processor lacks. */
+    lk_status (*supports_dtype)(const lk_device *device, lk_dtype compute, lk_error *err);
+
+    /* Memory. Blocking. Fresh memory is zero. */
+    lk_status (*alloc)(lk_device *device, void **out, int64_t bytes, const char *what, lk_error *err);
+    void (*release)(lk_device *device, void *p);
+    lk_status (*upload)(lk_device *device, void *dst, const void *host, int64_t bytes, lk_error *err);
+    lk_status (*download)(lk_device *device, void *host, const void *src, int64_t bytes, lk_error *err);
+
+    /* A lane's stream. Called on the thread that will use it; sets that thread's arithmetic thread count. */
+    lk_status (*stream_create)(lk_device *device, lk_stream **out, lk_error *err);
+    void (*stream_free)(lk_device *device, lk_stream *stream);
+    /* Blocks until all that was enqueued is done. Errors: LK_ERR_DEVICE. */
+    lk_status (*synchronize)(lk_device *device, lk_stream *stream, lk_error *err);
+
+    /* Plans an op and fills *info. Owner: the caller, with op_free.
+     * Errors: LK_ERR_UNSUPPORTED naming op, shape, dtype and device; LK_ERR_DEVICE; LK_ERR_MEMORY. */
+    lk_status (*op_plan)(lk_device *device, lk_op **out, const lk_op_desc *desc, lk_op_info *info, lk_error *err);
+    void (*op_free)(lk_device *device, lk_op *op);
+
+    /* Parameter i between canonical row-major order (OIHW) and the slab's layout, both in the master dtype.
+     * stored points at the parameter inside the slab. pack writes the padding as zero. */
+    lk_status (*param_pack)(lk_device *device, const lk_op *op, int i, const void *canonical, void *stored,
+                            lk_error *err);
+    lk_status (*param_unpack)(lk_device *device, const lk_op *op, int i, const void *stored, void *canonical,
+                              lk_error *err);
+    /* Rewrites the derived copies from the parameters. Run once after each change of the parameters. */
+    lk_status (*op_refresh)(lk_device *device, const lk_op *op, lk_stream *stream, const lk_op_buffers *buffers,
+                            const void *params, void *derived, lk_error *err);
+
+    /* Binds to a lane's memory. Owner: the caller, with call_free. */
+    lk_status (*bind)(lk_device *device, lk_call **out, const lk_op *op, const lk_op_buffers *buffers, lk_error *err);
+    void (*call_free)(lk_device *device, lk_call *call);
+    /* Async: enqueue on the stream (the CPU devices block). backward writes dx, dresidual and the gradients. */
+    lk_status (*forward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+    lk_status (*backward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+
+    /* Over slabs, `count` elements of the master dtype; elementwise, so any split gives the same bits. */
+    /* sum[i] = sum[i] + x[i] */
+    lk_status (*slab_add)(lk_device *device, lk_stream *stream, void *sum, const void *x, int64_t count, lk_error *err);
+    /* One optimizer step on params[0..count), momentum buffer `velocity` (NULL when momentum is 0). */
+    lk_status (*slab_sgd)(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
+                          int64_t count, const lk_sgd *sgd, lk_error *err);
+    /* running = (1 - momentum) * running + momentum * (fresh * scale) */
+    lk_status (*slab_blend)(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
+                            double momentum, double scale, lk_error *err);
+    /* Sum of squares in double, fixed chunks of 4096 elements added in order. Blocking. NaN and Inf pass through. */
+    lk_status (*slab_sum_squares)(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
+                                  lk_error *err);
+};
+
+/* Devices of this build, in order; ends with NULL. Static. */
+const char *const *lk_device_names(void);
+
+/* Creates a device by name. threads: arithmetic threads of one lane.
+ * Owner: the caller, with lk_device_free. Errors: LK_ERR_UNSUPPORTED for a name this build lacks. */
+LK_MUST_CHECK lk_status lk_device_create(lk_device **out, const char *name, int threads, lk_error *err);
+
+/* NULL is accepted. */
+void lk_device_free(lk_device *device);
+
+#endif

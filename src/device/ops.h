@@ -1,0 +1,158 @@
+/* The one list of ops. Devices, the plan, the op cases and the documentation are generated from it or
+ * checked against it. An op is described (lk_op_desc), planned once for given shapes (lk_op), bound to
+ * memory once per lane (lk_call), then run without allocation or decision. */
+#ifndef LK_DEVICE_OPS_H
+#define LK_DEVICE_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/tensor.h"
+
+/* X(name in enum, text, inputs, what it does) */
+#define LK_OP_LIST(X)                                                                                        \
+    X(INPUT, "input", 1, "uint8 NHWC pixels -> (x/255 - mean) / std in the device's layout")                 \
+    X(CONV2D, "conv2d", 1, "2-D convolution, groups, optional bias")                                         \
+    X(BATCHNORM, "batchnorm", 1, "batch normalisation of one microbatch, fused residual add and activation") \
+    X(ACTIVATION, "activation", 1, "pointwise activation")                                                   \
+    X(ADD, "add", 2, "sum of two tensors, fused activation")                                                 \
+    X(MAXPOOL, "maxpool", 1, "maximum pooling")                                                              \
+    X(GLOBAL_AVGPOOL, "global_avgpool", 1, "mean over height and width")                                     \
+    X(LINEAR, "linear", 1, "fully connected layer with bias")                                                \
+    X(CROSS_ENTROPY, "cross_entropy", 1, "softmax cross-entropy with label smoothing, a loss per sample")
+
+typedef enum lk_op_kind {
+#define X(name, text, inputs, help) LK_OP_##name,
+    LK_OP_LIST(X)
+#undef X
+        LK_OP_COUNT
+} lk_op_kind;
+
+/* "conv2d", ...; static. */
+const char *lk_op_kind_name(lk_op_kind kind);
+
+typedef enum lk_act { LK_ACT_NONE, LK_ACT_RELU, LK_ACT_COUNT } lk_act;
+
+/* "none", "relu"; static. */
+const char *lk_act_name(lk_act act);
+
+/* An activation tensor: logical N x C x H x W; element (n, c, y, x) lies at
+ *   ((n * CB + c / block) * H * W + y * W + x) * block + c % block,  CB = ceil(c / block).
+ * block 1 is NCHW, block = C is NHWC, 8 and 16 are the blocked layouts of CPU libraries. Channels
+ * between C and CB * block are padding: zero from the start, and every op keeps them zero. */
+typedef struct lk_act_desc {
+    lk_dtype dtype;
+    int64_t n, c, h, w;
+    int64_t block;
+} lk_act_desc;
+
+/* Elements, channel padding included. */
+static inline int64_t lk_act_count(const lk_act_desc *d) {
+    return d->n * ((d->c + d->block - 1) / d->block) * d->block * d->h * d->w;
+}
+
+/* Bytes, channel padding included. */
+static inline int64_t lk_act_bytes(const lk_act_desc *d) { return lk_act_count(d) * (int64_t)lk_dtype_size(d->dtype); }
+
+/* Element index of (n, c, y, x). */
+static inline int64_t lk_act_index(const lk_act_desc *d, int64_t n, int64_t c, int64_t y, int64_t x) {
+    int64_t blocks = (d->c + d->block - 1) / d->block;
+    return ((n * blocks + c / d->block) * d->h * d->w + y * d->w + x) * d->block + c % d->block;
+}
+
+#define LK_MAX_CHANNELS_IN 4 /* of an image */
+#define LK_OP_MAX_PARAMS 2   /* weight or gamma, bias or beta */
+
+typedef struct lk_op_desc {
+    lk_op_kind kind;
+    bool training;    /* plan the backward pass too; BATCHNORM: use the microbatch's statistics */
+    bool need_dx;     /* training: the gradient of x is wanted (false for the first convolution) */
+    int dy_count;     /* training: how many gradient tensors arrive at y, 1 or 2 (summed dy[0] + dy[1] as read;
+                         2 only where lk_device.takes_two_dy says so) */
+    lk_act_desc x;    /* the first input, layout as its producer chose. INPUT: U8, block = c (NHWC) */
+    lk_dtype compute; /* dtype of y wanted */
+    /* A plan of the same layer whose stored parameter layout must be kept (tails, evaluation), or NULL. */
+    const struct lk_op *like;
+    union {
+        struct {
+            float mean[LK_MAX_CHANNELS_IN], std[LK_MAX_CHANNELS_IN];
+        } input;
+        struct {
+            int64_t out_channels, kernel_h, kernel_w, stride, pad, dilation, groups;
+            bool bias;
+        } conv;
+        struct {
+            double eps;
+            lk_act act;
+            bool residual;
+        } batchnorm; /* y = act(gamma * (x-mean)/sqrt(var+eps) + beta + residual) */
+        struct {
+            lk_act act;
+        } activation;
+        struct {
+            lk_act act;
+        } add; /* y = act(x + residual) */
+        struct {
+            int64_t kernel, stride, pad;
+        } maxpool;
+        struct {
+            int64_t out_features;
+        } linear;
+        struct {
+            double smoothing;
+        } cross_entropy; /* target = (1-s) onehot + s/K, PyTorch's convention */
+    };
+} lk_op_desc;
+
+typedef enum lk_param_role { LK_PARAM_WEIGHT, LK_PARAM_BIAS, LK_PARAM_GAMMA, LK_PARAM_BETA } lk_param_role;
+
+typedef struct lk_param_info {
+    lk_param_role role;
+    lk_shape shape;       /* logical: O x I/groups x H x W, O x I, or C */
+    int64_t stored_count; /* elements in the slab, layout padding included */
+} lk_param_info;
+
+/* What planning decided. */
+typedef struct lk_op_info {
+    lk_act_desc y; /* output with the layout chosen. The gradient of x always has x's descriptor,
+                      the gradient of y has y's. CROSS_ENTROPY: y is the loss, n x 1, master dtype. */
+    int param_count;
+    lk_param_info params[LK_OP_MAX_PARAMS];
+    int64_t stats_count;     /* BATCHNORM: 2 * C elements (mean, then variance), master dtype; else 0 */
+    int64_t derived_bytes;   /* copies of the parameters in other layouts or types, rewritten after each update */
+    int64_t stash_bytes;     /* kept from forward to backward */
+    int64_t workspace_bytes; /* scratch of either pass */
+    bool keeps_x, keeps_y;   /* backward reads x, reads y */
+    double flops_forward, flops_backward;            /* multiply and add are two */
+    double bytes_forward, bytes_backward;            /* read + written, operands once each */
+    char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
+} lk_op_info;
+
+/* Fixed addresses of one lane, and offsets into slabs that are given at run time. */
+typedef struct lk_op_buffers {
+    const void *x;        /* NULL for INPUT: taken from lk_run.images */
+    const void *residual; /* BATCHNORM with residual, ADD: same descriptor as y */
+    void *y;
+    const void *dy[2];
+    void *dx;        /* written, never added to */
+    void *dresidual; /* written; may alias dy[0] (never dy[1]) */
+    void *stash;
+    void *workspace;                        /* shared by all ops of a lane */
+    int64_t param_offset[LK_OP_MAX_PARAMS]; /* elements into lk_run.params and lk_run.grads */
+    int64_t stats_offset;                   /* elements into lk_run.stats */
+    int64_t derived_offset;                 /* bytes into lk_run.derived */
+} lk_op_buffers;
+
+/* What changes from microbatch to microbatch. Slabs are in the device's master dtype. */
+typedef struct lk_run {
+    const void *params;
+    const void *derived;
+    void *grads;           /* this leaf's gradient slab: written, not added to */
+    void *stats;           /* training: written with (mean, biased variance); evaluation: running statistics, read */
+    const uint8_t *images; /* N x H x W x C uint8 */
+    const int32_t *labels; /* N; rows at `rows` and after are padding and give loss 0, gradient 0 */
+    int64_t rows;          /* valid samples of this microbatch, <= N; only evaluation pads */
+    double loss_scale;     /* d(total loss) / d(loss of one sample): 1 / samples in the window */
+} lk_run;
+
+#endif

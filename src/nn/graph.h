@@ -1,0 +1,62 @@
+/* A model as a static graph of layers: what is computed, not how. Nodes are in topological order. */
+#ifndef LK_NN_GRAPH_H
+#define LK_NN_GRAPH_H
+
+#include "core/error.h"
+#include "device/ops.h"
+
+#define LK_NAME_SIZE 96
+
+typedef int lk_node_id; /* index of a node, and of the value it makes; -1 is none */
+
+typedef enum lk_init_rule {
+    LK_INIT_NONE,
+    LK_INIT_KAIMING_NORMAL_FAN_OUT, /* torchvision's ResNet convolutions */
+    LK_INIT_TORCH_LINEAR,           /* kaiming_uniform(a = sqrt 5): U(+-1/sqrt fan_in), bias the same */
+    LK_INIT_ONES_ZEROS              /* gamma 1, beta 0 */
+} lk_init_rule;
+
+typedef struct lk_node {
+    char name[LK_NAME_SIZE]; /* state_dict prefix, e.g. "layer1.0.bn1"; parameters are name.weight, name.bias */
+    lk_op_desc op;           /* kind and attributes; x, compute, training, dy_count, like are the plan's to fill */
+    lk_node_id x, residual;  /* inputs; -1 where none */
+    lk_init_rule init;
+    int64_t c, h, w; /* shape of the value made, per sample */
+} lk_node;
+
+typedef struct lk_graph {
+    lk_node *nodes;
+    int count;
+    size_t capacity;
+    int64_t in_channels, in_h, in_w; /* pixels */
+    int64_t classes;
+    lk_node_id logits; /* the loss node, if any, comes after it */
+} lk_graph;
+
+/* Starts a graph with its INPUT node (id 0). Owner: the caller, with lk_graph_free.
+ * Errors: LK_ERR_CONFIG for channels other than 1 or 3 or sizes outside 1..16384; LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_graph_create(lk_graph **out, int64_t channels, int64_t h, int64_t w, const float *mean,
+                                        const float *std, lk_error *err);
+void lk_graph_free(lk_graph *graph);
+
+/* Each adds one node, infers its shape and gives its id.
+ * Errors: LK_ERR_CONFIG naming the layer where the shapes do not fit; LK_ERR_MEMORY. */
+typedef struct lk_conv_spec {
+    int64_t out_channels, kernel, stride, pad, groups;
+    bool bias;
+} lk_conv_spec;
+LK_MUST_CHECK lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_conv_spec spec,
+                                        lk_init_rule init, lk_error *err);
+LK_MUST_CHECK lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
+                                           lk_node_id residual, lk_act act, double eps, lk_error *err);
+LK_MUST_CHECK lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t kernel,
+                                         int64_t stride, int64_t pad, lk_error *err);
+LK_MUST_CHECK lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
+                                                lk_error *err);
+/* The classifier: sets graph->logits and graph->classes when it is the last. */
+LK_MUST_CHECK lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
+                                        int64_t out_features, lk_error *err);
+/* The loss over graph->logits; must come last. */
+LK_MUST_CHECK lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing, lk_error *err);
+
+#endif

@@ -1,0 +1,105 @@
+/* A compiled model: an ordered list of op calls over one memory arena laid out by liveness, and the slabs
+ * of parameters, gradients and statistics. Compiled for one (device, dtype, batch, training or not). */
+#ifndef LK_NN_PLAN_H
+#define LK_NN_PLAN_H
+
+#include <stdio.h>
+
+#include "device/device.h"
+#include "nn/graph.h"
+
+typedef struct lk_plan lk_plan; /* read-only once created; shared by lanes */
+typedef struct lk_lane lk_lane; /* a plan bound to one arena and one stream */
+
+/* One parameter: a named slice of the parameter slab, in the order of the graph. Gradient and optimizer
+ * slabs have the same offsets. */
+typedef struct lk_param {
+    char name[LK_NAME_SIZE + 16]; /* "layer1.0.conv1.weight" */
+    lk_param_role role;
+    lk_shape shape;       /* as in the state_dict */
+    int64_t offset;       /* elements into the slab; a multiple of 16 */
+    int64_t stored_count; /* elements, layout padding included */
+    lk_node_id node;
+    int index; /* which parameter of the op */
+} lk_param;
+
+/* One BatchNorm's statistics: a slice of the statistics slab, mean[C] then variance[C]. */
+typedef struct lk_stat {
+    char name[LK_NAME_SIZE]; /* "layer1.0.bn1" */
+    int64_t channels;
+    int64_t offset; /* elements into the statistics slab */
+    int64_t values; /* values per channel in one microbatch of this plan: n * h * w */
+    lk_node_id node;
+} lk_stat;
+
+typedef struct lk_plan_options {
+    int64_t batch;    /* samples of one microbatch */
+    lk_dtype compute; /* LK_F32, LK_BF16; ignored by the reference device (float64) */
+    bool training;
+    const lk_plan *like; /* plan of the same graph whose slab layout is kept, or NULL */
+} lk_plan_options;
+
+typedef struct lk_plan_totals {
+    int64_t params;        /* logical parameters */
+    int64_t slab_count;    /* elements of a parameter, gradient or optimizer slab; a multiple of 16 */
+    int64_t stats_count;   /* elements of the statistics slab */
+    int64_t derived_bytes; /* of the derived-parameter slab */
+    int64_t arena_bytes;   /* of one lane */
+    double flops, bytes;   /* of one microbatch */
+    int calls;
+} lk_plan_totals;
+
+/* Compiles. The graph is borrowed until lk_plan_free; so is the device. Not Collective.
+ * Errors: LK_ERR_UNSUPPORTED listing the first op the device lacks and how many more; LK_ERR_CONFIG where a
+ * BatchNorm in training would see fewer than 2 values a channel; LK_ERR_MEMORY; LK_ERR_DEVICE. */
+LK_MUST_CHECK lk_status lk_plan_create(lk_plan **out, const lk_graph *graph, lk_device *device,
+                                       const lk_plan_options *options, lk_error *err);
+void lk_plan_free(lk_plan *plan);
+
+void lk_plan_get_totals(const lk_plan *plan, lk_plan_totals *totals);
+const lk_param *lk_plan_get_params(const lk_plan *plan, int *count); /* borrowed */
+const lk_stat *lk_plan_get_stats(const lk_plan *plan, int *count);   /* borrowed */
+
+/* Parameter i between canonical order (state_dict order, master dtype) and a slab with this plan's offsets. */
+LK_MUST_CHECK lk_status lk_plan_pack(const lk_plan *plan, int i, const void *canonical, void *slab, lk_error *err);
+LK_MUST_CHECK lk_status lk_plan_unpack(const lk_plan *plan, int i, const void *slab, void *canonical, lk_error *err);
+
+/* Fills a parameter slab with the model's initialisation, a function of (seed, parameter, element) alone; running
+ * statistics become mean 0, variance 1. */
+LK_MUST_CHECK lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, void *params, void *stats,
+                                           lk_error *err);
+
+/* Rewrites the derived parameters after the parameters changed. */
+LK_MUST_CHECK lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, const void *params, void *derived,
+                                        lk_error *err);
+
+/* Text (or JSON) of the plan: each call with implementation, layout, bytes, flops; slabs; arena. */
+LK_MUST_CHECK lk_status lk_plan_print(const lk_plan *plan, FILE *out, bool json, lk_error *err);
+
+/* Binds a plan to memory. arena: device memory of at least totals.arena_bytes, borrowed; plans that never run at
+ * the same time may share it. stream: borrowed. Owner: the caller, with lk_lane_free. */
+LK_MUST_CHECK lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_stream *stream, void *arena,
+                                       lk_error *err);
+void lk_lane_free(lk_lane *lane);
+
+/* Called between ops and when a parameter's gradient is complete, in the order of completion. `param` is its index
+ * or -1 (between ops: a chance to poll). A status other than LK_OK ends the pass with it. */
+typedef lk_status (*lk_grad_ready)(void *context, int param, lk_error *err);
+
+/* Runs the calls in order. between (may be NULL) is called with param -1 after each op.
+ * Errors: LK_ERR_DEVICE, or what `between` returned. */
+LK_MUST_CHECK lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_grad_ready between, void *context,
+                                        lk_error *err);
+LK_MUST_CHECK lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context,
+                                         lk_error *err);
+
+/* Blocking. logits: batch x classes float32 or float64 (always converted to double). */
+LK_MUST_CHECK lk_status lk_lane_read_logits(lk_lane *lane, double *logits, lk_error *err);
+/* Blocking. losses: one per sample; 0 for padded rows. Only a plan with a loss. */
+LK_MUST_CHECK lk_status lk_lane_read_losses(lk_lane *lane, double *losses, lk_error *err);
+/* Blocking. Any node's value in NCHW double (for tests and for naming the first bad layer): n*c*h*w values.
+ * Valid right after a forward pass and only for values the plan keeps (see lk_lane_keeps). */
+LK_MUST_CHECK lk_status lk_lane_read_value(lk_lane *lane, lk_node_id node, double *values, lk_error *err);
+bool lk_lane_keeps(const lk_lane *lane, lk_node_id node);
+
+#endif
