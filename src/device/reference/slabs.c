@@ -1,0 +1,55 @@
+/* Arithmetic over parameter slabs. */
+#include "device/reference/internal.h"
+
+#define CHUNK 4096 /* elements per partial sum: part of the result's definition */
+
+lk_status lk_reference_slab_add(lk_device *device, lk_stream *stream, void *sum, const void *x, int64_t count,
+                                lk_error *err) {
+    (void)device, (void)stream, (void)err;
+    double *s = sum;
+    const double *v = x;
+    for (int64_t i = 0; i < count; i++) s[i] += v[i];
+    return LK_OK;
+}
+
+lk_status lk_reference_slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
+                                int64_t count, const lk_sgd *sgd, lk_error *err) {
+    (void)device, (void)stream;
+    if (sgd->momentum != 0 && velocity == NULL)
+        return lk_fail(err, LK_ERR_INTERNAL, "slab_sgd on device reference has momentum but no momentum buffer");
+    double *p = params, *v = velocity;
+    const double *g = grads;
+    for (int64_t i = 0; i < count; i++) {
+        double d = g[i] + sgd->weight_decay * p[i];
+        if (sgd->momentum != 0) {
+            v[i] = sgd->first_step ? d : sgd->momentum * v[i] + (1 - sgd->dampening) * d;
+            d = sgd->nesterov ? d + sgd->momentum * v[i] : v[i];
+        }
+        p[i] -= sgd->lr * d;
+    }
+    return LK_OK;
+}
+
+lk_status lk_reference_slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
+                                  double momentum, double scale, lk_error *err) {
+    (void)device, (void)stream, (void)err;
+    double *r = running;
+    const double *f = fresh;
+    for (int64_t i = 0; i < count; i++) r[i] = (1 - momentum) * r[i] + momentum * (f[i] * scale);
+    return LK_OK;
+}
+
+lk_status lk_reference_slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
+                                        lk_error *err) {
+    (void)device, (void)stream, (void)err;
+    const double *v = x;
+    double total = 0;
+    for (int64_t first = 0; first < count; first += CHUNK) {
+        int64_t end = first + CHUNK < count ? first + CHUNK : count;
+        double sum = 0;
+        for (int64_t i = first; i < end; i++) sum += v[i] * v[i];
+        total += sum;
+    }
+    *out = total;
+    return LK_OK;
+}
