@@ -39,15 +39,24 @@ LK_MUST_CHECK lk_status lk_options_defaults(const lk_option *table, int count, v
  * Errors: LK_ERR_CONFIG: unknown name (with the nearest known one), value that does not parse or is out of range. */
 LK_MUST_CHECK lk_status lk_options_set(const lk_option *table, int count, void *target, const char *name,
                                        const char *value, const char *where, lk_error *err);
+/* Index in the table, or -1. Pure. */
+int lk_options_find(const lk_option *table, int count, const char *name);
+/* Are all required options given? Required: default_text NULL, unless it is an optional STRING. Call it after file and
+ * overrides. seen: count bools as lk_options_read_yaml fills them (a STRING that is set needs no mark); may be NULL:
+ * then only STRINGs are checked. Errors: LK_ERR_CONFIG naming the option and its help text. */
+LK_MUST_CHECK lk_status lk_options_require(const lk_option *table, int count, const void *target, const bool *seen,
+                                           const char *where, lk_error *err);
 /* Frees the strings. */
 void lk_options_free(const lk_option *table, int count, void *target);
-/* Writes one option's current value as text that lk_options_set reads back. Returns text. */
+/* Writes one option's current value as text that lk_options_set reads back. Returns text. An unset string
+ * is empty. DOUBLES need up to 26 bytes an item. */
 char *lk_option_print(const lk_option *option, const void *target, char *text, size_t size);
 /* Lists name, type, default, range and help, one per line, aligned. prefix "--" for command lines. */
 void lk_options_help(const lk_option *table, int count, const char *prefix, FILE *out);
 
 /* Reads a YAML file of nested mappings ("optimizer: {momentum: 0.9}" is "optimizer.momentum") through libyaml, with
- * limits on size (1 MiB), depth (8) and no aliases or tags. seen (may be NULL): count bools, set for each option given.
+ * limits on size (1 MiB), depth (8) and no aliases or tags. seen (may be NULL): count bools; those of options that
+ * are given become true, the others stay as they are.
  * Errors: LK_ERR_IO; LK_ERR_CONFIG with path and line: syntax, duplicate key, unknown key (nearest known), bad value.
  */
 LK_MUST_CHECK lk_status lk_options_read_yaml(const lk_option *table, int count, void *target, const char *path,
@@ -55,12 +64,15 @@ LK_MUST_CHECK lk_status lk_options_read_yaml(const lk_option *table, int count, 
 /* The same from text, called `where` in messages. */
 LK_MUST_CHECK lk_status lk_options_parse_yaml(const lk_option *table, int count, void *target, const char *text,
                                               size_t size, const char *where, bool *seen, lk_error *err);
-/* Writes all options as nested YAML that reads back to the same values. */
+/* Writes all options (unset strings excepted) as nested YAML that reads back to the same values. Owner of *out: the
+ * caller, with lk_free. Errors: LK_ERR_CONFIG for a string that is not UTF-8; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_options_write_yaml(const lk_option *table, int count, const void *target, char **out,
                                               lk_error *err);
 
 /* Parses a command line: "--name value", "--name=value", "-o value", flags for BOOL ("--json", "--no-json"); the rest,
- * and all after "--", are arguments, moved to argv's front, their number in *arguments. Errors: LK_ERR_USAGE. */
+ * and all after "--", are arguments. argv[0] is the (sub)command's name and stays; the arguments are moved to
+ * argv[1] ... argv[*arguments]. The last of equal options wins. A required option that is missing is an error unless a
+ * BOOL named "help" was given. Errors: LK_ERR_USAGE. */
 LK_MUST_CHECK lk_status lk_options_read_argv(const lk_option *table, int count, void *target, int argc, char **argv,
                                              int *arguments, lk_error *err);
 
