@@ -29,10 +29,13 @@ typedef struct lk_dataset {
     int class_count;
     char **class_names; /* order frozen (P4) */
     char **sources;     /* count: path of each sample when it was packed, relative to the source folder */
+    int group_count;
+    char **group_names; /* what a sample's group stands for, e.g. a person; samples of one group share a split (P18) */
     int64_t split_count[LK_SPLIT_COUNT];
     uint64_t hash[2];  /* of the index: identifies the data set in checkpoints */
     char *stored_rule; /* JSON of what packing did to the pixels, "" when the bytes are untouched */
     int fd;
+    char *text; /* owner of what class_names, group_names and sources point into */
 } lk_dataset;
 
 /* Not Collective: every rank opens for itself. Owner: the caller, with lk_dataset_free.
