@@ -1,0 +1,239 @@
+#include "nn/graph.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+#define MAX_SIDE 16384
+#define MAX_CHANNELS (1 << 20)
+
+static lk_status check_name(const lk_graph *g, const char *name, lk_error *err) {
+    if (name[0] == '\0' || strlen(name) >= LK_NAME_SIZE)
+        return lk_fail(err, LK_ERR_CONFIG, "a layer's name must have 1 to %d characters, and '%.40s' has %zu",
+                       LK_NAME_SIZE - 1, name, strlen(name));
+    for (int i = 0; i < g->count; i++)
+        if (strcmp(g->nodes[i].name, name) == 0)
+            return lk_fail(err, LK_ERR_CONFIG, "two layers are named '%s': give each its own name", name);
+    return LK_OK;
+}
+
+/* Appends a node and points *out at it; the pointer holds until the next call. */
+static lk_status append(lk_graph *g, lk_node **out, lk_op_kind kind, const char *name, lk_node_id x, lk_error *err) {
+    LK_RETURN_IF(check_name(g, name, err));
+    if (x >= g->count || (x < 0 && kind != LK_OP_INPUT))
+        return lk_fail(err, LK_ERR_CONFIG, "layer %s reads node %d of a graph of %d nodes", name, x, g->count);
+    if (g->count > 0 && g->nodes[g->count - 1].op.kind == LK_OP_CROSS_ENTROPY)
+        return lk_fail(err, LK_ERR_CONFIG, "layer %s comes after the loss: the loss must be last", name);
+    LK_RETURN_IF(lk_grow((void **)&g->nodes, &g->capacity, (size_t)g->count + 1, sizeof *g->nodes, "a graph", err));
+    lk_node *node = &g->nodes[g->count++];
+    *node = (lk_node){.x = x, .residual = -1, .init = LK_INIT_NONE};
+    snprintf(node->name, sizeof node->name, "%s", name);
+    node->op.kind = kind;
+    if (x >= 0) {
+        node->c = g->nodes[x].c;
+        node->h = g->nodes[x].h;
+        node->w = g->nodes[x].w;
+    }
+    *out = node;
+    return LK_OK;
+}
+
+/* Drops the node that append() just made. */
+static void drop_last(lk_graph *g) { g->count--; }
+
+lk_status lk_graph_create(lk_graph **out, int64_t channels, int64_t h, int64_t w, const float *mean, const float *std,
+                          lk_error *err) {
+    *out = NULL;
+    if (channels != 1 && channels != 3)
+        return lk_fail(err, LK_ERR_CONFIG, "images of %" PRId64 " channels are not supported: use 1 (grey) or 3 (RGB)",
+                       channels);
+    if (h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
+        return lk_fail(err, LK_ERR_CONFIG, "an input of %" PRId64 " x %" PRId64 " pixels is outside 1..%d", h, w,
+                       MAX_SIDE);
+    for (int64_t i = 0; i < channels; i++)
+        if (!(std[i] > 0))
+            return lk_fail(err, LK_ERR_CONFIG, "the standard deviation of channel %" PRId64 " is %g: it must be > 0", i,
+                           (double)std[i]);
+    lk_graph *g = NULL;
+    LK_RETURN_IF(LK_NEW(&g, 1, "a graph", err));
+    g->logits = -1;
+    g->in_channels = channels;
+    g->in_h = h;
+    g->in_w = w;
+    lk_node *node = NULL;
+    lk_status status = append(g, &node, LK_OP_INPUT, "input", -1, err);
+    if (status != LK_OK) {
+        lk_graph_free(g);
+        return status;
+    }
+    node->c = channels;
+    node->h = h;
+    node->w = w;
+    for (int64_t i = 0; i < channels; i++) {
+        node->op.input.mean[i] = mean[i];
+        node->op.input.std[i] = std[i];
+    }
+    *out = g;
+    return LK_OK;
+}
+
+void lk_graph_free(lk_graph *graph) {
+    if (graph == NULL) return;
+    lk_free(graph->nodes);
+    lk_free(graph);
+}
+
+/* One side of a window operation's output. Errors: LK_ERR_CONFIG when the window does not fit. */
+static lk_status window_side(int64_t *side, const char *name, int64_t kernel, int64_t stride, int64_t pad,
+                             lk_error *err) {
+    if (kernel < 1 || kernel > MAX_SIDE || stride < 1 || stride > MAX_SIDE || pad < 0 || pad >= kernel)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "layer %s: kernel %" PRId64 ", stride %" PRId64 ", padding %" PRId64
+                       " is no window (1 <= kernel, 1 <= stride, 0 <= padding < kernel)",
+                       name, kernel, stride, pad);
+    int64_t padded = *side + 2 * pad;
+    if (padded < kernel)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "layer %s: its kernel of %" PRId64 " does not fit %" PRId64 " pixels (padding %" PRId64
+                       "): use larger images",
+                       name, kernel, *side, pad);
+    *side = (padded - kernel) / stride + 1;
+    return LK_OK;
+}
+
+static lk_status window_shape(lk_node *node, int64_t kernel, int64_t stride, int64_t pad, lk_error *err) {
+    LK_RETURN_IF(window_side(&node->h, node->name, kernel, stride, pad, err));
+    return window_side(&node->w, node->name, kernel, stride, pad, err);
+}
+
+static lk_status check_conv(const lk_node *node, const lk_conv_spec *spec, lk_error *err) {
+    if (spec->out_channels < 1 || spec->out_channels > MAX_CHANNELS)
+        return lk_fail(err, LK_ERR_CONFIG, "layer %s: %" PRId64 " output channels are outside 1..%d", node->name,
+                       spec->out_channels, MAX_CHANNELS);
+    if (spec->groups < 1 || node->c % spec->groups != 0 || spec->out_channels % spec->groups != 0)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "layer %s: %" PRId64 " groups do not divide its %" PRId64 " input and %" PRId64
+                       " output channels",
+                       node->name, spec->groups, node->c, spec->out_channels);
+    return LK_OK;
+}
+
+lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_conv_spec spec,
+                          lk_init_rule init, lk_error *err) {
+    lk_node *node = NULL;
+    LK_RETURN_IF(append(g, &node, LK_OP_CONV2D, name, x, err));
+    lk_status status = check_conv(node, &spec, err);
+    if (status == LK_OK) status = window_shape(node, spec.kernel, spec.stride, spec.pad, err);
+    if (status != LK_OK) {
+        drop_last(g);
+        return status;
+    }
+    node->c = spec.out_channels;
+    node->init = init;
+    node->op.conv.out_channels = spec.out_channels;
+    node->op.conv.kernel_h = node->op.conv.kernel_w = spec.kernel;
+    node->op.conv.stride = spec.stride;
+    node->op.conv.pad = spec.pad;
+    node->op.conv.dilation = 1;
+    node->op.conv.groups = spec.groups;
+    node->op.conv.bias = spec.bias;
+    *out = g->count - 1;
+    return LK_OK;
+}
+
+lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_node_id residual,
+                             lk_act act, double eps, lk_error *err) {
+    lk_node *node = NULL;
+    LK_RETURN_IF(append(g, &node, LK_OP_BATCHNORM, name, x, err));
+    lk_status status = LK_OK;
+    if (residual >= g->count - 1) {
+        status =
+            lk_fail(err, LK_ERR_CONFIG, "layer %s adds node %d of a graph of %d nodes", name, residual, g->count - 1);
+    } else if (residual >= 0) {
+        const lk_node *other = &g->nodes[residual];
+        if (other->c != node->c || other->h != node->h || other->w != node->w)
+            status = lk_fail(err, LK_ERR_CONFIG,
+                             "layer %s: %s of %" PRId64 " x %" PRId64 " x %" PRId64 " cannot be added to %" PRId64
+                             " x %" PRId64 " x %" PRId64,
+                             name, other->name, other->c, other->h, other->w, node->c, node->h, node->w);
+    }
+    if (status == LK_OK && !(eps > 0)) status = lk_fail(err, LK_ERR_CONFIG, "layer %s: eps must be > 0", name);
+    if (status != LK_OK) {
+        drop_last(g);
+        return status;
+    }
+    node->residual = residual < 0 ? -1 : residual;
+    node->init = LK_INIT_ONES_ZEROS;
+    node->op.batchnorm.eps = eps;
+    node->op.batchnorm.act = act;
+    node->op.batchnorm.residual = residual >= 0;
+    *out = g->count - 1;
+    return LK_OK;
+}
+
+lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t kernel, int64_t stride,
+                           int64_t pad, lk_error *err) {
+    lk_node *node = NULL;
+    LK_RETURN_IF(append(g, &node, LK_OP_MAXPOOL, name, x, err));
+    lk_status status = window_shape(node, kernel, stride, pad, err);
+    /* A window made of padding alone would have no maximum. */
+    if (status == LK_OK && pad > kernel / 2)
+        status = lk_fail(err, LK_ERR_CONFIG, "layer %s: padding %" PRId64 " is over half of the kernel %" PRId64, name,
+                         pad, kernel);
+    if (status != LK_OK) {
+        drop_last(g);
+        return status;
+    }
+    node->op.maxpool.kernel = kernel;
+    node->op.maxpool.stride = stride;
+    node->op.maxpool.pad = pad;
+    *out = g->count - 1;
+    return LK_OK;
+}
+
+lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_error *err) {
+    lk_node *node = NULL;
+    LK_RETURN_IF(append(g, &node, LK_OP_GLOBAL_AVGPOOL, name, x, err));
+    node->h = node->w = 1;
+    *out = g->count - 1;
+    return LK_OK;
+}
+
+lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t out_features,
+                          lk_error *err) {
+    lk_node *node = NULL;
+    LK_RETURN_IF(append(g, &node, LK_OP_LINEAR, name, x, err));
+    lk_status status = LK_OK;
+    if (node->h != 1 || node->w != 1)
+        status =
+            lk_fail(err, LK_ERR_CONFIG,
+                    "layer %s: a linear layer needs a 1 x 1 input and gets %" PRId64 " x %" PRId64 ": pool before it",
+                    name, node->h, node->w);
+    else if (out_features < 1 || out_features > MAX_CHANNELS)
+        status = lk_fail(err, LK_ERR_CONFIG, "layer %s: %" PRId64 " outputs are outside 1..%d", name, out_features,
+                         MAX_CHANNELS);
+    if (status != LK_OK) {
+        drop_last(g);
+        return status;
+    }
+    node->c = out_features;
+    node->init = LK_INIT_TORCH_LINEAR;
+    node->op.linear.out_features = out_features;
+    g->logits = *out = g->count - 1;
+    g->classes = out_features;
+    return LK_OK;
+}
+
+lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing, lk_error *err) {
+    if (g->logits < 0) return lk_fail(err, LK_ERR_CONFIG, "a loss needs a linear layer before it");
+    if (!(smoothing >= 0 && smoothing < 1))
+        return lk_fail(err, LK_ERR_CONFIG, "label smoothing of %g is outside [0, 1)", smoothing);
+    lk_node *node = NULL;
+    LK_RETURN_IF(append(g, &node, LK_OP_CROSS_ENTROPY, "loss", g->logits, err));
+    node->c = 1;
+    node->op.cross_entropy.smoothing = smoothing;
+    *out = g->count - 1;
+    return LK_OK;
+}

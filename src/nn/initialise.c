@@ -1,0 +1,134 @@
+/* Initial values of parameters and running statistics. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "core/random.h"
+#include "nn/plan_internal.h"
+
+#define PI 3.14159265358979323846
+
+/* FNV-1a: a parameter's draws are keyed by its name, so that they do not depend on which other layers there are. */
+static uint64_t hash_name(const char *name) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *name != '\0'; name++) hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* Where a parameter's draws come from: both halves of the name's hash take part. */
+typedef struct draws {
+    lk_random_key key;
+    uint32_t sub;
+} draws;
+
+static draws draws_of(const char *name, uint64_t seed) {
+    uint64_t hash = hash_name(name);
+    return (draws){.key = {.seed = seed, .epoch = (uint32_t)(hash >> 32), .purpose = LK_RANDOM_INIT},
+                   .sub = (uint32_t)hash};
+}
+
+static double uniform53(uint32_t high, uint32_t low) { return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53; }
+
+/* Elements 2i and 2i + 1 are the two normals that Box and Muller's transform makes of draw i. */
+static void fill_normal(double *values, int64_t count, draws from, double std) {
+    for (int64_t i = 0; i < count; i += 2) {
+        uint32_t w[4];
+        lk_random_words(&from.key, (uint64_t)i / 2, from.sub, w);
+        double radius = std * sqrt(-2.0 * log(1.0 - uniform53(w[0], w[1])));
+        double angle = 2.0 * PI * uniform53(w[2], w[3]);
+        values[i] = radius * cos(angle);
+        if (i + 1 < count) values[i + 1] = radius * sin(angle);
+    }
+}
+
+static void fill_uniform(double *values, int64_t count, draws from, double bound) {
+    for (int64_t i = 0; i < count; i++)
+        values[i] = bound * (2.0 * lk_random_uniform_double(&from.key, (uint64_t)i, from.sub) - 1.0);
+}
+
+static void fill_constant(double *values, int64_t count, double value) {
+    for (int64_t i = 0; i < count; i++) values[i] = value;
+}
+
+/* Product of dims 1.. of the weight: inputs of one output element. */
+static int64_t fan_in(const lk_shape *weight) {
+    int64_t count = 1;
+    for (int i = 1; i < weight->rank; i++) count *= weight->dims[i];
+    return count;
+}
+
+/* Source: torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu") and the defaults of torch.nn.Linear and
+ * torch.nn.Conv2d (kaiming_uniform_(a = sqrt 5), which is U(+-1/sqrt fan_in)). weight: shape of the layer's weight. */
+static lk_status fill(double *values, const lk_param *param, const lk_shape *weight, lk_init_rule rule, uint64_t seed,
+                      lk_error *err) {
+    int64_t count = lk_shape_count(&param->shape);
+    draws from = draws_of(param->name, seed);
+    switch (rule) {
+        case LK_INIT_ONES_ZEROS: fill_constant(values, count, param->role == LK_PARAM_GAMMA ? 1.0 : 0.0); return LK_OK;
+        case LK_INIT_TORCH_LINEAR: fill_uniform(values, count, from, 1.0 / sqrt((double)fan_in(weight))); return LK_OK;
+        case LK_INIT_KAIMING_NORMAL_FAN_OUT:
+            if (param->role == LK_PARAM_BIAS)
+                fill_uniform(values, count, from, 1.0 / sqrt((double)fan_in(weight)));
+            else
+                fill_normal(values, count, from,
+                            sqrt(2.0 / (double)(weight->dims[0] * (fan_in(weight) / weight->dims[1]))));
+            return LK_OK;
+        case LK_INIT_NONE: break;
+    }
+    return lk_fail(err, LK_ERR_INTERNAL, "parameter %s has no rule for its first values", param->name);
+}
+
+/* Doubles into the master dtype. */
+static void convert(void *master, lk_dtype dtype, const double *values, int64_t count) {
+    if (dtype == LK_F64) {
+        memcpy(master, values, (size_t)count * sizeof *values);
+        return;
+    }
+    float *out = master;
+    for (int64_t i = 0; i < count; i++) out[i] = (float)values[i];
+}
+
+static lk_status initialise_stats(const lk_plan *plan, void *stats, lk_error *err) {
+    int64_t count = plan->totals.stats_count;
+    double *values = NULL;
+    void *master = NULL;
+    size_t size = lk_dtype_size(plan->device->master);
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&values, count, "running statistics", err));
+    LK_TRY(lk_alloc(&master, (size_t)count, size, "running statistics", err));
+    for (int i = 0; i < plan->stat_count; i++)
+        fill_constant(values + plan->stats[i].offset + plan->stats[i].channels, plan->stats[i].channels, 1.0);
+    convert(master, plan->device->master, values, count);
+    LK_TRY(plan->device->upload(plan->device, stats, master, count * (int64_t)size, err));
+out:
+    lk_free(values);
+    lk_free(master);
+    return status;
+}
+
+lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, void *params, void *stats, lk_error *err) {
+    int64_t most = 0;
+    for (int i = 0; i < plan->param_count; i++) {
+        int64_t count = lk_shape_count(&plan->params[i].shape);
+        if (count > most) most = count;
+    }
+    double *values = NULL;
+    void *master = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&values, most, "first parameters", err));
+    LK_TRY(lk_alloc(&master, (size_t)most, lk_dtype_size(plan->device->master), "first parameters", err));
+    for (int i = 0; i < plan->param_count; i++) {
+        const lk_param *param = &plan->params[i];
+        const lk_plan_node *planned = &plan->nodes[param->node];
+        lk_init_rule rule = plan->graph->nodes[param->node].init;
+        LK_TRY(fill(values, param, &plan->params[planned->first_param].shape, rule, seed, err));
+        convert(master, plan->device->master, values, lk_shape_count(&param->shape));
+        LK_TRY(lk_plan_pack(plan, i, master, params, err));
+    }
+    LK_TRY(initialise_stats(plan, stats, err));
+out:
+    lk_free(values);
+    lk_free(master);
+    return status;
+}

@@ -1,0 +1,156 @@
+/* A plan bound to memory: the calls, in order. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "nn/plan_internal.h"
+
+struct lk_lane {
+    const lk_plan *plan;
+    lk_stream *stream;
+    char *arena;
+    lk_call **nodes; /* graph->count */
+    lk_call **adds;  /* plan->add_count */
+};
+
+static void *at(const lk_lane *lane, int buffer) {
+    return buffer < 0 ? NULL : lane->arena + lane->plan->live[buffer].offset;
+}
+
+static lk_status bind_node(lk_lane *lane, lk_node_id id, lk_error *err) {
+    const lk_plan *plan = lane->plan;
+    const lk_node *node = &plan->graph->nodes[id];
+    const lk_plan_node *planned = &plan->nodes[id];
+    lk_op_buffers buffers = {
+        .x = node->x >= 0 ? at(lane, plan->nodes[node->x].y) : NULL,
+        .residual = node->residual >= 0 ? at(lane, plan->nodes[node->residual].y) : NULL,
+        .y = at(lane, planned->y),
+        .dy = {at(lane, planned->dy[0]), at(lane, planned->dy[1])},
+        .dx = at(lane, planned->dx),
+        .dresidual = at(lane, planned->dresidual),
+        .stash = at(lane, planned->stash),
+        .workspace = at(lane, plan->workspace),
+        .stats_offset = planned->stats_offset,
+        .derived_offset = planned->derived_offset,
+    };
+    for (int k = 0; k < planned->info.param_count; k++)
+        buffers.param_offset[k] = plan->params[planned->first_param + k].offset;
+    return plan->device->bind(plan->device, &lane->nodes[id], planned->op, &buffers, err);
+}
+
+static lk_status bind_add(lk_lane *lane, int i, lk_error *err) {
+    const lk_plan_add *add = &lane->plan->adds[i];
+    lk_op_buffers buffers = {.x = at(lane, add->a),
+                             .residual = at(lane, add->b),
+                             .y = at(lane, add->sum),
+                             .workspace = at(lane, lane->plan->workspace)};
+    return lane->plan->device->bind(lane->plan->device, &lane->adds[i], add->op, &buffers, err);
+}
+
+lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_stream *stream, void *arena, lk_error *err) {
+    *out = NULL;
+    lk_lane *lane = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&lane, 1, "a lane", err));
+    lane->plan = plan;
+    lane->stream = stream;
+    lane->arena = arena;
+    LK_TRY(LK_NEW(&lane->nodes, plan->graph->count, "a lane's calls", err));
+    LK_TRY(LK_NEW(&lane->adds, plan->add_count, "a lane's calls", err));
+    for (int i = 0; i < plan->graph->count; i++) LK_TRY(bind_node(lane, i, err));
+    for (int i = 0; i < plan->add_count; i++) LK_TRY(bind_add(lane, i, err));
+    *out = lane;
+    return LK_OK;
+out:
+    lk_lane_free(lane);
+    return status;
+}
+
+void lk_lane_free(lk_lane *lane) {
+    if (lane == NULL) return;
+    lk_device *device = lane->plan->device;
+    for (int i = 0; lane->nodes != NULL && i < lane->plan->graph->count; i++)
+        if (lane->nodes[i] != NULL) device->call_free(device, lane->nodes[i]);
+    for (int i = 0; lane->adds != NULL && i < lane->plan->add_count; i++)
+        if (lane->adds[i] != NULL) device->call_free(device, lane->adds[i]);
+    lk_free(lane->nodes);
+    lk_free(lane->adds);
+    lk_free(lane);
+}
+
+lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_grad_ready between, void *context, lk_error *err) {
+    lk_device *device = lane->plan->device;
+    for (int i = 0; i < lane->plan->graph->count; i++) {
+        LK_RETURN_IF(device->forward(device, lane->stream, lane->nodes[i], run, err));
+        if (between != NULL) LK_RETURN_IF(between(context, -1, err));
+    }
+    return LK_OK;
+}
+
+lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context, lk_error *err) {
+    const lk_plan *plan = lane->plan;
+    lk_device *device = plan->device;
+    for (int i = 0; i < plan->backward_count; i++) {
+        lk_plan_step step = plan->backward[i];
+        if (step.add >= 0)
+            LK_RETURN_IF(device->forward(device, lane->stream, lane->adds[step.add], run, err));
+        else
+            LK_RETURN_IF(device->backward(device, lane->stream, lane->nodes[step.node], run, err));
+        if (ready == NULL) continue;
+        const lk_plan_node *planned = &plan->nodes[step.node];
+        for (int k = 0; step.add < 0 && k < planned->info.param_count; k++)
+            LK_RETURN_IF(ready(context, planned->first_param + k, err));
+        LK_RETURN_IF(ready(context, -1, err));
+    }
+    return LK_OK;
+}
+
+/* Element i of an array of this dtype. */
+static double as_double(lk_dtype dtype, const void *data, int64_t i) {
+    switch (dtype) {
+        case LK_F64: return ((const double *)data)[i];
+        case LK_F32: return ((const float *)data)[i];
+        case LK_BF16: {
+            uint32_t bits = (uint32_t)((const uint16_t *)data)[i] << 16;
+            float value;
+            memcpy(&value, &bits, sizeof value);
+            return value;
+        }
+        default: return ((const uint8_t *)data)[i];
+    }
+}
+
+bool lk_lane_keeps(const lk_lane *lane, lk_node_id node) {
+    return lane->plan->live[lane->plan->nodes[node].y].last >= lane->plan->graph->count - 1;
+}
+
+lk_status lk_lane_read_value(lk_lane *lane, lk_node_id node, double *values, lk_error *err) {
+    const lk_plan *plan = lane->plan;
+    if (node < 0 || node >= plan->graph->count || !lk_lane_keeps(lane, node))
+        return lk_fail(err, LK_ERR_CONFIG, "the value of node %d is not kept by this plan", node);
+    const lk_act_desc *y = &plan->nodes[node].info.y;
+    void *host = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(lk_alloc(&host, (size_t)lk_act_bytes(y), 1, "a value", err));
+    LK_TRY(plan->device->synchronize(plan->device, lane->stream, err));
+    LK_TRY(plan->device->download(plan->device, host, at(lane, plan->nodes[node].y), lk_act_bytes(y), err));
+    for (int64_t n = 0; n < y->n; n++)
+        for (int64_t c = 0; c < y->c; c++)
+            for (int64_t row = 0; row < y->h; row++)
+                for (int64_t column = 0; column < y->w; column++)
+                    *values++ = as_double(y->dtype, host, lk_act_index(y, n, c, row, column));
+out:
+    lk_free(host);
+    return status;
+}
+
+lk_status lk_lane_read_logits(lk_lane *lane, double *logits, lk_error *err) {
+    return lk_lane_read_value(lane, lane->plan->graph->logits, logits, err);
+}
+
+lk_status lk_lane_read_losses(lk_lane *lane, double *losses, lk_error *err) {
+    const lk_graph *graph = lane->plan->graph;
+    if (graph->nodes[graph->count - 1].op.kind != LK_OP_CROSS_ENTROPY)
+        return lk_fail(err, LK_ERR_CONFIG, "this plan has no loss to read");
+    return lk_lane_read_value(lane, graph->count - 1, losses, err);
+}

@@ -1,0 +1,119 @@
+/* Which gradients are wanted, and the calls of the backward pass with their buffers. */
+#include <assert.h>
+
+#include "core/memory.h"
+#include "nn/plan_internal.h"
+
+/* How many gradient tensors the backward of this kind reads at once. */
+static int slots(const lk_plan *plan, lk_op_kind kind) {
+    return plan->device->takes_two_dy != NULL && plan->device->takes_two_dy(plan->device, kind) ? 2 : 1;
+}
+
+lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err) {
+    const lk_graph *graph = plan->graph;
+    bool training = plan->options.training;
+    for (int i = 0; i < graph->count; i++) {
+        const lk_node *node = &graph->nodes[i];
+        lk_plan_node *planned = &plan->nodes[i];
+        planned->desc = node->op;
+        planned->desc.need_dx = training && node->x >= 0 && plan->nodes[node->x].needs_grad;
+        bool residual = training && node->residual >= 0 && plan->nodes[node->residual].needs_grad;
+        planned->needs_grad = planned->desc.need_dx || residual || (training && lk_plan_has_params(node->op.kind));
+        planned->has_backward = planned->desc.training = planned->needs_grad;
+        if (planned->desc.need_dx) plan->nodes[node->x].contributions++;
+        if (residual) plan->nodes[node->residual].contributions++;
+    }
+    for (int i = 0; i < graph->count; i++) {
+        lk_plan_node *planned = &plan->nodes[i];
+        lk_op_kind kind = graph->nodes[i].op.kind;
+        if (planned->has_backward && planned->contributions == 0 && kind != LK_OP_CROSS_ENTROPY)
+            return lk_fail(err, LK_ERR_CONFIG, "layer %s has no way to the loss: remove it or use its output",
+                           graph->nodes[i].name);
+        int most = slots(plan, kind);
+        planned->desc.dy_count = planned->contributions < most ? planned->contributions : most;
+    }
+    return LK_OK;
+}
+
+/* Gradients of each value that have arrived and wait for its producer's backward: at most two, since more are summed
+ * as they come. */
+typedef struct arrivals {
+    int buffer[2];
+    int count, missing;
+} arrivals;
+
+static lk_status append_step(lk_plan *plan, lk_plan_step step, lk_error *err) {
+    LK_RETURN_IF(lk_grow((void **)&plan->backward, &plan->backward_capacity, (size_t)plan->backward_count + 1,
+                         sizeof *plan->backward, "the backward pass", err));
+    plan->backward[plan->backward_count++] = step;
+    return LK_OK;
+}
+
+/* The number that the next backward call will have. */
+static int next_step(const lk_plan *plan) { return plan->graph->count + plan->backward_count; }
+
+static lk_status append_add(lk_plan *plan, lk_node_id value, int a, int b, int *sum, lk_error *err) {
+    LK_RETURN_IF(lk_grow((void **)&plan->adds, &plan->add_capacity, (size_t)plan->add_count + 1, sizeof *plan->adds,
+                         "gradient sums", err));
+    lk_plan_add *add = &plan->adds[plan->add_count];
+    *add = (lk_plan_add){.value = value, .a = a, .b = b, .sum = -1};
+    const lk_act_desc *y = &plan->nodes[value].info.y;
+    lk_op_desc desc = {.kind = LK_OP_ADD, .x = *y, .compute = y->dtype, .add = {.act = LK_ACT_NONE}};
+    LK_RETURN_IF(plan->device->op_plan(plan->device, &add->op, &desc, &add->info, err));
+    plan->add_count++;
+    if (add->info.y.block != y->block || add->info.y.dtype != y->dtype)
+        return lk_fail(err, LK_ERR_INTERNAL, "device %s sums two gradients of %s into another layout",
+                       plan->device->name, plan->graph->nodes[value].name);
+    int step = next_step(plan);
+    LK_RETURN_IF(lk_plan_buffer(plan, &add->sum, lk_act_bytes(y), step, err));
+    lk_plan_use(plan, a, step);
+    lk_plan_use(plan, b, step);
+    *sum = add->sum;
+    return append_step(plan, (lk_plan_step){.node = value, .add = plan->add_count - 1}, err);
+}
+
+/* A gradient of `value` lies in `buffer`. The order of summation is the order of arrival, which the graph fixes. */
+static lk_status arrive(lk_plan *plan, arrivals *all, lk_node_id value, int buffer, lk_error *err) {
+    arrivals *at = &all[value];
+    at->buffer[at->count++] = buffer;
+    at->missing--;
+    if (at->count < 2 || at->missing + 2 <= slots(plan, plan->graph->nodes[value].op.kind)) return LK_OK;
+    at->count = 1;
+    return append_add(plan, value, at->buffer[0], at->buffer[1], &at->buffer[0], err);
+}
+
+static lk_status backward_node(lk_plan *plan, arrivals *all, lk_node_id id, lk_error *err) {
+    const lk_node *node = &plan->graph->nodes[id];
+    lk_plan_node *planned = &plan->nodes[id];
+    assert(all[id].missing == 0 && all[id].count == planned->desc.dy_count);
+    int step = next_step(plan);
+    for (int k = 0; k < all[id].count; k++) {
+        planned->dy[k] = all[id].buffer[k];
+        lk_plan_use(plan, planned->dy[k], step);
+    }
+    lk_plan_use(plan, planned->stash, step);
+    if (planned->info.keeps_y) lk_plan_use(plan, planned->y, step);
+    if (planned->info.keeps_x && node->x >= 0) lk_plan_use(plan, plan->nodes[node->x].y, step);
+    if (planned->desc.need_dx)
+        LK_RETURN_IF(lk_plan_buffer(plan, &planned->dx, lk_act_bytes(&planned->desc.x), step, err));
+    /* A gradient is read by one call only, so dy[0] ends here and its memory serves for the residual's gradient. */
+    if (node->residual >= 0) planned->dresidual = planned->dy[0];
+    LK_RETURN_IF(append_step(plan, (lk_plan_step){.node = id, .add = -1}, err));
+    if (node->residual >= 0 && plan->nodes[node->residual].needs_grad)
+        LK_RETURN_IF(arrive(plan, all, node->residual, planned->dresidual, err));
+    if (planned->desc.need_dx) LK_RETURN_IF(arrive(plan, all, node->x, planned->dx, err));
+    return LK_OK;
+}
+
+lk_status lk_plan_backward_calls(lk_plan *plan, lk_error *err) {
+    if (!plan->options.training) return LK_OK;
+    arrivals *all = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&all, plan->graph->count, "the backward pass", err));
+    for (int i = 0; i < plan->graph->count; i++) all[i].missing = plan->nodes[i].contributions;
+    for (int i = plan->graph->count - 1; i >= 0; i--)
+        if (plan->nodes[i].has_backward) LK_TRY(backward_node(plan, all, i, err));
+out:
+    lk_free(all);
+    return status;
+}

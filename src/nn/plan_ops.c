@@ -1,0 +1,97 @@
+/* Plans each node's op on the device: descriptors follow from the producers. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "nn/plan_internal.h"
+
+static lk_act_desc input_desc(const lk_graph *graph, int64_t batch) {
+    return (lk_act_desc){.dtype = LK_U8,
+                         .n = batch,
+                         .c = graph->in_channels,
+                         .h = graph->in_h,
+                         .w = graph->in_w,
+                         .block = graph->in_channels};
+}
+
+static lk_status check_batchnorm(const lk_plan *plan, const lk_node *node, lk_error *err) {
+    int64_t values = plan->options.batch * node->h * node->w;
+    if (node->op.kind != LK_OP_BATCHNORM || !plan->options.training || values >= 2) return LK_OK;
+    return lk_fail(err, LK_ERR_CONFIG,
+                   "BatchNorm %s would see %" PRId64 " value a channel in a microbatch of %" PRId64
+                   " and needs at least 2: set drop_last: true, another batch or larger images",
+                   node->name, values, plan->options.batch);
+}
+
+/* The two operands of a residual add must lie alike in memory: no op converts layouts in between. */
+static lk_status check_residual(const lk_plan *plan, const lk_node *node, const lk_act_desc *y, lk_error *err) {
+    if (node->residual < 0) return LK_OK;
+    const lk_act_desc *r = &plan->nodes[node->residual].info.y;
+    if (r->block == y->block && r->dtype == y->dtype) return LK_OK;
+    char ours[32], theirs[32];
+    return lk_fail(err, LK_ERR_UNSUPPORTED,
+                   "device %s gave layer %s the layout %s %s and its residual %s the layout %s %s, which it cannot add",
+                   plan->device->name, node->name, lk_plan_layout_name(y, ours, sizeof ours), lk_dtype_name(y->dtype),
+                   plan->graph->nodes[node->residual].name, lk_plan_layout_name(r, theirs, sizeof theirs),
+                   lk_dtype_name(r->dtype));
+}
+
+static lk_status check_output(const lk_plan *plan, const lk_node *node, const lk_act_desc *y, lk_error *err) {
+    if (y->n == plan->options.batch && y->c == node->c && y->h == node->h && y->w == node->w && y->block >= 1)
+        return LK_OK;
+    return lk_fail(err, LK_ERR_INTERNAL,
+                   "device %s planned layer %s with the output %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64
+                   " instead of %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64,
+                   plan->device->name, node->name, y->n, y->c, y->h, y->w, plan->options.batch, node->c, node->h,
+                   node->w);
+}
+
+/* Plans node i. On LK_ERR_UNSUPPORTED info.y is set all the same, to what the graph says, so that later layers can be
+ * asked for too. */
+static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
+    const lk_node *node = &plan->graph->nodes[i];
+    lk_plan_node *planned = &plan->nodes[i];
+    LK_RETURN_IF(check_batchnorm(plan, node, err));
+    planned->desc.x = node->x >= 0 ? plan->nodes[node->x].info.y : input_desc(plan->graph, plan->options.batch);
+    planned->desc.compute = plan->options.compute;
+    const lk_plan *like = plan->options.like;
+    if (like != NULL && i < like->graph->count) planned->desc.like = like->nodes[i].op;
+    lk_status status = plan->device->op_plan(plan->device, &planned->op, &planned->desc, &planned->info, err);
+    planned->desc.like = NULL;
+    if (status == LK_OK) status = check_output(plan, node, &planned->info.y, err);
+    if (status == LK_OK) status = check_residual(plan, node, &planned->info.y, err);
+    if (status == LK_ERR_UNSUPPORTED)
+        planned->info.y = (lk_act_desc){.dtype = plan->options.compute,
+                                        .n = plan->options.batch,
+                                        .c = node->c,
+                                        .h = node->h,
+                                        .w = node->w,
+                                        .block = planned->desc.x.block};
+    return status;
+}
+
+lk_status lk_plan_ops(lk_plan *plan, lk_error *err) {
+    int missing = 0, first = -1;
+    lk_error why = {0};
+    for (int i = 0; i < plan->graph->count; i++) {
+        lk_error found = {0};
+        lk_status status = plan_node(plan, i, &found);
+        if (status == LK_ERR_UNSUPPORTED) {
+            if (missing++ == 0) {
+                first = i;
+                why = found;
+            }
+        } else if (status != LK_OK) {
+            return lk_fail(err, status, "%s", found.message);
+        }
+    }
+    if (missing == 0) return LK_OK;
+    char more[64] = "";
+    if (missing > 1) snprintf(more, sizeof more, " (and %d more layer%s)", missing - 1, missing > 2 ? "s" : "");
+    const lk_act_desc *x = &plan->nodes[first].desc.x;
+    return lk_fail(
+        err, LK_ERR_UNSUPPORTED,
+        "device %s cannot run layer %s (%s of %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64 " %s)%s: %.700s",
+        plan->device->name, plan->graph->nodes[first].name, lk_op_kind_name(plan->graph->nodes[first].op.kind), x->n,
+        x->c, x->h, x->w, lk_dtype_name(x->dtype), more, why.message);
+}
