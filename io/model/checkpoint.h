@@ -1,6 +1,8 @@
 /* Checkpoints: one HDF5 file of named tensors and named texts, hashed, written once, never reopened for writing (P11).
  * The first 512 bytes are an HDF5 user block with "LKCKPT01", the format version, the length and XXH3-128 of all that
- * follows; the rest of the block is zero. io knows names and tensors; src/train says which. */
+ * follows, and the place of an index of names, shapes and byte ranges. Other programs read the file by HDF5; this one
+ * reads it by the index, so that a hostile file never reaches the HDF5 parser. io knows names and tensors; src/train
+ * says which. */
 #ifndef LK_IO_MODEL_CHECKPOINT_H
 #define LK_IO_MODEL_CHECKPOINT_H
 
@@ -12,8 +14,8 @@ typedef struct lk_named_tensor {
     lk_tensor tensor;
 } lk_named_tensor;
 
-/* A string attribute of the root, UTF-8, e.g. "meta" (JSON, P24), "job" (YAML), "state" (JSON). Any length: stored as a
- * scalar string data set "/text/NAME". */
+/* UTF-8 text of any length, e.g. "meta" (JSON, P24), "job" (YAML), "state" (JSON): a scalar string data set
+ * "/text/NAME". */
 typedef struct lk_named_text {
     const char *name;
     const char *text;
@@ -28,8 +30,8 @@ LK_MUST_CHECK lk_status lk_checkpoint_write(const char *path, const lk_named_ten
 typedef struct lk_checkpoint lk_checkpoint;
 
 /* Checks the hash of the whole file, then reads names and shapes. Owner: the caller, with lk_checkpoint_free.
- * Errors: LK_ERR_IO; LK_ERR_DATA (not a checkpoint, truncated, hash differs, newer version, external or virtual data).
- */
+ * Errors: LK_ERR_IO; LK_ERR_DATA (not a checkpoint, truncated, hash differs, newer version, an index that points
+ * outside the file). */
 LK_MUST_CHECK lk_status lk_checkpoint_open(lk_checkpoint **out, const char *path, lk_error *err);
 void lk_checkpoint_free(lk_checkpoint *checkpoint);
 
@@ -43,6 +45,10 @@ const char *lk_checkpoint_text(const lk_checkpoint *checkpoint, const char *name
  * shapes. */
 LK_MUST_CHECK lk_status lk_checkpoint_read(lk_checkpoint *checkpoint, const char *name, lk_dtype dtype,
                                            const lk_shape *shape, void *data, lk_error *err);
+
+/* Removes what killed processes left in a folder: files NAME.tmp.PID whose process is gone. Only for a folder that no
+ * other process is writing to (a run's). *removed (may be NULL): how many. Errors: LK_ERR_IO, LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_temporaries_remove(const char *folder, int *removed, lk_error *err);
 
 /* Points link PATH (in the same folder) at file NAME, atomically (a relative symbolic link, renamed into place). */
 LK_MUST_CHECK lk_status lk_link_replace(const char *path, const char *name, lk_error *err);
