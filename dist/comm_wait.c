@@ -1,0 +1,172 @@
+/* Waiting with a time limit, and the note of what this rank is doing. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "dist/comm_impl.h"
+
+#define SPIN_SECONDS 50e-6      /* about the price of one sleep */
+#define SHORTEST_SLEEP 10e-6    /* the kernel's timer slack adds some 50 us */
+#define PROBE_SECONDS 20e-3     /* between looks at the alarm channel */
+#define CHUNK_BYTES (1LL << 30) /* MPI counts are int */
+
+double lk_comm_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void lk_comm_sleep(double seconds) {
+    struct timespec left = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) continue;
+}
+
+void lk_comm_state_init(lk_comm *comm) {
+    lk_comm_state *state = lk_comm_state_of(comm);
+    state->chunk_bytes = CHUNK_BYTES;
+    state->speaker = -1;
+    lk_rank_record *record = lk_comm_own_record(comm);
+    memset(record, 0, sizeof *record);
+    record->rank = comm->rank;
+    record->process = getpid();
+    snprintf(record->phase, sizeof record->phase, "start");
+}
+
+void lk_record_read(lk_rank_record *copy, lk_rank_record *record) {
+    /* A writer is between its two increments for nanoseconds, unless it was stopped there: then the torn copy serves.
+     */
+    for (int attempt = 0; attempt < 1000; attempt++) {
+        unsigned before = atomic_load(&record->version);
+        memcpy(copy, record, sizeof *copy);
+        if (before % 2 == 0 && atomic_load(&record->version) == before) break;
+    }
+    copy->call[LK_CALL_SIZE - 1] = '\0';
+    copy->phase[LK_PHASE_SIZE - 1] = '\0';
+}
+
+#ifndef NDEBUG
+/* What a rank believes the current call to be. */
+typedef struct call_site {
+    int64_t number, count;
+    int32_t root, rank;
+    char call[LK_CALL_SIZE];
+} call_site;
+
+static bool same_site(const call_site *a, const call_site *b) {
+    return a->number == b->number && a->count == b->count && a->root == b->root && strcmp(a->call, b->call) == 0;
+}
+
+/* The site that most ranks are at; the lowest rank's where two have as many. */
+static int commonest_site(const call_site *all, int count) {
+    int best = 0, most = 0;
+    for (int i = 0; i < count; i++) {
+        int same = 0;
+        for (int j = 0; j < count; j++) same += same_site(&all[i], &all[j]);
+        if (same > most) most = same, best = i;
+    }
+    return best;
+}
+
+static lk_status compare_sites(lk_comm *comm, const call_site *all, lk_error *err) {
+    int common = commonest_site(all, comm->size);
+    for (int i = 0; i < comm->size; i++) {
+        if (same_site(&all[i], &all[common])) continue;
+        lk_comm_state_of(comm)->broken = true;
+        return lk_fail(err, LK_ERR_INTERNAL,
+                       "rank %d is in %s(count %lld, root %d) as call %lld where rank %d is in %s(count %lld, root %d) "
+                       "as call %lld: the ranks of this program went different ways, report it",
+                       i, all[i].call, (long long)all[i].count, (int)all[i].root, (long long)all[i].number, common,
+                       all[common].call, (long long)all[common].count, (int)all[common].root,
+                       (long long)all[common].number);
+    }
+    return LK_OK;
+}
+
+static lk_status check_sites(lk_comm *comm, int64_t number, const char *call, int64_t count, int root, lk_error *err) {
+    lk_status status = LK_OK;
+    call_site *all = NULL;
+    lk_request *request = NULL;
+    call_site mine = {.number = number, .count = count, .root = root, .rank = comm->rank};
+    snprintf(mine.call, sizeof mine.call, "%s", call);
+    LK_TRY(LK_NEW(&all, comm->size, "a check of calls", err));
+    LK_TRY(comm->functions->allgather(comm, LK_CHANNEL_CHECK, &mine, all, sizeof mine, sizeof mine, &request, err));
+    LK_TRY(lk_comm_wait_request(comm, &request, err));
+    LK_TRY(compare_sites(comm, all, err));
+out:
+    lk_free(all);
+    return status;
+}
+#endif
+
+lk_status lk_comm_enter(lk_comm *comm, const char *call, int64_t count, int root, lk_error *err) {
+    if (lk_comm_state_of(comm)->broken)
+        return lk_fail(err, LK_ERR_COMM, "%s is impossible: this run's communication failed before", call);
+    lk_rank_record *record = lk_comm_own_record(comm);
+    atomic_fetch_add(&record->version, 1);
+    record->number++;
+    record->inside = 1;
+    snprintf(record->call, sizeof record->call, "%s", call);
+    atomic_fetch_add(&record->version, 1);
+#ifndef NDEBUG
+    return check_sites(comm, record->number, call, count, root, err);
+#else
+    (void)count, (void)root;
+    return LK_OK;
+#endif
+}
+
+void lk_comm_leave(lk_comm *comm, bool everyone) {
+    lk_rank_record *record = lk_comm_own_record(comm);
+    atomic_fetch_add(&record->version, 1);
+    record->inside = 0;
+    atomic_fetch_add(&record->version, 1);
+    if (everyone) lk_record_read(&lk_comm_state_of(comm)->met, record);
+}
+
+lk_status lk_comm_wait_for(lk_comm *comm, lk_comm_step step, void *context, double longest_sleep, lk_error *err) {
+    lk_comm_state *state = lk_comm_state_of(comm);
+    double begun = lk_comm_now(), probed = begun;
+    for (;;) {
+        bool done = false, moved = false;
+        lk_status status = step(context, &done, &moved, err);
+        if (status != LK_OK) {
+            state->broken = true;
+            return status;
+        }
+        if (done) return LK_OK;
+        double now = lk_comm_now();
+        if (moved) begun = now;
+        double waited = now - begun;
+        if (waited > comm->timeout) return lk_comm_roll_call(comm, err);
+        if (now - probed > PROBE_SECONDS) {
+            bool alarm = false;
+            probed = now;
+            LK_RETURN_IF(comm->functions->probe(comm, LK_CHANNEL_ALARM, &alarm, err));
+            if (alarm) return lk_comm_roll_call(comm, err);
+        }
+        if (waited < SPIN_SECONDS && !state->crowded) continue;
+        double nap = waited / 8;
+        if (nap < SHORTEST_SLEEP) nap = SHORTEST_SLEEP;
+        lk_comm_sleep(nap < longest_sleep ? nap : longest_sleep);
+    }
+}
+
+typedef struct request_wait {
+    lk_comm *comm;
+    lk_request **request;
+} request_wait;
+
+static lk_status request_step(void *context, bool *done, bool *moved, lk_error *err) {
+    (void)moved;
+    request_wait *wait = context;
+    return wait->comm->functions->test(wait->comm, wait->request, done, err);
+}
+
+lk_status lk_comm_wait_request(lk_comm *comm, lk_request **request, lk_error *err) {
+    if (*request == NULL) return LK_OK;
+    request_wait wait = {comm, request};
+    return lk_comm_wait_for(comm, request_step, &wait, 1e-3, err);
+}
