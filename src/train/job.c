@@ -261,7 +261,6 @@ void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *
     out->warmup_updates = (int64_t)floor(job->schedule_warmup_epochs * per_epoch + 0.5);
     out->warmup_factor = job->schedule_warmup_factor;
     int64_t total = job->epochs * updates_per_epoch;
-    if (job->max_updates > 0 && job->max_updates < total) total = job->max_updates;
     out->total_updates = total > out->warmup_updates ? total - out->warmup_updates : 1;
     out->eta_min = job->schedule_eta_min;
 }

@@ -1,0 +1,20 @@
+/* Buckets of a gradient slab: runs of whole parameters, cut from the end because backward finishes there first. */
+#ifndef LK_TRAIN_BUCKETS_H
+#define LK_TRAIN_BUCKETS_H
+
+#include "nn/plan.h"
+
+typedef struct lk_buckets {
+    int64_t *ends;  /* ascending element offsets; the last is the slab's count */
+    int *params_in; /* parameters of each bucket */
+    int *of_param;  /* bucket of each parameter */
+    int count, param_count;
+} lk_buckets;
+
+/* least: elements of a bucket, but for the first. Owner: the caller, with lk_buckets_free (the content). Errors:
+ * LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_buckets_create(lk_buckets *out, const lk_param *params, int param_count, int64_t slab_count,
+                                          int64_t least, lk_error *err);
+void lk_buckets_free(lk_buckets *buckets);
+
+#endif

@@ -1,0 +1,49 @@
+/* The network of a run: its graph compiled for full microbatches, tails and evaluation, over one set of slabs. */
+#ifndef LK_TRAIN_NETWORK_H
+#define LK_TRAIN_NETWORK_H
+
+#include "nn/model.h"
+#include "nn/plan.h"
+
+typedef enum lk_network_mode {
+    LK_NETWORK_TRAIN,
+    LK_NETWORK_TAIL, /* the smaller last microbatch of an epoch; no plan where none is needed */
+    LK_NETWORK_EVALUATE,
+    LK_NETWORK_MODES
+} lk_network_mode;
+
+typedef struct lk_network_config {
+    const char *model;
+    lk_model_spec spec;
+    double smoothing;
+    lk_dtype compute;
+    int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
+    uint64_t seed;                                 /* of the initialisation */
+} lk_network_config;
+
+typedef struct lk_network {
+    lk_device *device; /* borrowed */
+    lk_graph *graph;
+    lk_plan *plans[LK_NETWORK_MODES];
+    void *derived[LK_NETWORK_MODES]; /* device memory */
+    bool stale[LK_NETWORK_MODES];    /* derived parameters are older than the parameters */
+    void *params, *stats;            /* device memory, totals.slab_count and totals.stats_count elements */
+    lk_plan_totals totals;           /* of the training plan */
+    int64_t arena_bytes;             /* enough for any of the plans */
+} lk_network;
+
+/* Builds, compiles and initialises. Not Collective. Owner: the caller, with lk_network_free.
+ * Errors: those of lk_model_build and lk_plan_create. */
+LK_MUST_CHECK lk_status lk_network_create(lk_network **out, lk_device *device, const lk_network_config *config,
+                                          lk_error *err);
+void lk_network_free(lk_network *network);
+
+/* Says that the parameters changed. */
+void lk_network_touch(lk_network *network);
+/* Rewrites a mode's derived parameters if they are stale. */
+LK_MUST_CHECK lk_status lk_network_refresh(lk_network *network, lk_network_mode mode, lk_stream *stream, lk_error *err);
+
+/* XXH3-128 over all parameters and running statistics in state_dict layout and the master dtype. */
+LK_MUST_CHECK lk_status lk_network_hash(const lk_network *network, uint64_t hash[2], lk_error *err);
+
+#endif

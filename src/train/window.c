@@ -1,0 +1,340 @@
+#include "train/window.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "train/buckets.h"
+#include "train/gradient_tree.h"
+#include "train/metrics.h"
+
+/* What one leaf reports to all ranks, beside its BatchNorm statistics. */
+typedef struct leaf_record {
+    double loss_sum;
+    int64_t samples, correct;
+    uint64_t sample_sum;
+} leaf_record;
+
+/* Scratch of one worker. */
+typedef struct worker_state {
+    int *params_left; /* per bucket: parameters whose gradient of this leaf is not complete */
+    double *logits, *losses;
+} worker_state;
+
+struct lk_window {
+    lk_network *network;
+    lk_lanes *lanes;
+    lk_comm *comm;
+    lk_loader *loader;
+    lk_span share;
+    int64_t microbatch;
+    lk_buckets buckets;
+    lk_gradient_tree tree;
+    lk_reducer *reducer;
+    worker_state *workers;
+    int64_t leaf_bytes; /* record and statistics of one leaf */
+    char *mine, *all;   /* leaf_bytes for each leaf of the share, of all ranks */
+    void *stats;        /* device memory: the statistics of each leaf of the share */
+    /* The window that runs. */
+    int present;
+    int64_t window_samples;
+    int round_first;        /* the round's first leaf */
+    bool buckets_may_leave; /* no boundary comes before the reduction any more */
+    int taken;              /* buckets handed to the reducer */
+};
+
+uint64_t lk_sample_hash(int64_t sample) {
+    /* The finaliser of splitmix64: a bijection that scatters neighbours. */
+    uint64_t x = (uint64_t)sample + UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return x ^ (x >> 31);
+}
+
+static int64_t stats_bytes(const lk_window *window) {
+    return window->network->totals.stats_count * (int64_t)lk_dtype_size(window->network->device->master);
+}
+
+static lk_status create_buffers(lk_window *window, lk_error *err) {
+    lk_network *network = window->network;
+    window->leaf_bytes = (int64_t)lk_round_up(sizeof(leaf_record) + (size_t)stats_bytes(window));
+    LK_RETURN_IF(lk_alloc((void **)&window->mine, (size_t)window->share.count, (size_t)window->leaf_bytes,
+                          "statistics of the leaves", err));
+    LK_RETURN_IF(lk_alloc((void **)&window->all, (size_t)(window->share.count * window->comm->size),
+                          (size_t)window->leaf_bytes, "statistics of all leaves", err));
+    LK_RETURN_IF(network->device->alloc(network->device, &window->stats, window->share.count * stats_bytes(window),
+                                        "statistics of the leaves", err));
+    LK_RETURN_IF(LK_NEW(&window->workers, window->lanes->count, "worker state", err));
+    for (int i = 0; i < window->lanes->count; i++) {
+        worker_state *worker = &window->workers[i];
+        LK_RETURN_IF(LK_NEW(&worker->params_left, window->buckets.count, "worker state", err));
+        LK_RETURN_IF(LK_NEW(&worker->logits, window->microbatch * network->graph->classes, "logits", err));
+        LK_RETURN_IF(LK_NEW(&worker->losses, window->microbatch, "losses", err));
+    }
+    return LK_OK;
+}
+
+lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm, lk_loader *loader,
+                           const lk_window_config *config, lk_error *err) {
+    lk_status status;
+    lk_window *window = NULL;
+    *out = NULL;
+    LK_TRY(LK_NEW(&window, 1, "the window", err));
+    window->network = network;
+    window->lanes = lanes;
+    window->comm = comm;
+    window->loader = loader;
+    window->microbatch = config->microbatch;
+    int count;
+    const lk_param *params = lk_plan_get_params(network->plans[LK_NETWORK_TRAIN], &count);
+    LK_TRY(
+        lk_buckets_create(&window->buckets, params, count, network->totals.slab_count, config->bucket_elements, err));
+    lk_reducer_config reduce = {.leaves = config->leaves,
+                                .count = network->totals.slab_count,
+                                .dtype = network->device->master,
+                                .bucket_ends = window->buckets.ends,
+                                .buckets = window->buckets.count};
+    LK_TRY(lk_reducer_create(&window->reducer, comm, &reduce, err));
+    window->share = lk_tree_share(config->leaves, comm->size, comm->rank);
+    LK_TRY(lk_gradient_tree_create(&window->tree, network->device, config->leaves, window->share, lanes->count,
+                                   network->totals.slab_count, window->buckets.ends, window->buckets.count, err));
+    LK_TRY(create_buffers(window, err));
+    *out = window;
+    return LK_OK;
+out:
+    lk_window_free(window);
+    return status;
+}
+
+void lk_window_free(lk_window *window) {
+    if (window == NULL) return;
+    for (int i = 0; window->workers != NULL && i < window->lanes->count; i++) {
+        lk_free(window->workers[i].params_left);
+        lk_free(window->workers[i].logits);
+        lk_free(window->workers[i].losses);
+    }
+    lk_free(window->workers);
+    if (window->stats != NULL) window->network->device->release(window->network->device, window->stats);
+    lk_free(window->mine);
+    lk_free(window->all);
+    lk_gradient_tree_free(&window->tree);
+    lk_reducer_free(window->reducer);
+    lk_buckets_free(&window->buckets);
+    lk_free(window);
+}
+
+lk_status lk_window_prefetch(lk_window *window, const lk_sampler *sampler, int64_t update, const lk_augment *augment,
+                             lk_error *err) {
+    for (int i = 0; i < window->share.count; i++) {
+        int64_t first, rows;
+        int leaf = window->share.first + i;
+        lk_sampler_leaf(sampler, update, leaf, &first, &rows);
+        if (rows == 0) break;
+        lk_load_request request = {.tag = leaf,
+                                   .rows = rows,
+                                   .samples = sampler->order + first,
+                                   .first_position = first,
+                                   .epoch = sampler->epoch};
+        LK_RETURN_IF(lk_loader_submit(window->loader, &request, 1, augment, sampler->seed, err));
+    }
+    return LK_OK;
+}
+
+/* Hands complete buckets to the reducer and makes progress. Only the thread that owns the communicator. */
+static lk_status drive_reducer(lk_window *window, lk_error *err) {
+    if (!window->buckets_may_leave) return LK_OK;
+    int bucket;
+    while ((bucket = lk_gradient_tree_next(&window->tree, &window->taken)) >= 0)
+        LK_RETURN_IF(lk_reducer_submit(window->reducer, bucket, err));
+    return lk_reducer_poll(window->reducer, err);
+}
+
+typedef struct leaf_context {
+    lk_window *window;
+    lk_lane_slot *slot;
+    int leaf, worker;
+} leaf_context;
+
+static lk_status on_gradient(void *context, int param, lk_error *err) {
+    leaf_context *at = context;
+    lk_window *window = at->window;
+    if (param < 0) return at->worker == 0 ? drive_reducer(window, err) : LK_OK;
+    int bucket = window->buckets.of_param[param];
+    if (--window->workers[at->worker].params_left[bucket] > 0) return LK_OK;
+    return lk_gradient_tree_complete(&window->tree, at->slot->stream, at->leaf, bucket, err);
+}
+
+static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbatch *batch, worker_state *worker,
+                             lk_error *err) {
+    leaf_record *record = (leaf_record *)(window->mine + (batch->tag - window->share.first) * window->leaf_bytes);
+    int classes = (int)window->network->graph->classes;
+    memset(record, 0, sizeof *record);
+    LK_RETURN_IF(lk_lane_read_losses(lane, worker->losses, err));
+    LK_RETURN_IF(lk_lane_read_logits(lane, worker->logits, err));
+    for (int64_t i = 0; i < batch->rows; i++) {
+        record->loss_sum += worker->losses[i];
+        record->correct += lk_argmax(worker->logits + i * classes, classes) == batch->labels[i];
+        record->sample_sum += lk_sample_hash(batch->samples[i]);
+    }
+    record->samples = batch->rows;
+    return LK_OK;
+}
+
+static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
+                              lk_error *err) {
+    lk_network *network = window->network;
+    lk_network_mode mode = batch->rows == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
+    lk_lane *lane = slot->lanes[mode];
+    int leaf = (int)batch->tag;
+    leaf_context context = {window, slot, leaf, worker};
+    lk_run run = {.params = network->params,
+                  .derived = network->derived[mode],
+                  .stats = (char *)window->stats + (leaf - window->share.first) * stats_bytes(window),
+                  .images = batch->images,
+                  .labels = batch->labels,
+                  .rows = batch->rows,
+                  .loss_scale = 1.0 / (double)window->window_samples};
+    LK_RETURN_IF(lk_gradient_tree_take(&window->tree, leaf, &run.grads, err));
+    memcpy(window->workers[worker].params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
+    LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));
+    LK_RETURN_IF(record_leaf(window, lane, batch, &window->workers[worker], err));
+    return lk_lane_backward(lane, &run, on_gradient, &context, err);
+}
+
+static lk_status run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    lk_window *window = context;
+    lk_microbatch batch;
+    (void)index; /* which leaf it is, the loader says: any lane may run any leaf of the round */
+    LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
+    lk_status status = compute_leaf(window, slot, worker, &batch, err);
+    lk_loader_release(window->loader, &batch);
+    return status;
+}
+
+enum { FLAG_NONE, FLAG_STOP, FLAG_FAILED };
+
+/* A point that all ranks pass together: the worst flag of any reaches all. */
+static lk_status pass_boundary(lk_window *window, lk_status local, bool stop, int64_t *flag, lk_error *err) {
+    *flag = local != LK_OK ? FLAG_FAILED : stop ? FLAG_STOP : FLAG_NONE;
+    return lk_comm_max(window->comm, flag, err);
+}
+
+/* Runs the rounds; returns this rank's own failure. *flag is what the ranks agreed at the last boundary. */
+static lk_status run_rounds(lk_window *window, lk_stop_requested stop, void *stop_context, int64_t *flag,
+                            lk_status *failed, lk_error *err) {
+    int lanes = window->lanes->count;
+    int first = window->share.first;
+    int most = window->present < window->share.count ? window->present : window->share.count; /* of any rank */
+    int rounds = (most + lanes - 1) / lanes;
+    int mine = window->present - first < window->share.count ? window->present - first : window->share.count;
+    for (int round = 0; round < rounds; round++) {
+        if (round > 0) {
+            LK_RETURN_IF(pass_boundary(window, *failed, stop(stop_context), flag, err));
+            if (*flag != FLAG_NONE) return LK_OK;
+        }
+        window->buckets_may_leave = round == rounds - 1;
+        if (window->buckets_may_leave)
+            LK_RETURN_IF(lk_reducer_begin(window->reducer, window->tree.slabs[0], window->present, err));
+        int count = mine - round * lanes < lanes ? mine - round * lanes : lanes;
+        if (count > 0) *failed = lk_lanes_run(window->lanes, run_leaf, window, count, err);
+    }
+    return LK_OK;
+}
+
+/* Submits what is left and waits. After a failure the buckets that never became complete travel as they are, so that no
+ * peer waits for them; the boundary that follows throws the sum away. */
+static lk_status finish_reduction(lk_window *window, lk_status failed, lk_error *err) {
+    bool contributes = window->share.first < window->present;
+    if (contributes && failed == LK_OK) LK_RETURN_IF(drive_reducer(window, err));
+    if (failed != LK_OK) {
+        bool *sent = NULL;
+        LK_RETURN_IF(LK_NEW(&sent, window->buckets.count, "bucket flags", NULL));
+        int taken = 0;
+        for (int bucket; taken < window->taken && (bucket = lk_gradient_tree_next(&window->tree, &taken)) >= 0;)
+            sent[bucket] = true;
+        lk_status status = LK_OK;
+        for (int bucket = 0; bucket < window->buckets.count && status == LK_OK; bucket++)
+            if (!sent[bucket]) status = lk_reducer_submit(window->reducer, bucket, NULL);
+        lk_free(sent);
+        LK_RETURN_IF(status);
+    }
+    return lk_reducer_wait(window->reducer, failed == LK_OK ? err : NULL);
+}
+
+/* running = (1 - momentum) * running + momentum * fresh, once for each leaf in order (P23): what one rank that runs all
+ * microbatches would do. Source: torch.nn.BatchNorm2d, momentum 0.1, unbiased variance. */
+static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t samples, lk_stream *stream,
+                            lk_error *err) {
+    lk_network *network = window->network;
+    lk_device *device = network->device;
+    lk_network_mode mode = samples == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
+    size_t size = lk_dtype_size(device->master);
+    int count;
+    const lk_stat *stats = lk_plan_get_stats(network->plans[mode], &count);
+    for (int i = 0; i < count; i++) {
+        size_t mean = (size_t)stats[i].offset * size;
+        size_t variance = mean + (size_t)stats[i].channels * size;
+        double unbiased = (double)stats[i].values / (double)(stats[i].values - 1);
+        char *running = network->stats;
+        const char *fresh = leaf_stats;
+        LK_RETURN_IF(
+            device->slab_blend(device, stream, running + mean, fresh + mean, stats[i].channels, 0.1, 1.0, err));
+        LK_RETURN_IF(device->slab_blend(device, stream, running + variance, fresh + variance, stats[i].channels, 0.1,
+                                        unbiased, err));
+    }
+    return LK_OK;
+}
+
+/* Gathers records and statistics of all leaves and applies them in leaf order. */
+static lk_status finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
+    lk_device *device = window->network->device;
+    lk_stream *stream;
+    LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
+    for (int i = 0; i < window->share.count; i++)
+        LK_RETURN_IF(device->download(device, window->mine + i * window->leaf_bytes + sizeof(leaf_record),
+                                      (char *)window->stats + i * stats_bytes(window), stats_bytes(window), err));
+    LK_RETURN_IF(
+        lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err));
+    for (int leaf = 0; leaf < window->present; leaf++) {
+        const char *at = window->all + leaf * window->leaf_bytes;
+        leaf_record record;
+        memcpy(&record, at, sizeof record);
+        result->loss_sum += record.loss_sum;
+        result->samples += record.samples;
+        result->correct += record.correct;
+        result->sample_sum += record.sample_sum;
+        LK_RETURN_IF(device->upload(device, window->stats, at + sizeof record, stats_bytes(window), err));
+        LK_RETURN_IF(blend_leaf(window, window->stats, record.samples, stream, err));
+    }
+    return LK_OK;
+}
+
+lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t update, lk_stop_requested stop,
+                        void *stop_context, lk_window_result *result, lk_error *err) {
+    lk_status failed = LK_OK;
+    int64_t flag = FLAG_NONE;
+    memset(result, 0, sizeof *result);
+    window->present = lk_sampler_window_leaves(sampler, update);
+    window->window_samples = lk_sampler_window_samples(sampler, update);
+    window->taken = 0;
+    window->buckets_may_leave = false;
+    lk_gradient_tree_begin(&window->tree, window->present);
+    LK_RETURN_IF(run_rounds(window, stop, stop_context, &flag, &failed, err));
+    if (flag == FLAG_NONE) {
+        LK_RETURN_IF(finish_reduction(window, failed, err));
+        LK_RETURN_IF(pass_boundary(window, failed, stop(stop_context), &flag, err));
+        if (flag == FLAG_STOP) result->stop = true; /* the gradients are whole: this update still counts */
+    } else if (flag == FLAG_STOP) {
+        return LK_STOPPED;
+    }
+    if (flag == FLAG_FAILED) return lk_comm_agree(window->comm, failed, err);
+    return finish_statistics(window, result, err);
+}
+
+const void *lk_window_gradients(const lk_window *window) { return window->tree.slabs[0]; }
+
+int lk_window_slabs(const lk_window *window) { return window->tree.slab_total; }
+
+void lk_window_reductions(const lk_window *window, lk_reducer_stats *stats) {
+    lk_reducer_get_stats(window->reducer, stats);
+}

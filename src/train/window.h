@@ -1,0 +1,56 @@
+/* One update's gradients: the leaves of the fixed tree run on lanes, are summed in tree order bucket by bucket, and
+ * reduced over the ranks while backward still runs. */
+#ifndef LK_TRAIN_WINDOW_H
+#define LK_TRAIN_WINDOW_H
+
+#include "core/tree.h"
+#include "dist/reducer.h"
+#include "io/data/loader.h"
+#include "io/data/sampler.h"
+#include "train/lanes.h"
+
+typedef struct lk_window lk_window;
+
+typedef struct lk_window_config {
+    int leaves;              /* m */
+    int64_t microbatch;      /* most samples of a leaf */
+    int64_t bucket_elements; /* least size of a reduction bucket */
+} lk_window_config;
+
+/* What an update adds to the epoch's sums: equal on all ranks. */
+typedef struct lk_window_result {
+    int64_t samples, correct;
+    double loss_sum;     /* in leaf order */
+    uint64_t sample_sum; /* sum of a hash of each sample's index: any order */
+    bool stop;           /* some rank was asked to stop */
+} lk_window_result;
+
+/* Tells whether this rank was asked to stop. */
+typedef bool (*lk_stop_requested)(void *context);
+
+/* network, lanes, comm and loader are borrowed. Collective. Owner: the caller, with lk_window_free. */
+LK_MUST_CHECK lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm,
+                                         lk_loader *loader, const lk_window_config *config, lk_error *err);
+void lk_window_free(lk_window *window);
+
+/* Queues this rank's leaves of an update at the loader. Not Collective. */
+LK_MUST_CHECK lk_status lk_window_prefetch(lk_window *window, const lk_sampler *sampler, int64_t update,
+                                           const lk_augment *augment, lk_error *err);
+
+/* Runs the leaves of an update that was prefetched, the reduction, and the running statistics. Afterwards
+ * lk_window_gradients is the sum over all ranks. Collective. Errors: LK_STOPPED when the window was abandoned (nothing
+ * has changed); otherwise the worst error of any rank, on all. */
+LK_MUST_CHECK lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t update,
+                                      lk_stop_requested stop, void *stop_context, lk_window_result *result,
+                                      lk_error *err);
+
+/* The gradient slab; device memory, borrowed, valid until the next lk_window_run. */
+const void *lk_window_gradients(const lk_window *window);
+/* Slabs held; reductions done so far (updates times buckets). */
+int lk_window_slabs(const lk_window *window);
+void lk_window_reductions(const lk_window *window, lk_reducer_stats *stats);
+
+/* The hash whose sum over an epoch proves that every sample came once. Pure. */
+uint64_t lk_sample_hash(int64_t sample);
+
+#endif
