@@ -1,5 +1,5 @@
-/* Decoding of JPEG, PNG and WebP to 8-bit pixels as Pillow's convert("RGB") (or "L") gives them. Every byte is hostile.
- */
+/* Decoding of JPEG, PNG and WebP to 8-bit pixels as Pillow's exif_transpose and convert("RGB") (or "L") give them.
+ * Every byte is hostile. */
 #ifndef LK_IO_IMAGE_IMAGE_H
 #define LK_IO_IMAGE_IMAGE_H
 
@@ -52,6 +52,25 @@ void lk_decoder_free(lk_decoder *decoder);
  * reason; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_image_decode(lk_decoder *decoder, lk_image *out, const uint8_t *bytes, size_t size,
                                         int channels, int32_t min_width, int32_t min_height, lk_error *err);
+
+/* Part of an image, in whole pixels. */
+typedef struct lk_rect {
+    int32_t x, y, width, height;
+} lk_rect;
+
+/* The same in steps, for callers that need only a part. `bytes` is borrowed until the next lk_decoder_open; any failing
+ * step ends the decoding. Nothing but headers is read here. Errors: as lk_image_probe. */
+LK_MUST_CHECK lk_status lk_decoder_open(lk_decoder *decoder, const uint8_t *bytes, size_t size, lk_image_info *info,
+                                        lk_error *err);
+/* Picks the smallest of JPEG's scales 1, 1/2, 1/4, 1/8 whose result is at least min_width x min_height (as displayed),
+ * and gives the displayed size that lk_decoder_read will see; other encodings stay as they are. Only between open and
+ * read. */
+void lk_decoder_scale(lk_decoder *decoder, int32_t min_width, int32_t min_height, int32_t *width, int32_t *height);
+/* Decodes at least `want` (NULL: all of it; displayed, scaled pixels); *got says which part `out` holds. The pixels are
+ * those of a whole decode, to the last bit. Scanlines of a baseline JPEG below `want` are not looked at, so only a
+ * whole decode proves that a file is intact. Errors: as lk_image_decode. */
+LK_MUST_CHECK lk_status lk_decoder_read(lk_decoder *decoder, lk_image *out, int channels, const lk_rect *want,
+                                        lk_rect *got, lk_error *err);
 
 /* Encodes 8-bit pixels as JPEG (quality 1..100, 4:2:0 as Pillow's default). Owner of *bytes: the caller, with lk_free.
  */

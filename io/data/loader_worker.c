@@ -1,0 +1,150 @@
+#include <string.h>
+
+#include "core/memory.h"
+#include "io/data/loader_internal.h"
+
+/* Encoded bytes that one visit to the queue should bring: small samples are handed out by the dozen, so that the mutex
+ * costs nothing beside them; photographs one or two at a time, so that several workers share a microbatch. */
+#define LK_PART_BYTES 65536
+
+typedef struct part {
+    lk_load *load;
+    int64_t first, count;
+} part;
+
+bool lk_load_is_done(const lk_load *load) { return load->running == 0 && load->next_row == load->request.rows; }
+
+void lk_load_unlink(lk_loader *loader, lk_load *load) {
+    lk_load *before = NULL;
+    for (lk_load *it = loader->first; it != load; it = it->next) before = it;
+    if (before == NULL)
+        loader->first = load->next;
+    else
+        before->next = load->next;
+    if (loader->last == load) loader->last = before;
+    if (!load->taken) loader->ahead--;
+    load->next = NULL;
+}
+
+void lk_load_recycle(lk_loader *loader, lk_load *load) {
+    load->next = loader->spare;
+    loader->spare = load;
+}
+
+static lk_status take_spare(lk_loader *loader, lk_load **out, lk_error *err) {
+    lk_status status = LK_OK;
+    if (loader->spare != NULL) {
+        *out = loader->spare;
+        loader->spare = (*out)->next;
+        return LK_OK;
+    }
+    lk_load *load = NULL;
+    LK_TRY(LK_NEW(&load, 1, "a microbatch", err));
+    LK_TRY(lk_alloc((void **)&load->images, (size_t)loader->config.microbatch, loader->image_bytes,
+                    "the pixels of a microbatch", err));
+    LK_TRY(LK_NEW(&load->labels, loader->config.microbatch, "the labels of a microbatch", err));
+    *out = load;
+    return LK_OK;
+out:
+    if (load != NULL) lk_free(load->images);
+    lk_free(load);
+    return status;
+}
+
+static void prepare(const lk_loader *loader, lk_load *load, const lk_queued *queued) {
+    load->request = queued->request;
+    load->augment = queued->augment;
+    load->augmented = queued->augmented;
+    load->seed = queued->seed;
+    load->taken = load->cancelled = false;
+    load->next_row = 0;
+    load->running = 0;
+    load->failed_row = -1;
+    lk_error_clear(&load->error);
+    load->next = NULL;
+    for (int64_t row = 0; row < loader->config.microbatch; row++)
+        load->labels[row] = row < load->request.rows ? loader->dataset->samples[load->request.samples[row]].label : -1;
+    size_t used = (size_t)load->request.rows * loader->image_bytes;
+    memset(load->images + used, 0, (size_t)loader->config.microbatch * loader->image_bytes - used);
+}
+
+void lk_load_activate(lk_loader *loader) {
+    while (loader->queue_count > 0 && loader->ahead < loader->config.prefetch) {
+        lk_load *load = NULL;
+        lk_error_clear(&loader->activation);
+        if (take_spare(loader, &load, &loader->activation) != LK_OK) return;
+        prepare(loader, load, &loader->queue[loader->queue_first]);
+        loader->queue_first++;
+        loader->queue_count--;
+        loader->ahead++;
+        if (loader->last == NULL)
+            loader->first = load;
+        else
+            loader->last->next = load;
+        loader->last = load;
+        pthread_cond_broadcast(&loader->work);
+    }
+}
+
+/* The next rows that no worker has, in order of submission. */
+static bool find_part(lk_loader *loader, part *out) {
+    lk_load *load = loader->first;
+    while (load != NULL && load->next_row == load->request.rows) load = load->next;
+    if (load == NULL) return false;
+    int64_t bytes = 0, end = load->next_row;
+    while (end < load->request.rows && (bytes == 0 || bytes < LK_PART_BYTES))
+        bytes += loader->dataset->samples[load->request.samples[end++]].length;
+    *out = (part){load, load->next_row, end - load->next_row};
+    load->next_row = end;
+    load->running++;
+    return true;
+}
+
+static lk_status decode_row(lk_worker *worker, lk_load *load, int64_t row, lk_error *err) {
+    const lk_dataset *dataset = worker->loader->dataset;
+    int64_t sample = load->request.samples[row];
+    const lk_sample_info *info = &dataset->samples[sample];
+    LK_RETURN_IF(lk_grow((void **)&worker->buffer, &worker->capacity, (size_t)info->length, 1, "a sample", err));
+    LK_RETURN_IF(lk_dataset_read(dataset, sample, worker->buffer, err));
+    lk_sample_key key = {load->seed, load->request.epoch, load->request.first_position + row};
+    lk_error reason = {0};
+    lk_status status =
+        lk_transform(worker->transformer, worker->buffer, (size_t)info->length, (lk_encoding)info->encoding,
+                     info->width, info->height, info->channels, load->augmented ? &load->augment : NULL, &key,
+                     load->images + (size_t)row * worker->loader->image_bytes, &reason);
+    if (status != LK_OK)
+        return lk_fail(err, status, "cannot prepare sample %lld (%s) of %s: %s", (long long)sample,
+                       dataset->sources[sample], dataset->path, reason.message);
+    return LK_OK;
+}
+
+/* Row by row up to the first failure. Returns the row that failed, or -1. */
+static int64_t decode_part(lk_worker *worker, const part *part, lk_error *err) {
+    for (int64_t row = part->first; row < part->first + part->count; row++)
+        if (decode_row(worker, part->load, row, err) != LK_OK) return row;
+    return -1;
+}
+
+void *lk_loader_work(void *argument) {
+    lk_worker *worker = argument;
+    lk_loader *loader = worker->loader;
+    pthread_mutex_lock(&loader->mutex);
+    for (;;) {
+        part part;
+        while (!loader->stopping && !find_part(loader, &part)) pthread_cond_wait(&loader->work, &loader->mutex);
+        if (loader->stopping) break;
+        pthread_mutex_unlock(&loader->mutex);
+        lk_error error = {0};
+        int64_t failed = decode_part(worker, &part, &error);
+        pthread_mutex_lock(&loader->mutex);
+        lk_load *load = part.load;
+        load->running--;
+        if (failed >= 0 && (load->failed_row < 0 || failed < load->failed_row)) {
+            load->failed_row = failed;
+            load->error = error;
+        }
+        if (lk_load_is_done(load)) pthread_cond_broadcast(&loader->done);
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    return NULL;
+}
