@@ -88,10 +88,7 @@ lk_status lk_plan_ops(lk_plan *plan, lk_error *err) {
     if (missing == 0) return LK_OK;
     char more[64] = "";
     if (missing > 1) snprintf(more, sizeof more, " (and %d more layer%s)", missing - 1, missing > 2 ? "s" : "");
-    const lk_act_desc *x = &plan->nodes[first].desc.x;
-    return lk_fail(
-        err, LK_ERR_UNSUPPORTED,
-        "device %s cannot run layer %s (%s of %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64 " %s)%s: %.700s",
-        plan->device->name, plan->graph->nodes[first].name, lk_op_kind_name(plan->graph->nodes[first].op.kind), x->n,
-        x->c, x->h, x->w, lk_dtype_name(x->dtype), more, why.message);
+    /* The device's own sentence names op, shape, type and device. */
+    return lk_fail(err, LK_ERR_UNSUPPORTED, "layer %s cannot run%s: %.800s", plan->graph->nodes[first].name, more,
+                   why.message);
 }
