@@ -20,6 +20,8 @@ LK_MUST_CHECK lk_status lk_meta_write(char **json, const lk_meta *meta, lk_error
 /* Every field is checked: ranges, counts, unknown architecture. where: path for messages. Owner: the caller, with
  * lk_meta_free. Errors: LK_ERR_DATA naming the field; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_meta_parse(lk_meta *out, const char *json, const char *where, lk_error *err);
+/* Writes the JSON file beside a checkpoint or export: PATH.json, atomically (P24). Errors: LK_ERR_IO; LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_meta_write_beside(const char *path, const lk_meta *meta, lk_error *err);
 void lk_meta_free(lk_meta *meta); /* frees the content, not the struct */
 
 #endif
