@@ -1,0 +1,29 @@
+/* What conv.c plans and conv_run.c runs. */
+#ifndef LK_DEVICE_CPU_CONV_H
+#define LK_DEVICE_CPU_CONV_H
+
+#include "device/cpu/cpu_internal.h"
+#include "device/cpu/dnnl_util.h"
+
+/* Operands of the passes, in this order. */
+enum { LK_CONV_X, LK_CONV_WEIGHT, LK_CONV_Y, LK_CONV_BIAS };
+
+typedef struct lk_cpu_conv_plan {
+    dnnl_memory_desc_t stored; /* weights in the parameter slab, float32 */
+    lk_dnnl_map map;
+    lk_dnnl_pass forward, data, weight;
+    lk_dnnl_weight_copy forward_copy, data_copy;
+} lk_cpu_conv_plan;
+
+typedef struct lk_cpu_conv_bound {
+    lk_dnnl_bound forward, data, weight;
+} lk_cpu_conv_bound;
+
+lk_status lk_cpu_conv_bind(lk_cpu *cpu, lk_call *call, lk_error *err);
+void lk_cpu_conv_unbind(lk_call *call);
+lk_status lk_cpu_conv_forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+lk_status lk_cpu_conv_backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+lk_status lk_cpu_conv_refresh(lk_cpu *cpu, const lk_op *op, lk_stream *stream, const lk_op_buffers *buffers,
+                              const float *params, void *derived, lk_error *err);
+
+#endif

@@ -1,0 +1,103 @@
+/* Vectorised loops of the CPU device, compiled once for every instruction set and picked at run time.
+ *
+ * An activation is walked in groups of `lanes` channels: 8 where the layout's block is a multiple of 8, else 1.
+ * All instruction sets use the same eight lanes and never fuse a multiplication with an addition, so they give
+ * the same bits. */
+#ifndef LK_DEVICE_CPU_KERNELS_H
+#define LK_DEVICE_CPU_KERNELS_H
+
+#include "device/ops.h"
+
+#define LK_CPU_LANES 8
+
+/* One group of channels over all images. Unit: elements. */
+typedef struct lk_cpu_group {
+    int64_t planes, plane_stride; /* images, and from one to the next */
+    int64_t pixels, pixel_stride;
+} lk_cpu_group;
+
+/* Per channel of one group, padding channels zero. */
+typedef struct lk_cpu_bn_lanes {
+    float mean[LK_CPU_LANES];  /* of the microbatch, or the running mean */
+    float scale[LK_CPU_LANES]; /* gamma / sqrt(variance + eps) */
+    float beta[LK_CPU_LANES];
+    float slope[LK_CPU_LANES], offset[LK_CPU_LANES]; /* backward: dx = scale g + slope (x - mean) + offset */
+} lk_cpu_bn_lanes;
+
+/* Backward pass of one group. Which elements the activation let through comes from `mask` (residual) or is
+ * computed again from x. */
+typedef struct lk_cpu_bn_grads {
+    const void *x, *dy[2]; /* dy[1] may be NULL */
+    void *dx, *dresidual;  /* dresidual may be NULL, or dy[0] */
+    const uint8_t *mask;   /* NULL unless relu with residual */
+    bool relu;
+} lk_cpu_bn_grads;
+
+typedef struct lk_cpu_pool {
+    int64_t h, w, out_h, out_w, kernel, stride, pad;
+    int64_t pixel_stride; /* elements */
+} lk_cpu_pool;
+
+/* Loops over activations of one element type and lane count. Pointers are at the group's first element. */
+typedef struct lk_cpu_kernels {
+    int lanes;
+    /* Mean and sum of squared deviations of every lane. Source: Chan, Golub, LeVeque 1983 (merging of chunks). */
+    void (*bn_statistics)(const lk_cpu_group *g, const void *x, double *mean, double *m2);
+    /* y = act((x - mean) scale + beta + residual). mask: bits of the elements stopped, or NULL. */
+    void (*bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const void *x, const void *residual, void *y,
+                       uint8_t *mask, bool relu);
+    /* Sums of g and g (x - mean) over the group; writes dresidual = g where wanted. */
+    void (*bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t, double *sum,
+                             double *dot);
+    /* dx; reads g from dresidual where that was written. */
+    void (*bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t);
+    /* y = act(x + residual); residual may be NULL. Contiguous; count is a multiple of the lanes. */
+    void (*add_forward)(int64_t count, const void *x, const void *residual, void *y, bool relu);
+    /* dx = dresidual = (dy[0] + dy[1]) where y > 0 or not relu; dy[1], dx and dresidual may be NULL. */
+    void (*add_backward)(int64_t count, const void *y, const void *const dy[2], void *dx, void *dresidual, bool relu);
+    /* One plane. index: which element of the window won, one byte per output element, or NULL. */
+    void (*maxpool_forward)(const lk_cpu_pool *p, const void *x, void *y, uint8_t *index);
+    void (*maxpool_backward)(const lk_cpu_pool *p, const void *const dy[2], const uint8_t *index, float *sums,
+                             void *dx);
+    /* One plane of `pixels` to its mean, and back. */
+    void (*avgpool_forward)(int64_t pixels, int64_t pixel_stride, const void *x, float *mean);
+    void (*avgpool_backward)(int64_t pixels, int64_t pixel_stride, const float *gradient, void *dx);
+} lk_cpu_kernels;
+
+/* Unit: one update. */
+typedef struct lk_cpu_sgd {
+    float lr, momentum, fresh, weight_decay; /* fresh = 1 - dampening */
+    bool nesterov, first_step;
+} lk_cpu_sgd;
+
+/* Loops over float32 slabs. */
+typedef struct lk_cpu_slab_kernels {
+    const char *name; /* of the instruction set */
+    void (*add)(float *sum, const float *x, int64_t count);
+    /* velocity may be NULL. Source: torch.optim.SGD. */
+    void (*sgd)(float *params, const float *grads, float *velocity, int64_t count, const lk_cpu_sgd *s);
+    void (*blend)(float *running, const float *fresh, int64_t count, float keep, float add);
+    double (*sum_squares)(const float *x, int64_t count); /* of one chunk */
+} lk_cpu_slab_kernels;
+
+/* The best kernels of this processor for a layout. dtype: LK_F32 or LK_BF16. */
+const lk_cpu_kernels *lk_cpu_kernels_get(lk_dtype dtype, int64_t block);
+const lk_cpu_slab_kernels *lk_cpu_slab_kernels_get(void);
+
+/* Element offset of channel group i from the start of an image. */
+static inline int64_t lk_cpu_group_offset(const lk_act_desc *d, int lanes, int64_t i) {
+    int64_t c = i * lanes;
+    return c / d->block * d->block * d->h * d->w + c % d->block;
+}
+
+/* Channel groups of an activation, padding included. */
+static inline int64_t lk_cpu_group_count(const lk_act_desc *d, int lanes) {
+    return (d->c + d->block - 1) / d->block * d->block / lanes;
+}
+
+static inline lk_cpu_group lk_cpu_group_of(const lk_act_desc *d) {
+    int64_t padded = (d->c + d->block - 1) / d->block * d->block;
+    return (lk_cpu_group){d->n, padded * d->h * d->w, d->h * d->w, d->block};
+}
+
+#endif

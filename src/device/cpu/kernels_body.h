@@ -1,0 +1,307 @@
+/* The loops of kernels.h over one element type and lane count. Included several times, each with these set:
+ *   LK_K(name)       the function's name in this instance
+ *   LK_E             element type: float or uint16_t (bfloat16)
+ *   LK_LANES         8 or 1
+ *   LK_V(name)       v8_name or s1_name
+ *   LK_LOAD, LK_STORE  of LK_E
+ *   LK_VF, LK_VI, LK_VD  vectors of LK_LANES floats, masks, doubles */
+
+#define LK_CHUNK 256 /* pixels summed in float before they enter a double; 8 KiB stay in the first-level cache */
+
+LK_INLINE LK_VD LK_K(widen)(LK_VF v) {
+#if LK_LANES == 1
+    return (double)v;
+#else
+    return __builtin_convertvector(v, v8d);
+#endif
+}
+
+LK_INLINE LK_VF LK_K(narrow)(const float *p) { return LK_V(load_f32)(p); }
+
+LK_INLINE void LK_K(store_doubles)(double *p, LK_VD v) { memcpy(p, &v, sizeof v); }
+
+/* max(v, 0) that lets NaN through */
+LK_INLINE LK_VF LK_K(relu)(LK_VF v) { return LK_V(select)(v < 0, LK_V(splat)(0), v); }
+
+/* Sum of (x - shift) over n pixels, in four chains. */
+LK_INLINE LK_VF LK_K(chunk_sum)(const LK_E *x, int64_t n, int64_t stride, LK_VF shift) {
+    LK_VF a = LK_V(splat)(0), b = a, c = a, d = a;
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a += LK_LOAD(x + i * stride) - shift;
+        b += LK_LOAD(x + (i + 1) * stride) - shift;
+        c += LK_LOAD(x + (i + 2) * stride) - shift;
+        d += LK_LOAD(x + (i + 3) * stride) - shift;
+    }
+    for (; i < n; i++) a += LK_LOAD(x + i * stride) - shift;
+    return (a + b) + (c + d);
+}
+
+LK_INLINE LK_VF LK_K(chunk_squares)(const LK_E *x, int64_t n, int64_t stride, LK_VF shift) {
+    LK_VF a = LK_V(splat)(0), b = a, c = a, d = a;
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        LK_VF p = LK_LOAD(x + i * stride) - shift, q = LK_LOAD(x + (i + 1) * stride) - shift;
+        LK_VF r = LK_LOAD(x + (i + 2) * stride) - shift, s = LK_LOAD(x + (i + 3) * stride) - shift;
+        a += p * p;
+        b += q * q;
+        c += r * r;
+        d += s * s;
+    }
+    for (; i < n; i++) {
+        LK_VF p = LK_LOAD(x + i * stride) - shift;
+        a += p * p;
+    }
+    return (a + b) + (c + d);
+}
+
+static void LK_K(bn_statistics)(const lk_cpu_group *g, const void *x_, double *mean_out, double *m2_out) {
+    LK_VD mean = LK_K(widen)(LK_V(splat)(0)), m2 = mean;
+    double count = 0;
+    for (int64_t plane = 0; plane < g->planes; plane++) {
+        for (int64_t first = 0; first < g->pixels; first += LK_CHUNK) {
+            int64_t n = g->pixels - first < LK_CHUNK ? g->pixels - first : LK_CHUNK;
+            const LK_E *x = (const LK_E *)x_ + plane * g->plane_stride + first * g->pixel_stride;
+            LK_VF sum = LK_K(chunk_sum)(x, n, g->pixel_stride, LK_V(splat)(0));
+            LK_VF centre = sum * LK_V(splat)(1.0f / (float)n);
+            LK_VD rest = LK_K(widen)(LK_K(chunk_sum)(x, n, g->pixel_stride, centre));
+            LK_VD squares = LK_K(widen)(LK_K(chunk_squares)(x, n, g->pixel_stride, centre));
+            LK_VD chunk_mean = LK_K(widen)(centre) + rest / (double)n;
+            LK_VD delta = chunk_mean - mean;
+            double total = count + (double)n;
+            mean += delta * ((double)n / total);
+            m2 += (squares - rest * rest / (double)n) + delta * delta * (count * (double)n / total);
+            count = total;
+        }
+    }
+    LK_K(store_doubles)(mean_out, mean);
+    LK_K(store_doubles)(m2_out, m2);
+}
+
+LK_INLINE void LK_K(bn_forward_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const LK_E *x,
+                                     const LK_E *residual, LK_E *y, uint8_t *mask, bool relu) {
+    LK_VF mean = LK_K(narrow)(p->mean), scale = LK_K(narrow)(p->scale), beta = LK_K(narrow)(p->beta);
+    for (int64_t plane = 0; plane < g->planes; plane++) {
+        int64_t at = plane * g->plane_stride;
+        for (int64_t i = 0; i < g->pixels; i++, at += g->pixel_stride) {
+            LK_VF v = (LK_LOAD(x + at) - mean) * scale + beta;
+            if (residual != NULL) v += LK_LOAD(residual + at);
+            if (mask != NULL) mask[plane * g->pixels + i] = LK_V(pack_bits)(v <= 0);
+            LK_STORE(y + at, relu ? LK_K(relu)(v) : v);
+        }
+    }
+}
+
+static void LK_K(bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const void *x, const void *residual,
+                             void *y, uint8_t *mask, bool relu) {
+    if (residual == NULL && relu)
+        LK_K(bn_forward_with)(g, p, x, NULL, y, NULL, true);
+    else if (residual == NULL)
+        LK_K(bn_forward_with)(g, p, x, NULL, y, NULL, false);
+    else if (mask != NULL)
+        LK_K(bn_forward_with)(g, p, x, residual, y, mask, relu);
+    else
+        LK_K(bn_forward_with)(g, p, x, residual, y, NULL, relu);
+}
+
+/* The gradient that passed the activation: 0 where y was 0. */
+LK_INLINE LK_VF LK_K(bn_gradient)(const lk_cpu_bn_grads *t, int64_t at, int64_t bit, LK_VF d, LK_VF scale, LK_VF beta,
+                                  bool two, bool relu, bool masked) {
+    LK_VF grad = LK_LOAD((const LK_E *)t->dy[0] + at);
+    if (two) grad += LK_LOAD((const LK_E *)t->dy[1] + at);
+    if (masked) return LK_V(select)(LK_V(unpack_bits)(t->mask[bit]), LK_V(splat)(0), grad);
+    if (relu) return LK_V(select)(d * scale + beta <= 0, LK_V(splat)(0), grad);
+    return grad;
+}
+
+LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
+                                  double *sum_out, double *dot_out, bool two, bool relu, bool masked, bool keep) {
+    LK_VF mean = LK_K(narrow)(p->mean), scale = LK_K(narrow)(p->scale), beta = LK_K(narrow)(p->beta);
+    LK_VD sum = LK_K(widen)(LK_V(splat)(0)), dot = sum;
+    for (int64_t plane = 0; plane < g->planes; plane++) {
+        int64_t at = plane * g->plane_stride, bit = plane * g->pixels;
+        for (int64_t first = 0; first < g->pixels; first += LK_CHUNK) {
+            int64_t last = first + LK_CHUNK < g->pixels ? first + LK_CHUNK : g->pixels;
+            LK_VF s[2] = {LK_V(splat)(0), LK_V(splat)(0)}, q[2] = {LK_V(splat)(0), LK_V(splat)(0)};
+            for (int64_t i = first; i < last; i++, at += g->pixel_stride) {
+                LK_VF d = LK_LOAD((const LK_E *)t->x + at) - mean;
+                LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, scale, beta, two, relu, masked);
+                if (keep) LK_STORE((LK_E *)t->dresidual + at, grad);
+                s[i & 1] += grad;
+                q[i & 1] += grad * d;
+            }
+            sum += LK_K(widen)(s[0] + s[1]);
+            dot += LK_K(widen)(q[0] + q[1]);
+        }
+    }
+    LK_K(store_doubles)(sum_out, sum);
+    LK_K(store_doubles)(dot_out, dot);
+}
+
+static void LK_K(bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
+                                   double *sum, double *dot) {
+    bool two = t->dy[1] != NULL, keep = t->dresidual != NULL;
+    if (t->mask != NULL && keep && two)
+        LK_K(bn_sums_with)(g, p, t, sum, dot, true, true, true, true);
+    else if (t->mask != NULL && keep)
+        LK_K(bn_sums_with)(g, p, t, sum, dot, false, true, true, true);
+    else if (t->relu && !two && !keep)
+        LK_K(bn_sums_with)(g, p, t, sum, dot, false, true, false, false);
+    else if (!t->relu && !two && !keep)
+        LK_K(bn_sums_with)(g, p, t, sum, dot, false, false, false, false);
+    else
+        LK_K(bn_sums_with)(g, p, t, sum, dot, two, t->relu, t->mask != NULL, keep);
+}
+
+LK_INLINE void LK_K(bn_dx_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t, bool two,
+                                bool relu, bool masked) {
+    LK_VF mean = LK_K(narrow)(p->mean), scale = LK_K(narrow)(p->scale), beta = LK_K(narrow)(p->beta);
+    LK_VF slope = LK_K(narrow)(p->slope), offset = LK_K(narrow)(p->offset);
+    for (int64_t plane = 0; plane < g->planes; plane++) {
+        int64_t at = plane * g->plane_stride, bit = plane * g->pixels;
+        for (int64_t i = 0; i < g->pixels; i++, at += g->pixel_stride) {
+            LK_VF d = LK_LOAD((const LK_E *)t->x + at) - mean;
+            LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, scale, beta, two, relu, masked);
+            LK_STORE((LK_E *)t->dx + at, scale * grad + (slope * d + offset));
+        }
+    }
+}
+
+static void LK_K(bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
+    if (t->dresidual != NULL) {
+        lk_cpu_bn_grads passed = *t;
+        passed.dy[0] = t->dresidual;
+        LK_K(bn_dx_with)(g, p, &passed, false, false, false);
+        return;
+    }
+    bool two = t->dy[1] != NULL;
+    if (!two && t->relu && t->mask == NULL)
+        LK_K(bn_dx_with)(g, p, t, false, true, false);
+    else if (!two && !t->relu)
+        LK_K(bn_dx_with)(g, p, t, false, false, false);
+    else
+        LK_K(bn_dx_with)(g, p, t, two, t->relu, t->mask != NULL);
+}
+
+static void LK_K(add_forward)(int64_t count, const void *x, const void *residual, void *y, bool relu) {
+    for (int64_t i = 0; i < count; i += LK_LANES) {
+        LK_VF v = LK_LOAD((const LK_E *)x + i);
+        if (residual != NULL) v += LK_LOAD((const LK_E *)residual + i);
+        LK_STORE((LK_E *)y + i, relu ? LK_K(relu)(v) : v);
+    }
+}
+
+static void LK_K(add_backward)(int64_t count, const void *y, const void *const dy[2], void *dx, void *dresidual,
+                               bool relu) {
+    for (int64_t i = 0; i < count; i += LK_LANES) {
+        LK_VF grad = LK_LOAD((const LK_E *)dy[0] + i);
+        if (dy[1] != NULL) grad += LK_LOAD((const LK_E *)dy[1] + i);
+        if (relu) grad = LK_V(select)(LK_LOAD((const LK_E *)y + i) <= 0, LK_V(splat)(0), grad);
+        if (dx != NULL) LK_STORE((LK_E *)dx + i, grad);
+        if (dresidual != NULL) LK_STORE((LK_E *)dresidual + i, grad);
+    }
+}
+
+/* The part [*first, *last) of a window of `size` at `start` that lies inside [0, limit). */
+LK_INLINE void LK_K(clip)(int64_t start, int64_t size, int64_t limit, int64_t *first, int64_t *last) {
+    *first = start < 0 ? -start : 0;
+    *last = start + size > limit ? limit - start : size;
+}
+
+static void LK_K(maxpool_forward)(const lk_cpu_pool *p, const void *x, void *y, uint8_t *index) {
+    for (int64_t oy = 0; oy < p->out_h; oy++) {
+        int64_t y0 = oy * p->stride - p->pad, ky0, ky1;
+        LK_K(clip)(y0, p->kernel, p->h, &ky0, &ky1);
+        for (int64_t ox = 0; ox < p->out_w; ox++) {
+            int64_t x0 = ox * p->stride - p->pad, kx0, kx1;
+            LK_K(clip)(x0, p->kernel, p->w, &kx0, &kx1);
+            const LK_E *window = (const LK_E *)x + (y0 * p->w + x0) * p->pixel_stride;
+            LK_VF best = LK_LOAD(window + (ky0 * p->w + kx0) * p->pixel_stride);
+            LK_VI won = (LK_VI)(best != best) & 0;
+            won += (int32_t)(ky0 * p->kernel + kx0);
+            for (int64_t ky = ky0; ky < ky1; ky++) {
+                for (int64_t kx = kx0; kx < kx1; kx++) {
+                    LK_VF v = LK_LOAD(window + (ky * p->w + kx) * p->pixel_stride);
+                    LK_VI better = (LK_VI)(v > best) | (LK_VI)(v != v);
+                    best = LK_V(select)(better, v, best);
+#if LK_LANES == 1
+                    if (better) won = (int32_t)(ky * p->kernel + kx);
+#else
+                    won = (won & ~better) | (better & (int32_t)(ky * p->kernel + kx));
+#endif
+                }
+            }
+            int64_t out = oy * p->out_w + ox;
+            LK_STORE((LK_E *)y + out * p->pixel_stride, best);
+            if (index != NULL) LK_V(store_bytes)(index + out * LK_LANES, won);
+        }
+    }
+}
+
+/* Adds one output's gradient to the element that won. */
+LK_INLINE void LK_K(maxpool_scatter)(const lk_cpu_pool *p, int64_t oy, int64_t ox, LK_VF grad, LK_VI won, float *sums,
+                                     int64_t stride) {
+    int64_t y0 = oy * p->stride - p->pad, x0 = ox * p->stride - p->pad, ky0, ky1, kx0, kx1;
+    LK_K(clip)(y0, p->kernel, p->h, &ky0, &ky1);
+    LK_K(clip)(x0, p->kernel, p->w, &kx0, &kx1);
+    for (int64_t ky = ky0; ky < ky1; ky++) {
+        for (int64_t kx = kx0; kx < kx1; kx++) {
+            float *to = sums + ((y0 + ky) * p->w + x0 + kx) * stride;
+            LK_VF take = LK_V(select)(won == (int32_t)(ky * p->kernel + kx), grad, LK_V(splat)(0));
+            LK_V(store_f32)(to, LK_V(load_f32)(to) + take);
+        }
+    }
+}
+
+static void LK_K(maxpool_backward)(const lk_cpu_pool *p, const void *const dy[2], const uint8_t *index, float *sums,
+                                   void *dx) {
+    bool direct = sizeof(LK_E) == sizeof(float);
+    float *to = direct ? (float *)dx : sums;
+    int64_t stride = direct ? p->pixel_stride : LK_LANES, pixels = p->h * p->w;
+    for (int64_t i = 0; i < pixels; i++) LK_V(store_f32)(to + i * stride, LK_V(splat)(0));
+    for (int64_t oy = 0; oy < p->out_h; oy++) {
+        for (int64_t ox = 0; ox < p->out_w; ox++) {
+            int64_t out = oy * p->out_w + ox;
+            LK_VF grad = LK_LOAD((const LK_E *)dy[0] + out * p->pixel_stride);
+            if (dy[1] != NULL) grad += LK_LOAD((const LK_E *)dy[1] + out * p->pixel_stride);
+            LK_K(maxpool_scatter)(p, oy, ox, grad, LK_V(load_bytes)(index + out * LK_LANES), to, stride);
+        }
+    }
+    if (direct) return;
+    for (int64_t i = 0; i < pixels; i++) LK_STORE((LK_E *)dx + i * p->pixel_stride, LK_V(load_f32)(to + i * stride));
+}
+
+static void LK_K(avgpool_forward)(int64_t pixels, int64_t pixel_stride, const void *x, float *mean) {
+    LK_VF sum = LK_K(chunk_sum)(x, pixels, pixel_stride, LK_V(splat)(0));
+    LK_V(store_f32)(mean, sum / LK_V(splat)((float)pixels));
+}
+
+static void LK_K(avgpool_backward)(int64_t pixels, int64_t pixel_stride, const float *gradient, void *dx) {
+    LK_VF g = LK_V(load_f32)(gradient);
+    for (int64_t i = 0; i < pixels; i++) LK_STORE((LK_E *)dx + i * pixel_stride, g);
+}
+
+static const lk_cpu_kernels LK_K(kernels) = {
+    .lanes = LK_LANES,
+    .bn_statistics = LK_K(bn_statistics),
+    .bn_forward = LK_K(bn_forward),
+    .bn_backward_sums = LK_K(bn_backward_sums),
+    .bn_backward_dx = LK_K(bn_backward_dx),
+    .add_forward = LK_K(add_forward),
+    .add_backward = LK_K(add_backward),
+    .maxpool_forward = LK_K(maxpool_forward),
+    .maxpool_backward = LK_K(maxpool_backward),
+    .avgpool_forward = LK_K(avgpool_forward),
+    .avgpool_backward = LK_K(avgpool_backward),
+};
+
+#undef LK_CHUNK
+#undef LK_K
+#undef LK_E
+#undef LK_LANES
+#undef LK_V
+#undef LK_LOAD
+#undef LK_STORE
+#undef LK_VF
+#undef LK_VI
+#undef LK_VD

@@ -1,0 +1,72 @@
+/* Arithmetic over parameter slabs. Elementwise, so any split between threads gives the same bits. */
+#include <math.h>
+
+#include "device/cpu/cpu_internal.h"
+
+#define SPLIT (64 * 1024) /* elements one thread takes at a time */
+#define CHUNK 4096        /* elements of a partial sum of squares */
+
+static const lk_cpu *cpu_of(const lk_device *device) { return (const lk_cpu *)device; }
+
+static int64_t pieces(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+static int64_t piece_size(int64_t count, int64_t size, int64_t i) {
+    return (i + 1) * size <= count ? size : count - i * size;
+}
+
+static lk_status slab_add(lk_device *device, lk_stream *stream, void *sum, const void *x, int64_t count,
+                          lk_error *err) {
+    (void)stream, (void)err;
+    const lk_cpu *cpu = cpu_of(device);
+    int threads = lk_cpu_threads(cpu);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < pieces(count, SPLIT); i++)
+        cpu->slab->add((float *)sum + i * SPLIT, (const float *)x + i * SPLIT, piece_size(count, SPLIT, i));
+    return LK_OK;
+}
+
+static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
+                          int64_t count, const lk_sgd *sgd, lk_error *err) {
+    (void)stream, (void)err;
+    const lk_cpu *cpu = cpu_of(device);
+    int threads = lk_cpu_threads(cpu);
+    lk_cpu_sgd s = {.lr = (float)sgd->lr,
+                    .momentum = (float)sgd->momentum,
+                    .fresh = (float)(1 - sgd->dampening),
+                    .weight_decay = (float)sgd->weight_decay,
+                    .nesterov = sgd->nesterov,
+                    .first_step = sgd->first_step};
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < pieces(count, SPLIT); i++) {
+        float *v = velocity == NULL ? NULL : (float *)velocity + i * SPLIT;
+        cpu->slab->sgd((float *)params + i * SPLIT, (const float *)grads + i * SPLIT, v, piece_size(count, SPLIT, i),
+                       &s);
+    }
+    return LK_OK;
+}
+
+static lk_status slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
+                            double momentum, double scale, lk_error *err) {
+    (void)stream, (void)err;
+    cpu_of(device)->slab->blend(running, fresh, count, (float)(1 - momentum), (float)(momentum * scale));
+    return LK_OK;
+}
+
+static lk_status slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
+                                  lk_error *err) {
+    (void)stream, (void)err;
+    const lk_cpu *cpu = cpu_of(device);
+    double sum = 0;
+    for (int64_t i = 0; i < pieces(count, CHUNK); i++)
+        sum += cpu->slab->sum_squares((const float *)x + i * CHUNK, piece_size(count, CHUNK, i));
+    *out = sum;
+    return LK_OK;
+}
+
+void lk_cpu_slab_install(lk_cpu *cpu) {
+    cpu->slab = lk_cpu_slab_kernels_get();
+    cpu->base.slab_add = slab_add;
+    cpu->base.slab_sgd = slab_sgd;
+    cpu->base.slab_blend = slab_blend;
+    cpu->base.slab_sum_squares = slab_sum_squares;
+}
