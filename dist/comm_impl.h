@@ -102,8 +102,6 @@ LK_MUST_CHECK lk_status lk_comm_wait_request(lk_comm *comm, lk_request **request
 #define LK_ROLL_CALL_SECONDS 3.0
 LK_MUST_CHECK lk_status lk_comm_roll_call(lk_comm *comm, lk_error *err);
 
-/* Monotonic clock. Unit: seconds. Not Collective. */
-double lk_comm_now(void);
 /* Unit: seconds. Not Collective. */
 void lk_comm_sleep(double seconds);
 

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/memory.h"
 #include "dist/comm_impl.h"
 
@@ -12,12 +13,6 @@
 #define SHORTEST_SLEEP 10e-6    /* the kernel's timer slack adds some 50 us */
 #define PROBE_SECONDS 20e-3     /* between looks at the alarm channel */
 #define CHUNK_BYTES (1LL << 30) /* MPI counts are int */
-
-double lk_comm_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void lk_comm_sleep(double seconds) {
     struct timespec left = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
@@ -128,7 +123,7 @@ void lk_comm_leave(lk_comm *comm, bool everyone) {
 
 lk_status lk_comm_wait_for(lk_comm *comm, lk_comm_step step, void *context, double longest_sleep, lk_error *err) {
     lk_comm_state *state = lk_comm_state_of(comm);
-    double begun = lk_comm_now(), probed = begun;
+    double begun = lk_clock_seconds(), probed = begun;
     for (;;) {
         bool done = false, moved = false;
         lk_status status = step(context, &done, &moved, err);
@@ -137,7 +132,7 @@ lk_status lk_comm_wait_for(lk_comm *comm, lk_comm_step step, void *context, doub
             return status;
         }
         if (done) return LK_OK;
-        double now = lk_comm_now();
+        double now = lk_clock_seconds();
         if (moved) begun = now;
         double waited = now - begun;
         if (waited > comm->timeout) return lk_comm_roll_call(comm, err);

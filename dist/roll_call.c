@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/memory.h"
 #include "dist/comm_impl.h"
 
@@ -68,11 +69,11 @@ static void roll_take(roll *r, int from) {
 
 static lk_status roll_collect(roll *r, lk_error *err) {
     lk_comm *comm = r->comm;
-    double end = lk_comm_now() + LK_ROLL_CALL_SECONDS;
+    double end = lk_clock_seconds() + LK_ROLL_CALL_SECONDS;
     bool sending = true;
     r->missing = comm->size - 1;
     /* Sends to the living must be over before this rank ends; those to the missing never will be. */
-    while ((r->missing > 0 || sending) && lk_comm_now() < end) {
+    while ((r->missing > 0 || sending) && lk_clock_seconds() < end) {
         sending = false;
         for (int rank = 0; rank < comm->size; rank++) {
             bool done = false;
