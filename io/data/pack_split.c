@@ -29,6 +29,7 @@ static int compare_samples(const void *a, const void *b, void *context) {
     const lk_pack_item *items = context;
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     if (items[x].group != items[y].group) return items[x].group < items[y].group ? -1 : 1;
+    if (items[x].label != items[y].label) return items[x].label < items[y].label ? -1 : 1;
     return x < y ? -1 : x > y;
 }
 
@@ -75,8 +76,8 @@ static double gain(const division *d, const unit *unit, int s) {
     return sum;
 }
 
-/* A single sample of a class goes where this class, and then the whole set, lags most behind its share so far. Whole
- * numbers of every class cannot all be exact; this way the totals are. */
+/* Single samples come class by class: each goes to the split that lags most behind its share of all so far. So every
+ * class is within two samples of its share, and the totals within one, however small the classes are. */
 static int choose_for_sample(const division *d, int64_t position) {
     int best = -1;
     double most = 0;
@@ -156,7 +157,7 @@ static void divide(division *d) {
     int64_t position = 0;
     for (int64_t u = 0; u < d->unit_count; u++) {
         const unit *unit = &d->units[u];
-        /* While no group has upset the balance, the running share alone is exact. */
+        /* Units are sorted by size: the first is single when all are. */
         bool single = d->units[0].count == 1;
         assign(d, unit, single ? choose_for_sample(d, position) : choose_for_group(d, unit));
         position += unit->count;
