@@ -241,24 +241,28 @@ static lk_status run_rounds(lk_window *window, lk_stop_requested stop, void *sto
     return LK_OK;
 }
 
-/* Submits what is left and waits. After a failure the buckets that never became complete travel as they are, so that no
- * peer waits for them; the boundary that follows throws the sum away. */
+/* Submits the buckets that this rank has not: all where it has no leaf, those that never became complete after a
+ * failure. They travel as they are, so that no peer waits; the boundary that follows throws a failed sum away. */
+static lk_status submit_rest(lk_window *window, lk_error *err) {
+    bool *sent = NULL;
+    LK_RETURN_IF(LK_NEW(&sent, window->buckets.count, "bucket flags", err));
+    int seen = 0;
+    while (seen < window->taken) sent[lk_gradient_tree_next(&window->tree, &seen)] = true;
+    lk_status status = LK_OK;
+    for (int bucket = 0; bucket < window->buckets.count && status == LK_OK; bucket++)
+        if (!sent[bucket]) status = lk_reducer_submit(window->reducer, bucket, err);
+    lk_free(sent);
+    return status;
+}
+
 static lk_status finish_reduction(lk_window *window, lk_status failed, lk_error *err) {
+    lk_error *sink = failed == LK_OK ? err : NULL; /* the first error is kept */
     bool contributes = window->share.first < window->present;
-    if (contributes && failed == LK_OK) LK_RETURN_IF(drive_reducer(window, err));
-    if (failed != LK_OK) {
-        bool *sent = NULL;
-        LK_RETURN_IF(LK_NEW(&sent, window->buckets.count, "bucket flags", NULL));
-        int taken = 0;
-        for (int bucket; taken < window->taken && (bucket = lk_gradient_tree_next(&window->tree, &taken)) >= 0;)
-            sent[bucket] = true;
-        lk_status status = LK_OK;
-        for (int bucket = 0; bucket < window->buckets.count && status == LK_OK; bucket++)
-            if (!sent[bucket]) status = lk_reducer_submit(window->reducer, bucket, NULL);
-        lk_free(sent);
-        LK_RETURN_IF(status);
-    }
-    return lk_reducer_wait(window->reducer, failed == LK_OK ? err : NULL);
+    if (contributes && failed == LK_OK)
+        LK_RETURN_IF(drive_reducer(window, sink));
+    else
+        LK_RETURN_IF(submit_rest(window, sink));
+    return lk_reducer_wait(window->reducer, sink);
 }
 
 /* running = (1 - momentum) * running + momentum * fresh, once for each leaf in order (P23): what one rank that runs all

@@ -1,0 +1,119 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "dist/topology.h"
+#include "jobs/command.h"
+#include "train/trainer.h"
+
+typedef struct train_flags {
+    char *run;
+    bool resume, overwrite, help;
+    double timeout;
+} train_flags;
+
+#define AT(field) offsetof(train_flags, field)
+static const lk_option FLAGS[] = {
+    {.name = "run",
+     .type = LK_OPTION_STRING,
+     .offset = AT(run),
+     .optional = true,
+     .help = "folder of the run; default: runs/ and the job file's name"},
+    {.name = "resume",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(resume),
+     .default_text = "false",
+     .help = "go on from checkpoints/last.h5 where there is one, else start"},
+    {.name = "overwrite",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(overwrite),
+     .default_text = "false",
+     .help = "replace the run that the folder holds"},
+    {.name = "timeout",
+     .type = LK_OPTION_DOUBLE,
+     .offset = AT(timeout),
+     .default_text = "300",
+     .min = 1,
+     .max = 1e6,
+     .help = "seconds that a rank waits for the others before it names the missing one and ends"},
+    {.name = "help",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(help),
+     .default_text = "false",
+     .help = "this text",
+     .letter = 'h'},
+};
+enum { FLAG_COUNT = sizeof FLAGS / sizeof FLAGS[0] };
+
+static void print_help(FILE *out) {
+    int count;
+    const lk_option *keys = lk_job_options(&count);
+    fputs(
+        "usage: lockstep train JOB.yaml [KEY=VALUE ...] [--run DIR] [--resume | --overwrite]\n"
+        "       mpirun -n N lockstep train ...    srun lockstep train ...\n\n"
+        "Trains the job. The same job gives the same bits on every number of ranks that works.\n"
+        "Ends with status 0, 1 (failed), 2 (wrong usage) or 75 (stopped by a signal, state saved: run again with "
+        "--resume).\n\n",
+        out);
+    lk_options_help(FLAGS, FLAG_COUNT, "--", out);
+    fputs("\nkeys of a job file (nested: \"optimizer: {lr: 0.1}\"; on the command line: optimizer.lr=0.1):\n", out);
+    lk_options_help(keys, count, "", out);
+}
+
+/* runs/NAME for JOBS/NAME.yaml. */
+static lk_status default_run(char **out, const char *job, lk_error *err) {
+    const char *slash = strrchr(job, '/');
+    const char *name = slash == NULL ? job : slash + 1;
+    const char *dot = strrchr(name, '.');
+    int length = dot == NULL || dot == name ? (int)strlen(name) : (int)(dot - name);
+    return lk_format(out, err, "runs/%.*s", length, name);
+}
+
+static lk_status train(const train_flags *flags, const lk_job *job, lk_comm *comm, lk_signals *signals, double started,
+                       lk_error *err) {
+    lk_train_options options = {.run = flags->run,
+                                .mode = flags->resume      ? LK_RUN_RESUME
+                                        : flags->overwrite ? LK_RUN_OVERWRITE
+                                                           : LK_RUN_NEW,
+                                .signals = signals,
+                                .started = started};
+    comm->timeout = flags->timeout;
+    LK_RETURN_IF(lk_topology_cores(&options.cores, err));
+    return lk_train(comm, job, &options, err);
+}
+
+lk_status lk_command_train(int argc, char **argv, lk_error *err) {
+    lk_status status;
+    double started = lk_clock_seconds();
+    train_flags flags = {0};
+    lk_job job = {0};
+    lk_comm *comm = NULL;
+    lk_signals signals = {.fd = -1};
+    int arguments = 0;
+    LK_TRY(lk_options_defaults(FLAGS, FLAG_COUNT, &flags, err));
+    LK_TRY(lk_options_read_argv(FLAGS, FLAG_COUNT, &flags, argc, argv, &arguments, err));
+    if (flags.help) {
+        print_help(stdout);
+        goto out;
+    }
+    if (arguments < 1 || (flags.resume && flags.overwrite)) {
+        status = lk_fail(err, LK_ERR_USAGE,
+                         arguments < 1 ? "train takes a job file: lockstep train JOB.yaml"
+                                       : "--resume and --overwrite exclude each other");
+        goto out;
+    }
+    if (flags.run == NULL) LK_TRY(default_run(&flags.run, argv[1], err));
+    LK_TRY(lk_signals_watch(&signals, err)); /* before MPI starts threads */
+    LK_TRY(lk_comm_create(&comm, err));
+    LK_TRY(lk_comm_agree(comm, lk_job_read(&job, argv[1], argv + 2, arguments - 1, err), err));
+    LK_TRY(train(&flags, &job, comm, &signals, started, err));
+out:
+    if (status == LK_ERR_COMM && comm != NULL && comm->size > 1)
+        lk_comm_abort(comm, lk_exit_status(status), err->message);
+    lk_comm_free(comm);
+    lk_signals_release(&signals);
+    lk_job_free(&job);
+    lk_options_free(FLAGS, FLAG_COUNT, &flags);
+    return status;
+}

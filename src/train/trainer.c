@@ -1,0 +1,19 @@
+#include "train/trainer.h"
+
+#include "train/trainer_internal.h"
+
+lk_status lk_train(lk_comm *comm, const lk_job *job, const lk_train_options *options, lk_error *err) {
+    lk_status status;
+    lk_trainer trainer = {
+        .comm = comm, .job = job, .options = options, .log = lk_log_create(stderr, comm->rank, comm->size)};
+    LK_TRY(lk_trainer_setup(&trainer, err));
+    LK_TRY(lk_trainer_open_run(&trainer, err));
+    lk_report_start(&trainer);
+    bool finished_before = trainer.counters.finished;
+    LK_TRY(lk_trainer_run_epochs(&trainer, err));
+    if (finished_before && comm->rank == 0) printf("%s is finished already\n", options->run);
+    if (!finished_before) LK_TRY(lk_trainer_finish(&trainer, err));
+out:
+    lk_trainer_release(&trainer);
+    return status;
+}

@@ -1,0 +1,83 @@
+/* The parts of a run, shared by the trainer's own files. */
+#ifndef LK_TRAIN_TRAINER_INTERNAL_H
+#define LK_TRAIN_TRAINER_INTERNAL_H
+
+#include "core/log.h"
+#include "core/progress.h"
+#include "train/bests.h"
+#include "train/evaluate.h"
+#include "train/meta.h"
+#include "train/trainer.h"
+#include "train/update.h"
+#include "train/window.h"
+
+/* Golden samples of a run, on rank 0. */
+typedef struct lk_golden_set {
+    int64_t count;
+    int64_t *samples;
+    uint8_t *images;
+    float *logits;
+} lk_golden_set;
+
+typedef struct lk_trainer {
+    lk_comm *comm;                   /* borrowed */
+    const lk_job *job;               /* borrowed */
+    const lk_train_options *options; /* borrowed */
+    lk_log log;
+
+    lk_device *device;
+    lk_dataset *dataset;
+    int64_t *validation, *test;
+    int64_t validation_count, test_count;
+    lk_sampler *sampler;
+    lk_loader *loader;
+    lk_network *network;
+    lk_optimizer *optimizer;
+    lk_lanes *lanes;
+    lk_window *window;
+    lk_schedule schedule;
+    lk_augment augment;
+    int64_t updates_per_epoch;
+
+    lk_counters counters;
+    lk_golden_set golden;
+    char *meta_text, *job_text;
+    lk_run_folder folder; /* rank 0 */
+    char *checkpoints;    /* path of the checkpoints folder, all ranks */
+    lk_snapshot snapshot; /* views of the above */
+    double last_saved;    /* lk_clock_seconds() */
+    lk_progress progress; /* rank 0 */
+} lk_trainer;
+
+/* trainer_setup.c: creates the parts in the order of the data flow. Collective. */
+LK_MUST_CHECK lk_status lk_trainer_setup(lk_trainer *trainer, lk_error *err);
+void lk_trainer_release(lk_trainer *trainer);
+
+/* trainer_resume.c: opens the run's folder, restores the state where there is one. Collective. */
+LK_MUST_CHECK lk_status lk_trainer_open_run(lk_trainer *trainer, lk_error *err);
+
+/* trainer_golden.c: takes the golden samples, computes their logits from the current parameters, saves a checkpoint.
+ * Rank 0 alone works; a failed write is said loudly and the run goes on (P12), unless `must`; *saved tells (true on the
+ * other ranks). Not Collective. */
+LK_MUST_CHECK lk_status lk_trainer_take_golden(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_trainer_save(lk_trainer *trainer, bool new_loss, bool new_f1, bool must, bool *saved,
+                                        lk_error *err);
+
+/* trainer_loop.c: the epochs that are left. Collective. */
+LK_MUST_CHECK lk_status lk_trainer_run_epochs(lk_trainer *trainer, lk_error *err);
+
+/* trainer_final.c: both bests on validation and test, predictions.h5. Collective. */
+LK_MUST_CHECK lk_status lk_trainer_finish(lk_trainer *trainer, lk_error *err);
+
+/* trainer_report.c: what people and scripts read; rank 0 writes, the others return at once. */
+void lk_report_start(const lk_trainer *trainer);
+LK_MUST_CHECK lk_status lk_report_run(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, double lr, double loss, double norm, lk_error *err);
+/* epoch: the counters with the sums of the epoch that ended. */
+LK_MUST_CHECK lk_status lk_report_epoch(lk_trainer *trainer, const lk_counters *epoch, const lk_evaluation *evaluation,
+                                        double lr, const uint64_t hash[2], bool new_loss, bool new_f1, lk_error *err);
+void lk_report_updates_done(const lk_trainer *trainer, const uint64_t hash[2]);
+LK_MUST_CHECK lk_status lk_report_final(lk_trainer *trainer, const char *best, const char *split,
+                                        const lk_evaluation *evaluation, lk_error *err);
+
+#endif

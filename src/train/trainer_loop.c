@@ -1,0 +1,192 @@
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "train/trainer_internal.h"
+
+static bool updates_left(const lk_trainer *t) {
+    return t->job->max_updates == 0 || t->counters.update < t->job->max_updates;
+}
+
+/* Queues the updates of the epoch that are left, so that decoding runs ahead of the lanes. */
+static lk_status prefetch_epoch(lk_trainer *t, lk_error *err) {
+    int64_t end = t->updates_per_epoch;
+    if (t->job->max_updates > 0 && t->job->max_updates - t->counters.update < end - t->counters.update_in_epoch)
+        end = t->counters.update_in_epoch + t->job->max_updates - t->counters.update;
+    for (int64_t update = t->counters.update_in_epoch; update < end; update++)
+        LK_RETURN_IF(lk_window_prefetch(t->window, t->sampler, update, &t->augment, err));
+    return LK_OK;
+}
+
+static lk_status check_finite(lk_trainer *t, const lk_window_result *result, double *norm, lk_error *err) {
+    lk_error problem = {0};
+    lk_status status = lk_gradient_norm(norm, t->lanes, lk_window_gradients(t->window), &problem);
+    if (status == LK_OK && !isfinite(result->loss_sum))
+        status = lk_fail(&problem, LK_ERR_NUMERIC, "the loss is not finite");
+    if (status == LK_OK) return LK_OK;
+    return lk_fail(err, status,
+                   "update %" PRId64 " of epoch %" PRId64
+                   " was not applied: %s; lower optimizer.lr or look at the data, then go on with --resume",
+                   t->counters.update + 1, t->counters.epoch + 1, problem.message);
+}
+
+static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_error *err) {
+    double norm, lr = lk_schedule_lr(&t->schedule, t->counters.update);
+    LK_RETURN_IF(check_finite(t, result, &norm, err));
+    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), lr, t->counters.update, err));
+    lk_counters *c = &t->counters;
+    c->microbatches += lk_sampler_window_leaves(t->sampler, c->update_in_epoch);
+    c->update++;
+    c->update_in_epoch++;
+    c->samples += result->samples;
+    c->correct += result->correct;
+    c->loss_sum += result->loss_sum;
+    c->sample_sum += result->sample_sum;
+    c->reductions++;
+    return lk_report_update(t, lr, result->loss_sum / (double)result->samples, norm, err);
+}
+
+static bool save_is_due(const lk_trainer *t) {
+    if (t->job->checkpoint_every > 0 && t->counters.update % t->job->checkpoint_every == 0) return true;
+    return t->job->checkpoint_minutes > 0 && lk_clock_seconds() - t->last_saved >= 60.0 * t->job->checkpoint_minutes;
+}
+
+/* Saves and turns the status into LK_STOPPED; rank 0's failure to save reaches all. */
+static lk_status stop_run(lk_trainer *t, lk_error *err) {
+    bool saved;
+    lk_loader_cancel(t->loader);
+    LK_RETURN_IF(lk_comm_agree(t->comm, lk_trainer_save(t, false, false, true, &saved, err), err));
+    return lk_fail(err, LK_STOPPED, "stopped after update %" PRId64 " (epoch %" PRId64 "); go on with --resume",
+                   t->counters.update, t->counters.epoch + 1);
+}
+
+/* Runs updates until the epoch or the job's updates end. */
+static lk_status run_updates(lk_trainer *t, lk_error *err) {
+    lk_status status = LK_OK;
+    bool saved;
+    double before = t->counters.seconds, started = lk_clock_seconds();
+    lk_progress_start(&t->progress, t->comm->rank == 0 ? stderr : NULL, "train", "updates", t->updates_per_epoch);
+    while (status == LK_OK && t->counters.update_in_epoch < t->updates_per_epoch && updates_left(t)) {
+        lk_window_result result;
+        lk_stream *stream;
+        lk_comm_set_phase(t->comm, "epoch %" PRId64 " update %" PRId64, t->counters.epoch + 1, t->counters.update + 1);
+        LK_TRY(lk_lanes_main_stream(t->lanes, &stream, err));
+        LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TRAIN, stream, err));
+        LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TAIL, stream, err));
+        status = lk_window_run(t->window, t->sampler, t->counters.update_in_epoch, lk_signals_requested,
+                               t->options->signals, &result, err);
+        if (status == LK_STOPPED) return stop_run(t, err);
+        if (status != LK_OK) break;
+        LK_TRY(apply_update(t, &result, err));
+        t->counters.seconds = before + lk_clock_seconds() - started;
+        bool complete = t->counters.update_in_epoch == t->updates_per_epoch;
+        if (result.stop && !complete) return stop_run(t, err);
+        if (!complete && save_is_due(t)) LK_TRY(lk_trainer_save(t, false, false, false, &saved, err));
+        lk_progress_update(&t->progress, t->counters.update_in_epoch);
+    }
+out:
+    lk_progress_clear(&t->progress);
+    t->counters.seconds = before + lk_clock_seconds() - started;
+    t->counters.wait_seconds += lk_loader_take_wait_seconds(t->loader) / t->lanes->count;
+    return status;
+}
+
+/* Every sample of the epoch's order came once and each gradient was reduced once per update (P26, P7). */
+static lk_status check_ledger(const lk_trainer *t, lk_error *err) {
+    const lk_counters *c = &t->counters;
+    int64_t expected = 0;
+    uint64_t sum = 0;
+    for (int64_t u = 0; u < t->updates_per_epoch; u++) expected += lk_sampler_window_samples(t->sampler, u);
+    for (int64_t i = 0; i < expected; i++) sum += lk_sample_hash(t->sampler->order[i]);
+    lk_reducer_stats stats;
+    lk_window_reductions(t->window, &stats);
+    bool once = stats.updates == 0 || stats.bucket_sums % stats.updates == 0;
+    if (c->samples == expected && c->sample_sum == sum && c->reductions == t->updates_per_epoch && once) return LK_OK;
+    return lk_fail(err, LK_ERR_INTERNAL,
+                   "the ledger of epoch %" PRId64 " does not add up: %" PRId64 " samples of %" PRId64 ", %" PRId64
+                   " reductions of %" PRId64 "%s; this is a bug, please report it",
+                   c->epoch + 1, c->samples, expected, c->reductions, t->updates_per_epoch,
+                   c->sample_sum == sum ? "" : ", not every sample once");
+}
+
+/* A figure that is NaN is never a best (P13). */
+static bool improves(lk_best *best, double value, bool smaller, int64_t epoch) {
+    bool better = best->epoch == 0 || (smaller ? value < best->value : value > best->value);
+    if (!isfinite(value) || !better) return false;
+    *best = (lk_best){epoch, value};
+    return true;
+}
+
+static lk_status save_epoch(lk_trainer *t, bool *new_loss, bool *new_f1, const lk_counters *before, lk_error *err) {
+    bool saved;
+    lk_status status = lk_trainer_save(t, *new_loss, *new_f1, false, &saved, err);
+    LK_RETURN_IF(lk_comm_agree(t->comm, status, err));
+    int64_t kept = saved;
+    LK_RETURN_IF(lk_comm_broadcast(t->comm, &kept, sizeof kept, 0, err));
+    if (kept) return LK_OK;
+    /* What is not on the disk is no best: the next one that can be written shall count. */
+    t->counters.loss = before->loss;
+    t->counters.f1 = before->f1;
+    *new_loss = *new_f1 = false;
+    return LK_OK;
+}
+
+static lk_status end_epoch(lk_trainer *t, lk_error *err) {
+    lk_status status;
+    uint64_t hash[2];
+    lk_evaluation evaluation = {0};
+    double lr = lk_schedule_lr(&t->schedule, t->counters.update - 1);
+    lk_evaluation_config config = {
+        .samples = t->validation, .count = t->validation_count, .batch = t->job->evaluate_batch};
+    LK_TRY(check_ledger(t, err));
+    lk_comm_set_phase(t->comm, "epoch %" PRId64 " evaluation", t->counters.epoch + 1);
+    LK_TRY(lk_network_hash(t->network, hash, err));
+    LK_TRY(lk_comm_check_equal(t->comm, hash, sizeof hash, "weights", err));
+    LK_TRY(lk_evaluate(&evaluation, t->network, t->lanes, t->comm, t->loader, &config, err));
+    lk_counters before = t->counters;
+    lk_counters *c = &t->counters;
+    bool new_loss = improves(&c->loss, evaluation.metrics.loss, true, c->epoch + 1);
+    bool new_f1 = improves(&c->f1, evaluation.metrics.macro_f1, false, c->epoch + 1);
+    bool new_best = t->job->early_stop_monitor == LK_MONITOR_F1 ? new_f1 : new_loss;
+    c->epochs_since_best = new_best ? 0 : c->epochs_since_best + 1;
+    bool impatient = t->job->early_stop_patience > 0 && c->epochs_since_best >= t->job->early_stop_patience;
+    c->epoch++;
+    c->finished = c->epoch >= t->job->epochs || impatient || !updates_left(t);
+    lk_counters ended = *c;
+    lk_counters_start_epoch(c);
+    LK_TRY(save_epoch(t, &new_loss, &new_f1, &before, err));
+    ended.loss = c->loss;
+    ended.f1 = c->f1;
+    status = lk_report_epoch(t, &ended, &evaluation, lr, hash, new_loss, new_f1, err);
+out:
+    lk_evaluation_free(&evaluation);
+    return status;
+}
+
+/* The job's updates ended inside an epoch. */
+static lk_status end_at_max_updates(lk_trainer *t, lk_error *err) {
+    uint64_t hash[2];
+    bool saved;
+    t->counters.finished = true;
+    LK_RETURN_IF(lk_network_hash(t->network, hash, err));
+    LK_RETURN_IF(lk_comm_check_equal(t->comm, hash, sizeof hash, "weights", err));
+    LK_RETURN_IF(lk_comm_agree(t->comm, lk_trainer_save(t, false, false, false, &saved, err), err));
+    lk_report_updates_done(t, hash);
+    return LK_OK;
+}
+
+lk_status lk_trainer_run_epochs(lk_trainer *t, lk_error *err) {
+    while (!t->counters.finished) {
+        lk_sampler_set_epoch(t->sampler, (uint32_t)t->counters.epoch);
+        LK_RETURN_IF(prefetch_epoch(t, err));
+        LK_RETURN_IF(run_updates(t, err));
+        if (t->counters.update_in_epoch < t->updates_per_epoch) return end_at_max_updates(t, err);
+        LK_RETURN_IF(end_epoch(t, err));
+        int64_t stop = lk_signals_requested(t->options->signals);
+        LK_RETURN_IF(lk_comm_max(t->comm, &stop, err));
+        if (stop && !t->counters.finished) return stop_run(t, err);
+    }
+    return LK_OK;
+}

@@ -1,0 +1,153 @@
+#include <inttypes.h>
+#include <math.h>
+#include <sys/resource.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "train/trainer_internal.h"
+
+static double peak_memory_mib(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024.0;
+}
+
+void lk_report_start(const lk_trainer *t) {
+    if (t->comm->rank != 0) return;
+    const lk_plan_totals *totals = &t->network->totals;
+    int leaves = lk_job_leaves(t->job), share = leaves / t->comm->size;
+    printf("%s, %.2f M parameters, %s on %s\n", t->job->model, (double)totals->params / 1e6,
+           t->device->master == LK_F64 ? "float64" : lk_dtype_name(lk_job_compute(t->job)),
+           t->device->identity(t->device));
+    printf("%s: %" PRId64 " training, %" PRId64 " validation, %" PRId64 " test images, %d classes\n", t->job->data,
+           t->sampler->count, t->validation_count, t->test_count, t->dataset->class_count);
+    printf("batch %" PRId64 " = %d x %" PRId64
+           ": %d rank%s x %d accumulated, %d at a time on %d core%s; %d gradient slab%s\n",
+           t->job->batch, leaves, t->job->microbatch, t->comm->size, t->comm->size == 1 ? "" : "s", share,
+           t->lanes->count, t->options->cores, t->options->cores == 1 ? "" : "s", lk_window_slabs(t->window),
+           lk_window_slabs(t->window) == 1 ? "" : "s");
+    fflush(stdout);
+    if (t->counters.update > 0)
+        printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
+    int busy = t->lanes->count * (int)t->job->threads_per_microbatch;
+    char counts[256];
+    if (busy < t->options->cores)
+        lk_log_write(&t->log, LK_LOG_INFO,
+                     "%d of %d cores of a rank stay idle: %d microbatches per rank; rank counts that work: %s",
+                     t->options->cores - busy, t->options->cores, share,
+                     lk_tree_ranks_print(leaves, counts, sizeof counts));
+    if (t->options->cores < t->job->threads_per_microbatch)
+        lk_log_write(&t->log, LK_LOG_WARNING,
+                     "threads_per_microbatch is %" PRId64
+                     " but a rank has %d core%s: it will be slow; give it more "
+                     "(mpirun --bind-to none, srun --cpus-per-task)",
+                     t->job->threads_per_microbatch, t->options->cores, t->options->cores == 1 ? "" : "s");
+}
+
+lk_status lk_report_run(lk_trainer *t, lk_error *err) {
+    char time[32];
+    json_t *line = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:I}", "type", t->folder.resuming ? "resume" : "run",
+                             "time", lk_clock_wall_text(time, sizeof time), "program", "lockstep " LK_VERSION, "ranks",
+                             t->comm->size, "lanes", t->lanes->count, "arithmetic", t->device->identity(t->device),
+                             "update", (json_int_t)t->counters.update);
+    return lk_run_folder_record(&t->folder, line, true, err);
+}
+
+/* A failed write of the log is said, and the run goes on (P12). */
+static lk_status tolerate(const lk_trainer *t, lk_status status, lk_error *problem, lk_error *err) {
+    if (status == LK_OK) return LK_OK;
+    if (status != LK_ERR_IO) return lk_fail(err, status, "%s", problem->message);
+    lk_log_write(&t->log, LK_LOG_WARNING, "%s; the run goes on", problem->message);
+    return LK_OK;
+}
+
+lk_status lk_report_update(lk_trainer *t, double lr, double loss, double norm, lk_error *err) {
+    if (t->comm->rank != 0) return LK_OK;
+    lk_error problem = {0};
+    int64_t update = t->counters.update;
+    json_t *line =
+        json_pack("{s:s, s:I, s:I, s:f, s:f, s:f}", "type", "update", "epoch", (json_int_t)t->counters.epoch + 1,
+                  "update", (json_int_t)update, "lr", lr, "loss", loss, "gradient_norm", norm);
+    lk_status status = lk_run_folder_record(&t->folder, line, false, &problem);
+    if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/lr", update, lr, &problem);
+    if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/loss", update, loss, &problem);
+    return tolerate(t, status, &problem, err);
+}
+
+static json_t *metrics_json(const lk_trainer *t, const lk_metrics *m) {
+    json_t *classes = json_array();
+    for (int i = 0; i < m->classes; i++)
+        json_array_append_new(
+            classes, json_pack("{s:s, s:I, s:f, s:f, s:f}", "name", t->dataset->class_names[i], "support",
+                               (json_int_t)m->per_class[i].support, "precision", m->per_class[i].precision, "recall",
+                               m->per_class[i].recall, "f1", m->per_class[i].f1));
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", isfinite(m->loss) ? m->loss : -1.0, "accuracy",
+                     m->accuracy, "macro_f1", m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy",
+                     m->balanced_accuracy, "samples", (json_int_t)m->samples, "classes", classes);
+}
+
+static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metrics *m, double lr, const char *weights,
+                              double rate, double wait, lk_error *err) {
+    double loss = c->loss_sum / (double)c->samples, accuracy = (double)c->correct / (double)c->samples;
+    json_t *line = json_pack(
+        "{s:s, s:I, s:I, s:f, s:{s:f, s:f}, s:o, s:f, s:f, s:f, s:f, s:{s:I, s:I, s:I, s:I}, s:{s:f, s:I, s:f, s:I}, "
+        "s:s}",
+        "type", "epoch", "epoch", (json_int_t)c->epoch, "update", (json_int_t)c->update, "lr", lr, "train", "loss",
+        loss, "accuracy", accuracy, "validation", metrics_json(t, m), "seconds", c->seconds, "images_per_second", rate,
+        "data_wait", wait, "peak_memory_mib", peak_memory_mib(), "ledger", "samples", (json_int_t)c->samples, "unique",
+        (json_int_t)c->samples, "skipped", (json_int_t)0, "reductions", (json_int_t)c->reductions, "best", "loss",
+        c->loss.value, "loss_epoch", (json_int_t)c->loss.epoch, "f1", c->f1.value, "f1_epoch", (json_int_t)c->f1.epoch,
+        "weights", weights);
+    LK_RETURN_IF(lk_run_folder_record(&t->folder, line, true, err));
+    const struct {
+        const char *tag;
+        double value;
+    } scalars[] = {{"train/epoch_loss", loss},
+                   {"train/accuracy", accuracy},
+                   {"validation/loss", m->loss},
+                   {"validation/accuracy", m->accuracy},
+                   {"validation/macro_f1", m->macro_f1},
+                   {"speed/images_per_second", rate},
+                   {"speed/data_wait", wait}};
+    for (size_t i = 0; i < sizeof scalars / sizeof scalars[0]; i++)
+        LK_RETURN_IF(lk_events_scalar(t->folder.events, scalars[i].tag, c->update, scalars[i].value, err));
+    return lk_events_flush(t->folder.events, err);
+}
+
+lk_status lk_report_epoch(lk_trainer *t, const lk_counters *c, const lk_evaluation *evaluation, double lr,
+                          const uint64_t hash[2], bool new_loss, bool new_f1, lk_error *err) {
+    if (t->comm->rank != 0) return LK_OK;
+    const lk_metrics *m = &evaluation->metrics;
+    char weights[40], duration[32];
+    double rate = (double)c->samples / c->seconds, wait = c->wait_seconds / c->seconds;
+    snprintf(weights, sizeof weights, "%016" PRIx64 "%016" PRIx64, hash[0], hash[1]);
+    printf("epoch %*" PRId64 "/%" PRId64
+           "  lr %-8.4g  train loss %.4f  val loss %.4f%s accuracy %.4f macro-F1 %.4f%s  "
+           "%.0f images/s  data wait %.1f%%  %s  weights %s\n",
+           t->job->epochs > 99 ? 4 : 2, c->epoch, t->job->epochs, lr, c->loss_sum / (double)c->samples, m->loss,
+           new_loss ? "*" : " ", m->accuracy, m->macro_f1, new_f1 ? "*" : " ", rate, 100.0 * wait,
+           lk_clock_duration_text(c->seconds, duration, sizeof duration), weights);
+    fflush(stdout);
+    lk_error problem = {0};
+    return tolerate(t, record_epoch(t, c, m, lr, weights, rate, wait, &problem), &problem, err);
+}
+
+void lk_report_updates_done(const lk_trainer *t, const uint64_t hash[2]) {
+    if (t->comm->rank != 0) return;
+    printf("update %" PRId64 "  train loss %.4f  weights %016" PRIx64 "%016" PRIx64 "\n", t->counters.update,
+           t->counters.samples > 0 ? t->counters.loss_sum / (double)t->counters.samples : 0.0, hash[0], hash[1]);
+    fflush(stdout);
+}
+
+lk_status lk_report_final(lk_trainer *t, const char *best, const char *split, const lk_evaluation *evaluation,
+                          lk_error *err) {
+    if (t->comm->rank != 0) return LK_OK;
+    const lk_metrics *m = &evaluation->metrics;
+    printf("%-9s %-10s  loss %.4f  accuracy %.4f  macro-F1 %.4f  (%" PRId64 " images)\n", best, split, m->loss,
+           m->accuracy, m->macro_f1, m->samples);
+    fflush(stdout);
+    lk_error problem = {0};
+    json_t *line = json_pack("{s:s, s:s, s:s, s:o}", "type", "final", "checkpoint", best, "split", split, "metrics",
+                             metrics_json(t, m));
+    return tolerate(t, lk_run_folder_record(&t->folder, line, true, &problem), &problem, err);
+}

@@ -1,0 +1,175 @@
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "train/trainer_internal.h"
+
+#define BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
+
+static lk_status create_device(lk_trainer *t, lk_error *err) {
+    const char *name = strcmp(t->job->device, "auto") == 0 ? "cpu" : t->job->device;
+    LK_RETURN_IF(lk_device_create(&t->device, name, (int)t->job->threads_per_microbatch, err));
+    return t->device->supports_dtype(t->device, lk_job_compute(t->job), err);
+}
+
+static lk_status open_dataset(lk_trainer *t, lk_error *err) {
+    LK_RETURN_IF(lk_dataset_open(&t->dataset, t->job->data, err));
+    const int64_t *counts = t->dataset->split_count;
+    if (counts[LK_SPLIT_TRAIN] == 0 || counts[LK_SPLIT_VALIDATION] == 0)
+        return lk_fail(err, LK_ERR_DATA,
+                       "%s has %" PRId64 " training and %" PRId64
+                       " validation samples; training needs both: pack it again with --split",
+                       t->job->data, counts[LK_SPLIT_TRAIN], counts[LK_SPLIT_VALIDATION]);
+    LK_RETURN_IF(lk_dataset_split(t->dataset, LK_SPLIT_VALIDATION, &t->validation, &t->validation_count, err));
+    return lk_dataset_split(t->dataset, LK_SPLIT_TEST, &t->test, &t->test_count, err);
+}
+
+static lk_status create_sampler(lk_trainer *t, lk_error *err) {
+    int64_t *train = NULL, count;
+    LK_RETURN_IF(lk_dataset_split(t->dataset, LK_SPLIT_TRAIN, &train, &count, err));
+    lk_status status = lk_sampler_create(&t->sampler, train, count, (uint64_t)t->job->seed, t->job->batch,
+                                         t->job->microbatch, true, t->job->drop_last, err);
+    lk_free(train);
+    if (status != LK_OK) return status;
+    t->updates_per_epoch = lk_sampler_updates(t->sampler);
+    lk_job_schedule(t->job, t->updates_per_epoch, &t->schedule);
+    return LK_OK;
+}
+
+/* Samples of the epoch's last microbatch where it is smaller than the others; 0 where none is. */
+static int64_t tail_rows(const lk_trainer *t) {
+    int64_t rest = t->sampler->count % t->job->batch;
+    return t->job->drop_last ? 0 : rest % t->job->microbatch;
+}
+
+static lk_status create_loader(lk_trainer *t, lk_error *err) {
+    lk_loader_config config = {.workers = (int)t->job->loader_workers, .prefetch = (int)t->job->loader_prefetch};
+    if (config.workers == 0) config.workers = t->options->cores;
+    config.microbatch = t->job->microbatch > t->job->evaluate_batch ? t->job->microbatch : t->job->evaluate_batch;
+    lk_job_preprocess(t->job, &config.preprocess);
+    lk_job_augment(t->job, &t->augment);
+    return lk_loader_create(&t->loader, t->dataset, &config, err);
+}
+
+static lk_status create_network(lk_trainer *t, lk_error *err) {
+    lk_network_config config = {.model = t->job->model,
+                                .smoothing = t->job->loss_smoothing,
+                                .compute = lk_job_compute(t->job),
+                                .microbatch = t->job->microbatch,
+                                .tail_rows = tail_rows(t),
+                                .evaluate_batch = t->job->evaluate_batch,
+                                .seed = (uint64_t)t->job->seed};
+    lk_job_model_spec(t->job, t->dataset->class_count, &config.spec);
+    return lk_network_create(&t->network, t->device, &config, err);
+}
+
+static lk_status create_optimizer(lk_trainer *t, lk_error *err) {
+    int count;
+    lk_param_range *ranges = NULL;
+    lk_optimizer_config config;
+    const lk_param *params = lk_plan_get_params(t->network->plans[LK_NETWORK_TRAIN], &count);
+    lk_job_optimizer(t->job, &config);
+    LK_RETURN_IF(LK_NEW(&ranges, count, "parameter ranges", err));
+    for (int i = 0; i < count; i++)
+        ranges[i] = (lk_param_range){.offset = params[i].offset,
+                                     .count = params[i].stored_count,
+                                     .decay = config.decay_norm_and_bias || params[i].role == LK_PARAM_WEIGHT};
+    lk_status status =
+        lk_optimizer_create(&t->optimizer, t->device, &config, ranges, count, t->network->totals.slab_count, err);
+    lk_free(ranges);
+    return status;
+}
+
+/* How many leaves run side by side: the cores of this rank over the threads of a leaf, at most the leaves of its share,
+ * and the same on all ranks, since all pass the boundaries between rounds together. */
+static lk_status create_lanes(lk_trainer *t, lk_error *err) {
+    int share = lk_job_leaves(t->job) / t->comm->size;
+    int64_t lanes = t->options->cores / t->job->threads_per_microbatch;
+    if (lanes > share) lanes = share;
+    if (lanes < 1) lanes = 1;
+    int64_t negative = -lanes;
+    LK_RETURN_IF(lk_comm_max(t->comm, &negative, err));
+    return lk_lanes_create(&t->lanes, t->network, (int)-negative, err);
+}
+
+static lk_status write_texts(lk_trainer *t, lk_error *err) {
+    lk_meta meta = {.architecture = t->job->model,
+                    .class_count = t->dataset->class_count,
+                    .class_names = t->dataset->class_names,
+                    .stored_rule = t->dataset->stored_rule,
+                    .program = "lockstep " LK_VERSION,
+                    .dataset_hash = {t->dataset->hash[0], t->dataset->hash[1]}};
+    lk_job_preprocess(t->job, &meta.preprocess);
+    LK_RETURN_IF(lk_meta_write(&t->meta_text, &meta, err));
+    return lk_job_write(t->job, &t->job_text, err);
+}
+
+/* The parts that need no other rank; their failure is agreed on. */
+static lk_status setup_local(lk_trainer *t, lk_error *err) {
+    LK_RETURN_IF(create_device(t, err));
+    LK_RETURN_IF(open_dataset(t, err));
+    LK_RETURN_IF(create_sampler(t, err));
+    LK_RETURN_IF(write_texts(t, err));
+    LK_RETURN_IF(create_loader(t, err));
+    LK_RETURN_IF(create_network(t, err));
+    return create_optimizer(t, err);
+}
+
+static lk_status check_ranks(lk_trainer *t, lk_error *err) {
+    int leaves = lk_job_leaves(t->job);
+    char counts[256];
+    if (!lk_tree_ranks_ok(leaves, t->comm->size))
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "%d ranks cannot share %d microbatches (batch %" PRId64 " = %d x %" PRId64
+                       ") evenly; rank counts that work: %s",
+                       t->comm->size, leaves, t->job->batch, leaves, t->job->microbatch,
+                       lk_tree_ranks_print(leaves, counts, sizeof counts));
+    return LK_OK;
+}
+
+static void set_snapshot(lk_trainer *t) {
+    t->snapshot = (lk_snapshot){.network = t->network,
+                                .optimizer = t->optimizer,
+                                .counters = &t->counters,
+                                .meta = t->meta_text,
+                                .job = t->job_text,
+                                .arithmetic = t->device->identity(t->device)};
+}
+
+lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
+    LK_RETURN_IF(check_ranks(t, err));
+    LK_RETURN_IF(lk_comm_agree(t->comm, setup_local(t, err), err));
+    const char *arithmetic = t->device->identity(t->device);
+    LK_RETURN_IF(lk_comm_check_equal(t->comm, arithmetic, (int64_t)strlen(arithmetic), "arithmetic", err));
+    LK_RETURN_IF(lk_comm_check_equal(t->comm, t->job_text, (int64_t)strlen(t->job_text), "job", err));
+    LK_RETURN_IF(lk_comm_check_equal(t->comm, t->dataset->hash, sizeof t->dataset->hash, "data set", err));
+    LK_RETURN_IF(create_lanes(t, err));
+    lk_window_config config = {
+        .leaves = lk_job_leaves(t->job), .microbatch = t->job->microbatch, .bucket_elements = BUCKET_ELEMENTS};
+    lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
+    LK_RETURN_IF(lk_comm_agree(t->comm, status, err));
+    set_snapshot(t);
+    return LK_OK;
+}
+
+void lk_trainer_release(lk_trainer *t) {
+    lk_run_folder_close(&t->folder);
+    lk_free(t->checkpoints);
+    lk_free(t->golden.samples);
+    lk_free(t->golden.images);
+    lk_free(t->golden.logits);
+    lk_loader_free(t->loader);
+    lk_window_free(t->window);
+    lk_lanes_free(t->lanes);
+    lk_optimizer_free(t->optimizer);
+    lk_network_free(t->network);
+    lk_sampler_free(t->sampler);
+    lk_free(t->validation);
+    lk_free(t->test);
+    lk_dataset_free(t->dataset);
+    lk_device_free(t->device);
+    lk_free(t->meta_text);
+    lk_free(t->job_text);
+}

@@ -1,0 +1,80 @@
+#include "train/update.h"
+
+#include <math.h>
+
+#include "core/memory.h"
+
+#define SEGMENTS 64 /* part of the bits of the norm: never changed */
+
+typedef struct segment_work {
+    lk_network *network;
+    lk_optimizer *optimizer;
+    const void *grads;
+    double squares[SEGMENTS];
+    double lr;
+    int64_t update;
+} segment_work;
+
+/* Segment boundaries are multiples of 16 elements. */
+static int64_t segment_at(const lk_network *network, int index) {
+    int64_t units = network->totals.slab_count / 16;
+    return units * index / SEGMENTS * 16;
+}
+
+static lk_status sum_segment(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    (void)worker;
+    segment_work *work = context;
+    lk_device *device = work->network->device;
+    int64_t begin = segment_at(work->network, index), end = segment_at(work->network, index + 1);
+    const char *at = (const char *)work->grads + (size_t)begin * lk_dtype_size(device->master);
+    return device->slab_sum_squares(device, slot->stream, at, end - begin, &work->squares[index], err);
+}
+
+/* Names the first parameter whose gradient is not finite. */
+static lk_status name_first_bad(const lk_network *network, const void *grads, lk_error *err) {
+    lk_status status;
+    double *values = NULL;
+    int count;
+    const lk_plan *plan = network->plans[LK_NETWORK_TRAIN];
+    const lk_param *params = lk_plan_get_params(plan, &count);
+    bool is_double = network->device->master == LK_F64;
+    LK_TRY(LK_NEW(&values, network->totals.slab_count, "a gradient", err));
+    for (int i = 0; i < count; i++) {
+        LK_TRY(lk_plan_unpack(plan, i, grads, values, err));
+        int64_t elements = lk_shape_count(&params[i].shape);
+        for (int64_t k = 0; k < elements; k++) {
+            if (isfinite(is_double ? values[k] : (double)((const float *)values)[k])) continue;
+            status = lk_fail(err, LK_ERR_NUMERIC, "the gradient of %s is not finite", params[i].name);
+            goto out;
+        }
+    }
+    status = lk_fail(err, LK_ERR_NUMERIC, "the sum of the squared gradients is not finite");
+out:
+    lk_free(values);
+    return status;
+}
+
+lk_status lk_gradient_norm(double *norm, lk_lanes *lanes, const void *grads, lk_error *err) {
+    segment_work work = {.network = lanes->network, .grads = grads};
+    double total = 0;
+    LK_RETURN_IF(lk_lanes_run(lanes, sum_segment, &work, SEGMENTS, err));
+    for (int i = 0; i < SEGMENTS; i++) total += work.squares[i];
+    *norm = sqrt(total);
+    return isfinite(total) ? LK_OK : name_first_bad(lanes->network, grads, err);
+}
+
+static lk_status step_segment(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    (void)worker;
+    segment_work *work = context;
+    int64_t begin = segment_at(work->network, index), end = segment_at(work->network, index + 1);
+    return lk_optimizer_step(work->optimizer, slot->stream, work->network->params, work->grads, begin, end, work->lr,
+                             work->update, err);
+}
+
+lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads, double lr, int64_t update,
+                          lk_error *err) {
+    segment_work work = {.network = lanes->network, .optimizer = optimizer, .grads = grads, .lr = lr, .update = update};
+    LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, SEGMENTS, err));
+    lk_network_touch(lanes->network);
+    return LK_OK;
+}
