@@ -11,14 +11,28 @@ static int64_t padded(int64_t bytes) { return (bytes + LK_ALIGNMENT - 1) / LK_AL
 
 static bool live_together(const lk_live *a, const lk_live *b) { return a->first <= b->last && b->first <= a->last; }
 
-/* Larger first; ties by lifetime, then by place in the list, so that the order is total. */
-static int compare_size(const void *left, const void *right) {
+static int by_place(const lk_live *a, const lk_live *b) { return a < b ? -1 : a > b; }
+
+/* Larger first, among equals the one that lives longer. */
+static int larger_longer(const void *left, const void *right) {
     const lk_live *a = *(const lk_live *const *)left, *b = *(const lk_live *const *)right;
     if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
     int length_a = a->last - a->first, length_b = b->last - b->first;
     if (length_a != length_b) return length_a > length_b ? -1 : 1;
-    return a < b ? -1 : a > b;
+    return by_place(a, b);
 }
+
+/* Larger first, among equals the one that starts first: ranges of one size then need no more than is alive at once. */
+static int larger_earlier(const void *left, const void *right) {
+    const lk_live *a = *(const lk_live *const *)left, *b = *(const lk_live *const *)right;
+    if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
+    if (a->first != b->first) return a->first < b->first ? -1 : 1;
+    return by_place(a, b);
+}
+
+typedef int (*placing_order)(const void *left, const void *right);
+
+static const placing_order ORDERS[] = {larger_longer, larger_earlier};
 
 /* Smallest gap of at least `bytes` between the `count` neighbours, which are sorted by offset; behind all of them when
  * there is none. */
@@ -46,38 +60,63 @@ static void insert_sorted(lk_live **placed, int count, lk_live *range) {
     placed[at] = range;
 }
 
-lk_status lk_arena_assign(lk_live *ranges, int count, int64_t *bytes, lk_error *err) {
-    *bytes = 0;
-    lk_live **order = NULL, **placed = NULL;
-    const lk_live **neighbours = NULL;
-    int64_t sum = 0;
-    lk_status status = LK_OK;
-    LK_TRY(LK_NEW(&order, count, "the arena's layout", err));
-    LK_TRY(LK_NEW(&placed, count, "the arena's layout", err));
-    LK_TRY(LK_NEW(&neighbours, count, "the arena's layout", err));
+/* Room for the layout's lists, `count` entries each. */
+typedef struct scratch {
+    lk_live **order, **placed;
+    const lk_live **neighbours;
+} scratch;
+
+/* Places the ranges in the order given; returns the size of the arena. */
+static int64_t place(lk_live *ranges, int count, placing_order compare, const scratch *s) {
+    int64_t bytes = 0;
+    for (int i = 0; i < count; i++) s->order[i] = &ranges[i];
+    if (count > 0) qsort(s->order, (size_t)count, sizeof *s->order, compare);
     for (int i = 0; i < count; i++) {
-        if (ranges[i].bytes > MAX_ARENA - sum) {
-            status = lk_fail(err, LK_ERR_CONFIG, "the arena would be larger than 2^62 bytes: use a smaller microbatch");
-            goto out;
-        }
-        sum += padded(ranges[i].bytes);
-        order[i] = &ranges[i];
-    }
-    qsort(order, (size_t)count, sizeof *order, compare_size);
-    for (int i = 0; i < count; i++) {
+        lk_live *range = s->order[i];
         int found = 0;
         for (int j = 0; j < i; j++)
-            if (live_together(placed[j], order[i])) neighbours[found++] = placed[j];
-        order[i]->offset = best_gap(neighbours, found, padded(order[i]->bytes));
-        insert_sorted(placed, i, order[i]);
-        int64_t end = order[i]->offset + padded(order[i]->bytes);
-        if (end > *bytes) *bytes = end;
+            if (live_together(s->placed[j], range)) s->neighbours[found++] = s->placed[j];
+        range->offset = best_gap(s->neighbours, found, padded(range->bytes));
+        insert_sorted(s->placed, i, range);
+        int64_t end = range->offset + padded(range->bytes);
+        if (end > bytes) bytes = end;
     }
+    return bytes;
+}
+
+static lk_status check_sum(const lk_live *ranges, int count, lk_error *err) {
+    int64_t sum = 0;
+    for (int i = 0; i < count; i++) {
+        if (ranges[i].bytes > MAX_ARENA - sum)
+            return lk_fail(err, LK_ERR_CONFIG, "the arena would be larger than 2^62 bytes: use a smaller microbatch");
+        sum += padded(ranges[i].bytes);
+    }
+    return LK_OK;
+}
+
+lk_status lk_arena_assign(lk_live *ranges, int count, int64_t *bytes, lk_error *err) {
+    *bytes = 0;
+    scratch s = {0};
+    lk_status status = LK_OK;
+    LK_TRY(check_sum(ranges, count, err));
+    LK_TRY(LK_NEW(&s.order, count, "the arena's layout", err));
+    LK_TRY(LK_NEW(&s.placed, count, "the arena's layout", err));
+    LK_TRY(LK_NEW(&s.neighbours, count, "the arena's layout", err));
+    int best = 0, orders = (int)(sizeof ORDERS / sizeof ORDERS[0]);
+    *bytes = INT64_MAX;
+    for (int i = 0; i < orders; i++) {
+        int64_t size = place(ranges, count, ORDERS[i], &s);
+        if (size < *bytes) {
+            *bytes = size;
+            best = i;
+        }
+    }
+    if (best != orders - 1) place(ranges, count, ORDERS[best], &s);
     assert(lk_arena_is_sound(ranges, count, *bytes, NULL, NULL));
 out:
-    lk_free(order);
-    lk_free(placed);
-    lk_free(neighbours);
+    lk_free(s.order);
+    lk_free(s.placed);
+    lk_free(s.neighbours);
     return status;
 }
 

@@ -15,7 +15,8 @@ typedef struct lk_live {
 } lk_live;
 
 /* Assigns every offset; *bytes becomes the size of the arena. Larger buffers are placed first, each in the smallest gap
- * that holds it among the buffers that live when it does. The result depends on the ranges alone.
+ * that holds it among the buffers that live when it does; of two orders among equals the better one is kept. The result
+ * depends on the ranges alone.
  * Errors: LK_ERR_MEMORY; LK_ERR_CONFIG when the arena would be larger than 2^62 bytes. */
 LK_MUST_CHECK lk_status lk_arena_assign(lk_live *ranges, int count, int64_t *bytes, lk_error *err);
 

@@ -1,0 +1,176 @@
+/* Graph builders: shapes, and sentences where they do not fit. */
+#include <string.h>
+
+#include "nn/model.h"
+#include "tests/unit/unit.h"
+
+static const float MEAN[3] = {0.5f, 0.5f, 0.5f}, STD[3] = {0.2f, 0.2f, 0.2f};
+
+static lk_graph *new_graph(int64_t h, int64_t w) {
+    lk_graph *g = NULL;
+    assert_int_equal(lk_graph_create(&g, 3, h, w, MEAN, STD, NULL), LK_OK);
+    return g;
+}
+
+static lk_model_spec spec_of(int64_t size) {
+    return (lk_model_spec){
+        .channels = 3, .h = size, .w = size, .classes = 7, .mean = {0.5f, 0.5f, 0.5f}, .std = {1, 1, 1}};
+}
+
+static const lk_node *find(const lk_graph *g, const char *name) {
+    for (int i = 0; i < g->count; i++)
+        if (strcmp(g->nodes[i].name, name) == 0) return &g->nodes[i];
+    fail_msg("no layer %s", name);
+    return NULL;
+}
+
+static void assert_shape(const lk_graph *g, const char *name, int64_t c, int64_t h, int64_t w) {
+    const lk_node *node = find(g, name);
+    assert_int_equal(node->c, c);
+    assert_int_equal(node->h, h);
+    assert_int_equal(node->w, w);
+}
+
+/* Sizes as torchvision's ResNet prints them at 224 and at 97 pixels. */
+static void shapes_of_resnet(void **state) {
+    (void)state;
+    lk_graph *g = NULL;
+    lk_model_spec spec = spec_of(224);
+    assert_int_equal(lk_model_build(&g, "resnet50", &spec, NULL), LK_OK);
+    assert_shape(g, "conv1", 64, 112, 112);
+    assert_shape(g, "maxpool", 64, 56, 56);
+    assert_shape(g, "layer1.2.bn3", 256, 56, 56);
+    assert_shape(g, "layer2.0.conv1", 128, 56, 56);
+    assert_shape(g, "layer2.0.conv2", 128, 28, 28);
+    assert_shape(g, "layer4.2.bn3", 2048, 7, 7);
+    assert_shape(g, "fc", 7, 1, 1);
+    assert_int_equal(g->classes, 7);
+    assert_int_equal(g->logits, g->count - 1);
+    lk_graph_free(g);
+    spec = spec_of(97);
+    assert_int_equal(lk_model_build(&g, "resnet18", &spec, NULL), LK_OK);
+    assert_shape(g, "conv1", 64, 49, 49);
+    assert_shape(g, "maxpool", 64, 25, 25);
+    assert_shape(g, "layer2.1.bn2", 128, 13, 13);
+    assert_shape(g, "layer4.1.bn2", 512, 4, 4);
+    lk_graph_free(g);
+}
+
+static void every_model_builds_and_is_named_once(void **state) {
+    (void)state;
+    int count = 0;
+    const lk_model_entry *models = lk_models(&count);
+    assert_true(count >= 11);
+    for (int i = 0; i < count; i++) {
+        lk_graph *g = NULL;
+        lk_model_spec spec = spec_of(models[i].native_size);
+        lk_node_id loss = -1;
+        assert_int_equal(lk_model_build(&g, models[i].name, &spec, NULL), LK_OK);
+        assert_int_equal(lk_graph_cross_entropy(g, &loss, 0.1, NULL), LK_OK);
+        assert_int_equal(loss, g->count - 1);
+        for (int k = 0; k < g->count; k++) {
+            assert_true(g->nodes[k].x < k);
+            assert_true(g->nodes[k].residual < k);
+        }
+        lk_graph_free(g);
+        for (int k = 0; k < i; k++) assert_string_not_equal(models[i].name, models[k].name);
+    }
+}
+
+static void unknown_model_names_the_nearest(void **state) {
+    (void)state;
+    lk_graph *g = NULL;
+    lk_model_spec spec = spec_of(32);
+    lk_error err = {0};
+    assert_int_equal(lk_model_build(&g, "resnet81", &spec, &err), LK_ERR_CONFIG);
+    assert_non_null(strstr(err.message, "'resnet81'"));
+    assert_non_null(strstr(err.message, "did you mean 'resnet"));
+    assert_null(g);
+    lk_error_clear(&err);
+    assert_int_equal(lk_model_build(&g, "a-completely-different-thing", &spec, &err), LK_ERR_CONFIG);
+    assert_non_null(strstr(err.message, "resnet18"));
+}
+
+/* Fails a builder and looks for a part of the sentence; the graph must be as before. */
+#define ASSERT_REFUSED(g, call, text)                                       \
+    do {                                                                    \
+        lk_error err = {0};                                                 \
+        int before = (g)->count;                                            \
+        lk_node_id id = -1;                                                 \
+        assert_int_equal(call, LK_ERR_CONFIG);                              \
+        if (strstr(err.message, text) == NULL) fail_msg("%s", err.message); \
+        assert_int_equal((g)->count, before);                               \
+    } while (0)
+
+static void shapes_that_do_not_fit(void **state) {
+    (void)state;
+    lk_graph *g = new_graph(8, 8);
+    lk_conv_spec ok = {.out_channels = 6, .kernel = 3, .stride = 1, .pad = 1, .groups = 1};
+    lk_conv_spec large = ok, grouped = ok, none = ok, flat = ok;
+    large.kernel = 11;
+    grouped.groups = 2;
+    none.out_channels = 0;
+    flat.stride = 0;
+    lk_init_rule init = LK_INIT_KAIMING_NORMAL_FAN_OUT;
+    lk_node_id a = -1;
+    assert_int_equal(lk_graph_conv2d(g, &a, "a", 0, ok, init, NULL), LK_OK);
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "a", 0, ok, init, &err), "two layers are named 'a'");
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 0, large, init, &err), "layer b: its kernel of 11 does not fit");
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 0, grouped, init, &err), "2 groups do not divide its 3 input");
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 0, none, init, &err), "0 output channels");
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 0, flat, init, &err), "stride 0");
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 5, ok, init, &err), "reads node 5 of a graph of 2");
+    ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "", 0, ok, init, &err), "name");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, 0, LK_ACT_RELU, 1e-5, &err), "cannot be added");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, 9, LK_ACT_RELU, 1e-5, &err), "adds node 9");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, -1, LK_ACT_RELU, 0, &err), "eps");
+    ASSERT_REFUSED(g, lk_graph_maxpool(g, &id, "b", a, 3, 2, 2, &err), "over half");
+    ASSERT_REFUSED(g, lk_graph_maxpool(g, &id, "b", a, 30, 2, 0, &err), "does not fit");
+    ASSERT_REFUSED(g, lk_graph_linear(g, &id, "b", a, 10, &err), "needs a 1 x 1 input and gets 8 x 8");
+    ASSERT_REFUSED(g, lk_graph_cross_entropy(g, &id, 0.1, &err), "needs a linear layer");
+    lk_graph_free(g);
+}
+
+static void loss_comes_last(void **state) {
+    (void)state;
+    lk_graph *g = new_graph(1, 1);
+    lk_node_id fc = -1, loss = -1;
+    assert_int_equal(lk_graph_linear(g, &fc, "fc", 0, 10, NULL), LK_OK);
+    ASSERT_REFUSED(g, lk_graph_cross_entropy(g, &id, 1.0, &err), "outside [0, 1)");
+    assert_int_equal(lk_graph_cross_entropy(g, &loss, 0, NULL), LK_OK);
+    ASSERT_REFUSED(g, lk_graph_linear(g, &id, "more", fc, 10, &err), "the loss must be last");
+    lk_graph_free(g);
+}
+
+static void inputs_are_checked(void **state) {
+    (void)state;
+    const float zero[3] = {0};
+    const struct {
+        int64_t channels, h, w;
+        const float *std;
+    } bad[] = {{2, 8, 8, STD}, {4, 8, 8, STD}, {3, 0, 8, STD}, {3, 8, 20000, STD}, {3, 8, 8, zero}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        lk_graph *g = NULL;
+        lk_error err = {0};
+        assert_int_equal(lk_graph_create(&g, bad[i].channels, bad[i].h, bad[i].w, MEAN, bad[i].std, &err),
+                         LK_ERR_CONFIG);
+        assert_null(g);
+        assert_true(err.message[0] != '\0');
+    }
+    lk_model_spec spec = spec_of(32);
+    spec.classes = 1;
+    lk_graph *g = NULL;
+    assert_int_equal(lk_model_build(&g, "cifar_resnet8", &spec, NULL), LK_ERR_CONFIG);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes_of_resnet),
+        cmocka_unit_test(every_model_builds_and_is_named_once),
+        cmocka_unit_test(unknown_model_names_the_nearest),
+        cmocka_unit_test(shapes_that_do_not_fit),
+        cmocka_unit_test(loss_comes_last),
+        cmocka_unit_test(inputs_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
