@@ -1,0 +1,444 @@
+#include "lane.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/memory.h"
+
+#define GUARD LK_ALIGNMENT /* bytes before and after each buffer */
+#define GUARD_BYTE 0xa5
+#define PARAM_ALIGNMENT 16 /* elements: the plan's rule for offsets into slabs */
+
+typedef enum buffer_kind {
+    B_X,
+    B_RESIDUAL,
+    B_Y,
+    B_DY0,
+    B_DY1,
+    B_DX,
+    B_DRESIDUAL,
+    B_STASH,
+    B_WORKSPACE,
+    B_PARAMS,
+    B_GRADS,
+    B_STATS,
+    B_DERIVED,
+    B_IMAGES,
+    B_LABELS,
+    B_COUNT
+} buffer_kind;
+
+static const char *const NAMES[B_COUNT] = {"x",     "residual",  "y",       "dy[0]",     "dy[1]",
+                                           "dx",    "dresidual", "stash",   "workspace", "params",
+                                           "grads", "stats",     "derived", "images",    "labels"};
+
+typedef struct buffer {
+    int64_t bytes; /* 0: the case has no such buffer */
+    char *device;  /* guard, bytes, guard */
+    char *sent;    /* what was uploaded last, on the host */
+    char *seen;    /* what was downloaded last, on the host */
+} buffer;
+
+struct op_lane {
+    const op_plan *plan;
+    op_lane_options options;
+    buffer buffers[B_COUNT];
+    lk_op_buffers bound;
+    lk_run run;
+    lk_stream *stream;
+    lk_call *call;
+};
+
+static lk_status check_info(const op_plan *p, lk_error *err) {
+    const lk_act_desc *y = &p->info.y;
+    bool positive = y->n > 0 && y->c > 0 && y->h > 0 && y->w > 0 && y->block > 0;
+    lk_dtype want = p->desc.kind == LK_OP_CROSS_ENTROPY ? p->device->master : p->desc.compute;
+    if (!positive || y->dtype != want)
+        return lk_fail(err, LK_ERR_NUMERIC, "its output is planned as %s with channel block %lld",
+                       lk_dtype_name(y->dtype), (long long)y->block);
+    const lk_op_info *i = &p->info;
+    bool backward = p->desc.training && p->desc.kind != LK_OP_INPUT;
+    if (i->impl_forward[0] == '\0' || !(i->bytes_forward > 0) || !(i->flops_forward >= 0))
+        return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name, bytes or flops of the forward pass");
+    if (backward && p->desc.need_dx && (i->impl_dx[0] == '\0' || !(i->bytes_backward > 0)))
+        return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name or bytes of the backward pass");
+    bool weights = p->desc.kind == LK_OP_CONV2D || p->desc.kind == LK_OP_LINEAR; /* else part of the other gradient */
+    if (backward && weights && i->impl_dw[0] == '\0')
+        return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name of the weight gradient");
+    if (i->stash_bytes < 0 || i->workspace_bytes < 0 || i->derived_bytes < 0)
+        return lk_fail(err, LK_ERR_NUMERIC, "the plan has a negative number of bytes");
+    return LK_OK;
+}
+
+lk_status op_plan_create(op_plan **out, lk_device *device, const op_case *c, lk_dtype compute, int64_t block,
+                         const op_plan *like, lk_error *err) {
+    *out = NULL;
+    op_plan *p = NULL;
+    lk_op_info info;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&p, 1, "a plan", err));
+    p->device = device;
+    p->c = c;
+    p->desc = op_case_desc(c, compute, block);
+    if (c->like_n > 0 && like == NULL) {
+        lk_op_desc first = p->desc;
+        first.x.n = c->like_n;
+        if (!first.training && first.kind != LK_OP_INPUT) { /* a layout for evaluation comes from the training plan */
+            first.training = first.need_dx = true;
+            first.dy_count = 1;
+        }
+        memset(&info, 0, sizeof info);
+        LK_TRY(device->op_plan(device, &p->like, &first, &info, err));
+    }
+    p->desc.like = like != NULL ? like->op : p->like;
+    memset(&p->info, 0xff, sizeof p->info); /* the device fills all of it */
+    LK_TRY(device->op_plan(device, &p->op, &p->desc, &p->info, err));
+    LK_TRY(check_info(p, err));
+    *out = p;
+    p = NULL;
+out:
+    op_plan_free(p);
+    return status;
+}
+
+void op_plan_free(op_plan *p) {
+    if (p == NULL) return;
+    if (p->op != NULL) p->device->op_free(p->device, p->op);
+    if (p->like != NULL) p->device->op_free(p->device, p->like);
+    lk_free(p);
+}
+
+static char *data_of(const op_lane *l, buffer_kind k) {
+    return l->buffers[k].bytes == 0 ? NULL : l->buffers[k].device + GUARD;
+}
+
+static bool has_backward(const op_lane *l) { return l->plan->desc.training && l->plan->desc.kind != LK_OP_INPUT; }
+
+/* Offsets as a plan would give them: neither 0 nor adjacent, so that a device that ignores them is seen. */
+static int64_t place_params(op_lane *l) {
+    const lk_op_info *info = &l->plan->info;
+    int64_t next = PARAM_ALIGNMENT;
+    for (int i = 0; i < info->param_count; i++) {
+        l->bound.param_offset[i] = next;
+        int64_t used = (info->params[i].stored_count + PARAM_ALIGNMENT - 1) / PARAM_ALIGNMENT * PARAM_ALIGNMENT;
+        next += used + PARAM_ALIGNMENT;
+    }
+    return info->param_count == 0 ? 0 : next;
+}
+
+static void size_buffers(op_lane *l) {
+    const op_plan *p = l->plan;
+    const lk_op_desc *d = &p->desc;
+    int64_t master = (int64_t)lk_dtype_size(p->device->master), y = lk_act_bytes(&p->info.y);
+    int64_t bytes[B_COUNT] = {0}, slab = place_params(l);
+    bytes[B_Y] = y;
+    if (d->kind == LK_OP_INPUT) bytes[B_IMAGES] = lk_act_bytes(&d->x);
+    if (d->kind != LK_OP_INPUT) bytes[B_X] = lk_act_bytes(&d->x);
+    if (d->kind == LK_OP_CROSS_ENTROPY) bytes[B_LABELS] = d->x.n * (int64_t)sizeof(int32_t);
+    if (op_case_has_residual(d)) bytes[B_RESIDUAL] = y;
+    bytes[B_STASH] = p->info.stash_bytes;
+    bytes[B_WORKSPACE] = p->info.workspace_bytes;
+    bytes[B_PARAMS] = slab * master;
+    l->bound.stats_offset = p->info.stats_count > 0 ? PARAM_ALIGNMENT : 0;
+    if (p->info.stats_count > 0) bytes[B_STATS] = (p->info.stats_count + 2 * PARAM_ALIGNMENT) * master;
+    l->bound.derived_offset = p->info.derived_bytes > 0 ? GUARD : 0;
+    if (p->info.derived_bytes > 0) bytes[B_DERIVED] = p->info.derived_bytes + 2 * GUARD;
+    if (has_backward(l)) {
+        bytes[B_GRADS] = slab * master;
+        if (d->need_dx) bytes[B_DX] = lk_act_bytes(&d->x);
+        if (op_case_takes_dy(d)) bytes[B_DY0] = y;
+        if (op_case_takes_dy(d) && d->dy_count == 2) bytes[B_DY1] = y;
+        if (op_case_has_residual(d) && !l->options.alias) bytes[B_DRESIDUAL] = y;
+    }
+    for (int k = 0; k < B_COUNT; k++) l->buffers[k].bytes = bytes[k];
+}
+
+static lk_status make_buffers(op_lane *l, lk_error *err) {
+    lk_device *device = l->plan->device;
+    for (int k = 0; k < B_COUNT; k++) {
+        buffer *b = &l->buffers[k];
+        if (b->bytes == 0) continue;
+        int64_t whole = b->bytes + 2 * GUARD;
+        LK_RETURN_IF(device->alloc(device, (void **)&b->device, whole, NAMES[k], err));
+        LK_RETURN_IF(LK_NEW(&b->sent, whole, NAMES[k], err));
+        LK_RETURN_IF(LK_NEW(&b->seen, whole, NAMES[k], err));
+    }
+    return LK_OK;
+}
+
+lk_status op_lane_create(op_lane **out, const op_plan *plan, op_lane_options options, lk_error *err) {
+    *out = NULL;
+    op_lane *l = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&l, 1, "a lane", err));
+    l->plan = plan;
+    l->options = options;
+    size_buffers(l);
+    LK_TRY(make_buffers(l, err));
+    LK_TRY(plan->device->stream_create(plan->device, &l->stream, err));
+    bool alias = options.alias && l->buffers[B_DY0].bytes > 0 && op_case_has_residual(&plan->desc);
+    l->bound.x = data_of(l, B_X);
+    l->bound.residual = data_of(l, B_RESIDUAL);
+    l->bound.y = data_of(l, B_Y);
+    l->bound.dy[0] = data_of(l, B_DY0);
+    l->bound.dy[1] = data_of(l, B_DY1);
+    l->bound.dx = data_of(l, B_DX);
+    l->bound.dresidual = data_of(l, alias ? B_DY0 : B_DRESIDUAL);
+    l->bound.stash = data_of(l, B_STASH);
+    l->bound.workspace = data_of(l, B_WORKSPACE);
+    LK_TRY(plan->device->bind(plan->device, &l->call, plan->op, &l->bound, err));
+    *out = l;
+    l = NULL;
+out:
+    op_lane_free(l);
+    return status;
+}
+
+void op_lane_free(op_lane *l) {
+    if (l == NULL) return;
+    lk_device *device = l->plan->device;
+    if (l->call != NULL) device->call_free(device, l->call);
+    if (l->stream != NULL) device->stream_free(device, l->stream);
+    for (int k = 0; k < B_COUNT; k++) {
+        if (l->buffers[k].device != NULL) device->release(device, l->buffers[k].device);
+        lk_free(l->buffers[k].sent);
+        lk_free(l->buffers[k].seen);
+    }
+    lk_free(l);
+}
+
+static lk_status send(op_lane *l, buffer_kind k, lk_error *err) {
+    buffer *b = &l->buffers[k];
+    if (b->bytes == 0) return LK_OK;
+    memset(b->sent, GUARD_BYTE, GUARD);
+    memset(b->sent + GUARD + b->bytes, GUARD_BYTE, GUARD);
+    return l->plan->device->upload(l->plan->device, b->device, b->sent, b->bytes + 2 * GUARD, err);
+}
+
+/* Makes a buffer's contents worthless, as a plan that has given its memory to others would. */
+static lk_status spoil(op_lane *l, buffer_kind k, lk_error *err) {
+    if (l->buffers[k].bytes == 0) return LK_OK;
+    memset(l->buffers[k].sent + GUARD, l->options.fill, (size_t)l->buffers[k].bytes);
+    return send(l, k, err);
+}
+
+static lk_status receive(op_lane *l, buffer_kind k, lk_error *err) {
+    buffer *b = &l->buffers[k];
+    if (b->bytes == 0) return LK_OK;
+    LK_RETURN_IF(l->plan->device->download(l->plan->device, b->seen, b->device, b->bytes + 2 * GUARD, err));
+    for (int i = 0; i < GUARD; i++)
+        if ((uint8_t)b->seen[i] != GUARD_BYTE || (uint8_t)b->seen[GUARD + b->bytes + i] != GUARD_BYTE)
+            return lk_fail(err, LK_ERR_NUMERIC, "it writes outside %s", NAMES[k]);
+    return LK_OK;
+}
+
+static lk_status receive_unchanged(op_lane *l, buffer_kind k, lk_error *err) {
+    buffer *b = &l->buffers[k];
+    LK_RETURN_IF(receive(l, k, err));
+    if (b->bytes > 0 && memcmp(b->seen, b->sent, (size_t)b->bytes + 2 * GUARD) != 0)
+        return lk_fail(err, LK_ERR_NUMERIC, "it changes %s, which it may only read", NAMES[k]);
+    return LK_OK;
+}
+
+/* canonical values -> the master type, packed into the slab on the device. */
+static lk_status pack_params(op_lane *l, const op_values *v, lk_error *err) {
+    const op_plan *p = l->plan;
+    lk_device *device = p->device;
+    lk_dtype master = device->master;
+    lk_status status = LK_OK;
+    void *canonical = NULL;
+    for (int i = 0; i < p->info.param_count; i++) {
+        LK_TRY(lk_alloc(&canonical, (size_t)v->param_count[i], lk_dtype_size(master), "a parameter", err));
+        for (int64_t e = 0; e < v->param_count[i]; e++) op_put(master, canonical, e, v->param[i][e]);
+        char *stored = data_of(l, B_PARAMS) + l->bound.param_offset[i] * (int64_t)lk_dtype_size(master);
+        LK_TRY(device->param_pack(device, p->desc.like != NULL ? p->desc.like : p->op, i, canonical, stored, err));
+        lk_free(canonical);
+        canonical = NULL;
+    }
+    buffer *b = &l->buffers[B_PARAMS];
+    LK_TRY(receive(l, B_PARAMS, err));
+    if (b->bytes > 0) memcpy(b->sent, b->seen, (size_t)b->bytes + 2 * GUARD);
+out:
+    lk_free(canonical);
+    return status;
+}
+
+lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
+    const op_plan *p = l->plan;
+    lk_device *device = p->device;
+    for (int k = 0; k < B_COUNT; k++) LK_RETURN_IF(spoil(l, k, err));
+    const struct {
+        buffer_kind kind;
+        const lk_act_desc *desc;
+        const double *values;
+    } activations[] = {{B_X, &p->desc.x, v->x},
+                       {B_RESIDUAL, &p->info.y, v->residual},
+                       {B_DY0, &p->info.y, v->dy[0]},
+                       {B_DY1, &p->info.y, v->dy[1]}};
+    for (int i = 0; i < 4; i++) {
+        buffer_kind k = activations[i].kind;
+        if (l->buffers[k].bytes == 0) continue;
+        op_encode(activations[i].desc, activations[i].values, l->buffers[k].sent + GUARD);
+        LK_RETURN_IF(send(l, k, err));
+    }
+    if (v->images != NULL) memcpy(l->buffers[B_IMAGES].sent + GUARD, v->images, (size_t)v->x_count);
+    if (v->labels != NULL)
+        memcpy(l->buffers[B_LABELS].sent + GUARD, v->labels, (size_t)p->desc.x.n * sizeof *v->labels);
+    if (v->stats != NULL)
+        for (int64_t i = 0; i < v->stats_count; i++)
+            op_put(device->master, l->buffers[B_STATS].sent + GUARD, l->bound.stats_offset + i, v->stats[i]);
+    LK_RETURN_IF(send(l, B_IMAGES, err));
+    LK_RETURN_IF(send(l, B_LABELS, err));
+    LK_RETURN_IF(send(l, B_STATS, err));
+    LK_RETURN_IF(pack_params(l, v, err));
+    l->run = (lk_run){.params = data_of(l, B_PARAMS),
+                      .derived = data_of(l, B_DERIVED),
+                      .grads = data_of(l, B_GRADS),
+                      .stats = data_of(l, B_STATS),
+                      .images = (const uint8_t *)data_of(l, B_IMAGES),
+                      .labels = (const int32_t *)data_of(l, B_LABELS),
+                      .rows = v->rows,
+                      .loss_scale = v->loss_scale};
+    return device->op_refresh(device, p->op, l->stream, &l->bound, l->run.params, data_of(l, B_DERIVED), err);
+}
+
+lk_status op_lane_forward(op_lane *l, lk_error *err) {
+    lk_device *device = l->plan->device;
+    LK_RETURN_IF(device->forward(device, l->stream, l->call, &l->run, err));
+    return device->synchronize(device, l->stream, err);
+}
+
+lk_status op_lane_backward(op_lane *l, lk_error *err) {
+    lk_device *device = l->plan->device;
+    LK_RETURN_IF(device->backward(device, l->stream, l->call, &l->run, err));
+    return device->synchronize(device, l->stream, err);
+}
+
+/* NaN times the zero padding of weights is NaN: padding is only promised for finite values. */
+static lk_status read_activation(op_lane *l, buffer_kind k, const lk_act_desc *d, double *canonical, lk_error *err) {
+    LK_RETURN_IF(receive(l, k, err));
+    if (op_decode(d, l->buffers[k].seen + GUARD, canonical) || (l->plan->c->flags & OP_NAN_INPUT)) return LK_OK;
+    return lk_fail(err, LK_ERR_NUMERIC, "the channel padding of %s is not zero", NAMES[k]);
+}
+
+/* Everything in the slab outside [offset, offset + count) of its slices must be as it was sent. */
+static lk_status check_gaps(op_lane *l, buffer_kind k, const int64_t *offsets, const int64_t *counts, int slices,
+                            lk_error *err) {
+    const buffer *b = &l->buffers[k];
+    int64_t size = (int64_t)lk_dtype_size(l->plan->device->master);
+    for (int64_t i = 0; i < b->bytes; i++) {
+        bool inside = false;
+        for (int s = 0; s < slices; s++) inside |= i / size >= offsets[s] && i / size < offsets[s] + counts[s];
+        if (!inside && b->seen[GUARD + i] != b->sent[GUARD + i])
+            return lk_fail(err, LK_ERR_NUMERIC, "it writes outside its slice of the slab %s", NAMES[k]);
+    }
+    return LK_OK;
+}
+
+/* The padding inside a stored parameter is where a packed array of ones holds zero. */
+static lk_status read_grad(op_lane *l, int i, double *out, int64_t count, lk_error *err) {
+    lk_device *device = l->plan->device;
+    lk_dtype master = device->master;
+    int64_t size = (int64_t)lk_dtype_size(master), stored_count = l->plan->info.params[i].stored_count;
+    char *slice = data_of(l, B_GRADS) + l->bound.param_offset[i] * size;
+    const char *seen = l->buffers[B_GRADS].seen + GUARD + l->bound.param_offset[i] * size;
+    void *canonical = NULL, *ones = NULL, *mask = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(lk_alloc(&canonical, (size_t)count, (size_t)size, "a gradient", err));
+    LK_TRY(lk_alloc(&mask, (size_t)stored_count, (size_t)size, "a mask", err));
+    LK_TRY(device->param_unpack(device, l->plan->op, i, slice, canonical, err));
+    for (int64_t e = 0; e < count; e++) out[e] = op_get(master, canonical, e);
+    for (int64_t e = 0; e < count; e++) op_put(master, canonical, e, 1);
+    LK_TRY(device->alloc(device, &ones, stored_count * size, "a mask", err));
+    LK_TRY(device->param_pack(device, l->plan->op, i, canonical, ones, err));
+    LK_TRY(device->download(device, mask, ones, stored_count * size, err));
+    bool finite = !(l->plan->c->flags & OP_NAN_INPUT);
+    for (int64_t e = 0; e < stored_count && finite; e++)
+        if (op_get(master, mask, e) == 0 && op_get(master, seen, e) != 0) {
+            status = lk_fail(err, LK_ERR_NUMERIC, "the padding of gradient %d is not zero", i);
+            break;
+        }
+out:
+    if (ones != NULL) device->release(device, ones);
+    lk_free(canonical);
+    lk_free(mask);
+    return status;
+}
+
+static lk_status read_stats(op_lane *l, op_results *r, lk_error *err) {
+    const lk_op_info *info = &l->plan->info;
+    if (r->count[OP_MEAN] == 0) return receive_unchanged(l, B_STATS, err);
+    LK_RETURN_IF(receive(l, B_STATS, err));
+    LK_RETURN_IF(check_gaps(l, B_STATS, &l->bound.stats_offset, &info->stats_count, 1, err));
+    const char *seen = l->buffers[B_STATS].seen + GUARD;
+    for (int64_t c = 0; c < info->stats_count / 2; c++) {
+        r->data[OP_MEAN][c] = op_get(l->plan->device->master, seen, l->bound.stats_offset + c);
+        r->data[OP_VARIANCE][c] =
+            op_get(l->plan->device->master, seen, l->bound.stats_offset + info->stats_count / 2 + c);
+    }
+    return LK_OK;
+}
+
+static lk_status after_forward(op_lane *l, op_results *r, lk_error *err) {
+    LK_RETURN_IF(read_activation(l, B_Y, &l->plan->info.y, r->data[OP_Y], err));
+    LK_RETURN_IF(read_stats(l, r, err));
+    for (buffer_kind k = 0; k < B_COUNT; k++) {
+        bool written = k == B_Y || k == B_STASH || k == B_WORKSPACE || k == B_STATS || k == B_DERIVED;
+        LK_RETURN_IF(written ? receive(l, k, err) : receive_unchanged(l, k, err));
+    }
+    return LK_OK;
+}
+
+/* Between the passes a plan reuses all memory that the info does not ask it to keep. */
+static lk_status between_passes(op_lane *l, lk_error *err) {
+    if (!l->plan->info.keeps_x) LK_RETURN_IF(spoil(l, B_X, err));
+    if (!l->plan->info.keeps_y) LK_RETURN_IF(spoil(l, B_Y, err));
+    if (l->plan->info.keeps_y)
+        memcpy(l->buffers[B_Y].sent, l->buffers[B_Y].seen, (size_t)l->buffers[B_Y].bytes + 2 * GUARD);
+    LK_RETURN_IF(spoil(l, B_RESIDUAL, err));
+    return spoil(l, B_WORKSPACE, err);
+}
+
+static lk_status after_backward(op_lane *l, op_results *r, lk_error *err) {
+    const op_plan *p = l->plan;
+    if (r->count[OP_DX] > 0) LK_RETURN_IF(read_activation(l, B_DX, &p->desc.x, r->data[OP_DX], err));
+    buffer_kind dresidual = l->options.alias ? B_DY0 : B_DRESIDUAL;
+    if (r->count[OP_DRESIDUAL] > 0) LK_RETURN_IF(read_activation(l, dresidual, &p->info.y, r->data[OP_DRESIDUAL], err));
+    LK_RETURN_IF(receive(l, B_GRADS, err));
+    int64_t counts[LK_OP_MAX_PARAMS] = {0};
+    for (int i = 0; i < p->info.param_count; i++) counts[i] = p->info.params[i].stored_count;
+    LK_RETURN_IF(check_gaps(l, B_GRADS, l->bound.param_offset, counts, p->info.param_count, err));
+    for (int i = 0; i < p->info.param_count; i++)
+        LK_RETURN_IF(read_grad(l, i, r->data[OP_GRAD0 + i], r->count[OP_GRAD0 + i], err));
+    bool aliased = l->options.alias && op_case_has_residual(&p->desc);
+    for (buffer_kind k = 0; k < B_COUNT; k++) {
+        bool written = k == B_DX || k == B_DRESIDUAL || k == B_GRADS || k == B_STASH || k == B_WORKSPACE ||
+                       k == B_DERIVED || k == B_STATS || (k == B_DY0 && aliased);
+        LK_RETURN_IF(written ? receive(l, k, err) : receive_unchanged(l, k, err));
+    }
+    return LK_OK;
+}
+
+lk_status op_lane_run(op_lane *l, const op_values *v, op_results *r, lk_error *err) {
+    LK_RETURN_IF(op_lane_load(l, v, err));
+    LK_RETURN_IF(op_lane_forward(l, err));
+    LK_RETURN_IF(after_forward(l, r, err));
+    if (!has_backward(l)) return LK_OK;
+    LK_RETURN_IF(between_passes(l, err));
+    LK_RETURN_IF(op_lane_backward(l, err));
+    return after_backward(l, r, err);
+}
+
+lk_status op_run_case(lk_device *device, const op_case *c, lk_dtype compute, int64_t block, const op_values *v,
+                      op_results *results, lk_error *err) {
+    op_plan *plan = NULL;
+    op_lane *lane = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(op_plan_create(&plan, device, c, compute, block, NULL, err));
+    LK_TRY(op_lane_create(&lane, plan, (op_lane_options){.fill = 0xff}, err));
+    LK_TRY(op_lane_run(lane, v, results, err));
+out:
+    op_lane_free(lane);
+    op_plan_free(plan);
+    return status;
+}

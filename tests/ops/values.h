@@ -1,0 +1,71 @@
+/* Inputs and results of a case in float64 and canonical order (NCHW, OIHW), whatever the device's types and layouts.
+ * Inputs are exact in the compute type, so that rounding them is no part of a device's error. */
+#ifndef LK_TESTS_OPS_VALUES_H
+#define LK_TESTS_OPS_VALUES_H
+
+#include "case.h"
+
+typedef struct op_values {
+    int64_t x_count, y_count, param_count[LK_OP_MAX_PARAMS], stats_count;
+    double *x, *residual, *dy[2], *param[LK_OP_MAX_PARAMS], *stats; /* NULL where the case has none */
+    uint8_t *images;                                                /* N x H x W x C */
+    int32_t *labels;                                                /* N */
+    int64_t rows;
+    double loss_scale;
+} op_values;
+
+typedef enum op_result_kind {
+    OP_Y,
+    OP_DX,
+    OP_DRESIDUAL,
+    OP_GRAD0,
+    OP_GRAD1,
+    OP_MEAN,
+    OP_VARIANCE,
+    OP_RESULT_COUNT
+} op_result_kind;
+
+/* "y", "dx", ...; static. */
+const char *op_result_name(op_result_kind kind);
+
+typedef struct op_results {
+    int64_t count[OP_RESULT_COUNT]; /* 0 where the case has no such result */
+    double *data[OP_RESULT_COUNT];
+} op_results;
+
+/* The descriptor of a case for a device that computes in `compute` and is given x in `block`s of channels (0: NHWC). */
+lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block);
+
+/* Draws the inputs of a case, a function of (case, compute, seed). `reference` infers shapes; where an activation has a
+ * kink, dy is 0 near it, because there a rounding decides which gradient is right.
+ * Owner: the caller, with op_values_free. */
+LK_MUST_CHECK lk_status op_values_create(op_values **out, lk_device *reference, const op_case *c, lk_dtype compute,
+                                         uint64_t seed, lk_error *err);
+void op_values_free(op_values *values);
+
+/* Owner: the caller, with op_results_free. */
+LK_MUST_CHECK lk_status op_results_create(op_results **out, const op_case *c, const op_values *values, lk_error *err);
+void op_results_free(op_results *results);
+
+/* Same numbers? NaN equals NaN; 0 equals -0. Errors: LK_ERR_NUMERIC naming `what`, the result and the element. */
+LK_MUST_CHECK lk_status op_results_same(const op_results *a, const op_results *b, const char *what, lk_error *err);
+
+/* Rounds to the nearest value of a type, ties to even. */
+double op_round(lk_dtype dtype, double value);
+
+/* Element i of an array of any floating type. */
+double op_get(lk_dtype dtype, const void *data, int64_t i);
+void op_put(lk_dtype dtype, void *data, int64_t i, double value);
+
+/* Between canonical order and an activation's layout; encode writes the channel padding as zero.
+ * Returns from decode: is all channel padding zero? */
+void op_encode(const lk_act_desc *desc, const double *canonical, void *data);
+bool op_decode(const lk_act_desc *desc, const void *data, double *canonical);
+
+/* Does the case end in an activation with a kink, or add a second tensor? */
+lk_act op_case_act(const lk_op_desc *desc);
+bool op_case_has_residual(const lk_op_desc *desc);
+/* Does a gradient tensor arrive at y? */
+bool op_case_takes_dy(const lk_op_desc *desc);
+
+#endif
