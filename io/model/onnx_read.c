@@ -154,6 +154,23 @@ static lk_status lists_equal(ProtobufCMessage *const *a, size_t count_a, Protobu
     return LK_OK;
 }
 
+static bool tensors_equal(const Onnx__TensorProto *a, const Onnx__TensorProto *b) {
+    return strcmp(a->name, b->name) == 0 && a->data_type == b->data_type && a->n_dims == b->n_dims &&
+           memcmp(a->dims, b->dims, a->n_dims * sizeof *a->dims) == 0 && a->raw_data.len == b->raw_data.len &&
+           memcmp(a->raw_data.data, b->raw_data.data, a->raw_data.len) == 0 && a->base.n_unknown_fields == 0;
+}
+
+static lk_status initializers_equal(const Onnx__GraphProto *a, const Onnx__GraphProto *b, const char *where,
+                                    lk_error *err) {
+    for (size_t i = 0; i < a->n_initializer || i < b->n_initializer; i++)
+        if (i >= a->n_initializer || i >= b->n_initializer || !tensors_equal(a->initializer[i], b->initializer[i]))
+            return lk_fail(err, LK_ERR_DATA,
+                           "%s does not hold the graph that its architecture has: initialiser %zu ('%.100s') differs; "
+                           "convert it again",
+                           where, i, i < a->n_initializer ? a->initializer[i]->name : b->initializer[i]->name);
+    return LK_OK;
+}
+
 lk_status lk_onnx_check_graph(const lk_onnx *onnx, const lk_onnx *other, const char *where, lk_error *err) {
     const Onnx__ModelProto *a = onnx->model, *b = other->model;
     LK_RETURN_IF(lists_equal((ProtobufCMessage **)a->opset_import, a->n_opset_import,
@@ -162,6 +179,7 @@ lk_status lk_onnx_check_graph(const lk_onnx *onnx, const lk_onnx *other, const c
                              (ProtobufCMessage **)b->graph->input, b->graph->n_input, "input", where, err));
     LK_RETURN_IF(lists_equal((ProtobufCMessage **)a->graph->output, a->graph->n_output,
                              (ProtobufCMessage **)b->graph->output, b->graph->n_output, "output", where, err));
-    return lists_equal((ProtobufCMessage **)a->graph->node, a->graph->n_node, (ProtobufCMessage **)b->graph->node,
-                       b->graph->n_node, "node", where, err);
+    LK_RETURN_IF(lists_equal((ProtobufCMessage **)a->graph->node, a->graph->n_node, (ProtobufCMessage **)b->graph->node,
+                             b->graph->n_node, "node", where, err));
+    return initializers_equal(a->graph, b->graph, where, err);
 }

@@ -11,6 +11,7 @@ typedef struct lk_inference_options {
     const char *device; /* "cpu", "reference" */
     int64_t batch;      /* samples of one forward pass: part of what is computed, fixed by the caller */
     lk_dtype compute;   /* LK_F32 unless asked otherwise */
+    int threads;        /* arithmetic threads; 0 means 1 */
 } lk_inference_options;
 
 /* Opens a checkpoint (.h5), .safetensors or .onnx written by convert. Owner: the caller, with lk_inference_free.
@@ -22,7 +23,8 @@ void lk_inference_free(lk_inference *inference);
 
 const lk_meta *lk_inference_get_meta(const lk_inference *inference);   /* borrowed */
 const lk_graph *lk_inference_get_graph(const lk_inference *inference); /* borrowed */
-/* The parameters and running statistics in state_dict order and names, float32; borrowed. */
+/* The state_dict in its order and names: parameters and running statistics float32, num_batches_tracked int64 scalars;
+ * borrowed. */
 const struct lk_named_tensor *lk_inference_get_tensors(const lk_inference *inference, int *count);
 
 /* images: rows x H x W x C preprocessed uint8, rows <= batch (padded inside). logits: rows x classes. */
