@@ -15,6 +15,9 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
+    {"pack", lk_command_pack, "image folder, CSV + images or IDX -> one HDF5 data set"},
+    {"train", lk_command_train, "train a model as a job file says, on one rank or many"},
+    {"schedule", lk_command_schedule, "print and draw the learning rate, update by update, before training"},
     {"doctor", lk_command_doctor, "is this machine fit to train: each finding with its cure"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
