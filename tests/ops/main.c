@@ -39,6 +39,7 @@ static bool run_mode(const char *mode, op_context *context, const char *folder, 
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "list") == 0) return list_cases();
     if (argc < 3) return usage();
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a crash then shows how far it came */
     op_context context = {.only_kind = -1};
     const char *folder = NULL;
     int threads = 1;

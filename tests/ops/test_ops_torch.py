@@ -1,0 +1,171 @@
+"""The reference device against PyTorch's float64 autograd for every op case, and SGD against torch.optim.SGD.
+
+The program `ops_test dump` writes what it was given and what it made of it; PyTorch recomputes it here.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy
+import pytest
+import torch
+import torch.nn.functional as F
+
+torch.set_num_threads(2)
+
+# Relative to |expected| plus the root mean square of the tensor. Both sides sum in float64 in different orders; at a mean
+# of 1e4 BatchNorm loses four digits of sixteen.
+TOLERANCE = 1e-10
+BUILD = pathlib.Path(os.environ.get("LOCKSTEP_BUILD", "build"))
+KINDS = 9
+CASES = 151
+
+
+class Dump:
+    def __init__(self, folder):
+        root = json.loads((folder / "cases.json").read_text())
+        self.cases, self.sgd = root["cases"], root["sgd"]
+        self.data = numpy.fromfile(folder / "data.bin", dtype=numpy.float64)
+
+    def get(self, entry, name, shape=None):
+        if name not in entry["tensors"]:
+            return None
+        offset, count = entry["tensors"][name]
+        tensor = torch.from_numpy(self.data[offset : offset + count].copy())
+        return tensor if shape is None else tensor.reshape(shape)
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ops")
+    subprocess.run([BUILD / "bin" / "ops_test", "dump", "reference", folder], check=True, timeout=300)
+    return Dump(folder)
+
+
+def activate(case, value):
+    return torch.relu(value) if case["act"] == "relu" else value
+
+
+def leaf(tensor):
+    return None if tensor is None else tensor.requires_grad_(True)
+
+
+def recompute(dump, case):
+    """Returns {name: tensor} of everything the device should have written."""
+    n, c, h, w = case["shape"]
+    kind, result = case["kind"], {}
+    if kind == "input":
+        images = dump.get(case, "images", (n, h, w, c)).permute(0, 3, 1, 2)
+        mean = torch.tensor(case["mean"], dtype=torch.float64).view(1, c, 1, 1)
+        std = torch.tensor(case["std"], dtype=torch.float64).view(1, c, 1, 1)
+        return {"y": (images / 255 - mean) / std}
+
+    x = leaf(dump.get(case, "in_x", (n, c, h, w)))
+    params = [leaf(dump.get(case, "in_param0")), leaf(dump.get(case, "in_param1"))]
+    residual = dump.get(case, "in_residual", (n, c, h, w))
+    residual = leaf(residual)
+    if kind == "conv2d":
+        weight = params[0].reshape(case["out_channels"], c // case["groups"], *case["kernel"])
+        y = F.conv2d(x, weight, params[1], case["stride"], case["pad"], case["dilation"], case["groups"])
+    elif kind == "batchnorm":
+        stats = dump.get(case, "in_stats")
+        running = (None, None) if stats is None else (stats[:c], stats[c:])
+        z = F.batch_norm(x, *running, params[0], params[1], case["training"], 0.1, case["eps"])
+        y = activate(case, z if residual is None else z + residual)
+        if case["training"]:
+            result["mean"] = x.detach().mean((0, 2, 3))
+            result["variance"] = x.detach().var((0, 2, 3), unbiased=False)
+    elif kind == "activation":
+        y = activate(case, x)
+    elif kind == "add":
+        y = activate(case, x + residual)
+    elif kind == "maxpool":
+        y = F.max_pool2d(x, case["kernel"], case["stride"], case["pad"])
+    elif kind == "global_avgpool":
+        y = F.adaptive_avg_pool2d(x, 1)
+    elif kind == "linear":
+        y = F.linear(x.reshape(n, c), params[0].reshape(case["out_features"], c), params[1])
+    elif kind == "cross_entropy":
+        rows = case["rows"]
+        labels = dump.get(case, "labels").long()[:rows]
+        losses = F.cross_entropy(x.reshape(n, c)[:rows], labels, reduction="none", label_smoothing=case["smoothing"])
+        y = torch.cat([losses, torch.zeros(n - rows, dtype=torch.float64)])
+    else:
+        pytest.fail(f"no PyTorch counterpart of {kind}")
+
+    result["y"] = y.detach()
+    if not case["training"]:
+        return result
+    if kind == "cross_entropy":
+        dy = torch.full_like(y, case["loss_scale"])
+    else:
+        dy = dump.get(case, "in_dy0", y.shape)
+        if case["dy_count"] == 2:
+            dy = dy + dump.get(case, "in_dy1", y.shape)
+    y.backward(dy)
+    if case["need_dx"]:
+        result["dx"] = x.grad
+    if residual is not None:
+        result["dresidual"] = residual.grad
+    for i, param in enumerate(params):
+        if param is not None:
+            result[f"grad{i}"] = param.grad
+    return result
+
+
+def assert_close(seen, expected, what):
+    seen, expected = seen.flatten(), expected.flatten()
+    assert seen.shape == expected.shape, what
+    finite = expected[torch.isfinite(expected)]
+    size = finite.square().mean().sqrt() if finite.numel() else torch.tensor(0.0)
+    both_nan = torch.isnan(seen) & torch.isnan(expected)
+    within = (seen - expected).abs() <= TOLERANCE * (expected.abs() + size)
+    bad = ~(within | both_nan)
+    if bad.any():
+        at = int(bad.nonzero()[0])
+        pytest.fail(f"{what}[{at}] is {seen[at].item():.17g}, PyTorch has {expected[at].item():.17g}")
+
+
+def test_every_case_is_dumped(dump):
+    assert len(dump.cases) >= CASES
+    assert len({case["kind"] for case in dump.cases}) == KINDS
+    assert len({case["name"] for case in dump.cases}) == len(dump.cases)
+
+
+def test_ops_equal_pytorch(dump):
+    tensors = 0
+    for case in dump.cases:
+        expected = recompute(dump, case)
+        written = {name for name in case["tensors"] if not name.startswith("in_") and name not in ("images", "labels")}
+        assert written == set(expected), case["name"]
+        for name, tensor in expected.items():
+            assert_close(dump.get(case, name), tensor, f"{case['name']}: {name}")
+            tensors += 1
+    assert tensors > 2 * CASES
+
+
+def test_comparison_rejects_nan_and_small_errors():
+    good = torch.linspace(1, 2, 10, dtype=torch.float64)
+    for spoil in (float("nan"), 1 + 1e-8):
+        bad = good.clone()
+        bad[3] *= spoil
+        with pytest.raises(pytest.fail.Exception):
+            assert_close(bad, good, "spoilt")
+
+
+def test_sgd_equals_pytorch(dump):
+    assert len(dump.sgd) >= 6
+    for entry in dump.sgd:
+        start, grads, trace = (dump.get(entry, name) for name in ("start", "grads", "trace"))
+        grads, trace = grads.reshape(-1, start.numel()), trace.reshape(-1, start.numel())
+        assert grads.shape[0] == 10
+        p = start.clone().requires_grad_(True)
+        keys = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+        optimizer = torch.optim.SGD([p], **{key: entry[key] for key in keys})
+        for step, grad in enumerate(grads):
+            p.grad = grad.clone()
+            optimizer.step()
+            settings = {key: entry[key] for key in keys}
+            assert_close(trace[step], p.detach(), f"SGD {settings}, step {step}")
