@@ -17,6 +17,7 @@ LK_MUST_CHECK lk_status lk_jpeg_open(lk_jpeg *jpeg, const uint8_t *bytes, size_t
 void lk_jpeg_scale(lk_jpeg *jpeg, int32_t min_width, int32_t min_height, int32_t *width, int32_t *height);
 LK_MUST_CHECK lk_status lk_jpeg_read(lk_jpeg *jpeg, lk_image *out, int channels, const lk_rect *want, lk_rect *got,
                                      lk_error *err);
+LK_MUST_CHECK lk_status lk_jpeg_finish(lk_jpeg *jpeg, lk_error *err);
 
 LK_MUST_CHECK lk_status lk_png_open(const uint8_t *bytes, size_t size, lk_image_info *info, lk_error *err);
 /* raw: scratch for undecoded samples, any content. */

@@ -162,11 +162,17 @@ lk_status lk_decoder_read(lk_decoder *decoder, lk_image *out, int channels, cons
     return lk_orient_image(out, &decoder->stored, orientation, err);
 }
 
+lk_status lk_decoder_finish(lk_decoder *decoder, lk_error *err) {
+    /* The other readers take in the whole file. */
+    return decoder->info.encoding == LK_ENCODING_JPEG ? lk_jpeg_finish(decoder->jpeg, err) : LK_OK;
+}
+
 lk_status lk_image_decode(lk_decoder *decoder, lk_image *out, const uint8_t *bytes, size_t size, int channels,
                           int32_t min_width, int32_t min_height, lk_error *err) {
     LK_RETURN_IF(lk_decoder_open(decoder, bytes, size, NULL, err));
     int32_t width, height;
     if (min_width > 0 && min_height > 0) lk_decoder_scale(decoder, min_width, min_height, &width, &height);
     lk_rect got;
-    return lk_decoder_read(decoder, out, channels, NULL, &got, err);
+    LK_RETURN_IF(lk_decoder_read(decoder, out, channels, NULL, &got, err));
+    return lk_decoder_finish(decoder, err);
 }

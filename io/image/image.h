@@ -67,10 +67,12 @@ LK_MUST_CHECK lk_status lk_decoder_open(lk_decoder *decoder, const uint8_t *byte
  * read. */
 void lk_decoder_scale(lk_decoder *decoder, int32_t min_width, int32_t min_height, int32_t *width, int32_t *height);
 /* Decodes at least `want` (NULL: all of it; displayed, scaled pixels); *got says which part `out` holds. The pixels are
- * those of a whole decode, to the last bit. Scanlines of a baseline JPEG below `want` are not looked at, so only a
- * whole decode proves that a file is intact. Errors: as lk_image_decode. */
+ * those of a whole decode, to the last bit. A baseline JPEG is read only as far as `want` reaches: lk_decoder_finish
+ * proves the rest. Once per open. Errors: as lk_image_decode. */
 LK_MUST_CHECK lk_status lk_decoder_read(lk_decoder *decoder, lk_image *out, int channels, const lk_rect *want,
                                         lk_rect *got, lk_error *err);
+/* Reads the rest of the file without making pixels. Errors: as lk_image_decode. */
+LK_MUST_CHECK lk_status lk_decoder_finish(lk_decoder *decoder, lk_error *err);
 
 /* Encodes 8-bit pixels as JPEG (quality 1..100, 4:2:0 as Pillow's default). Owner of *bytes: the caller, with lk_free.
  */

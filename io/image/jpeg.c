@@ -1,10 +1,12 @@
 /* JPEG through libjpeg's interface (libjpeg-turbo): TurboJPEG's would hide which warning came and cannot skip. */
-#include <jerror.h>
-#include <jpeglib.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+// clang-format off
+#include <jpeglib.h> /* needs stdio.h before it */
+#include <jerror.h>
+// clang-format on
 
 #include "core/memory.h"
 #include "io/image/codec.h"
@@ -232,10 +234,15 @@ lk_status lk_jpeg_read(lk_jpeg *jpeg, lk_image *out, int channels, const lk_rect
         for (int32_t i = 0; i < count; i++) rows[i] = row + (size_t)i * row_bytes;
         y += (int32_t)jpeg_read_scanlines(info, rows, (JDIMENSION)count);
     }
-    if (info->output_scanline == info->output_height)
-        jpeg_finish_decompress(info);
-    else
-        jpeg_abort_decompress(info);
+    return LK_OK;
+}
+
+lk_status lk_jpeg_finish(lk_jpeg *jpeg, lk_error *err) {
+    struct jpeg_decompress_struct *info = &jpeg->info;
+    if (setjmp(jpeg->leave)) return fail(jpeg, err);
+    if (info->output_scanline < info->output_height)
+        jpeg_skip_scanlines(info, info->output_height - info->output_scanline);
+    jpeg_finish_decompress(info);
     return LK_OK;
 }
 

@@ -27,18 +27,20 @@ static int text_orientation(const uint8_t *data, size_t size) {
     return lk_xmp_orientation(data, size);
 }
 
-/* Walks all chunks: eXIf may stand behind the pixels. */
+/* Walks all chunks: eXIf may stand behind the pixels. Returns 0 where the file breaks off before its end, which libspng
+ * does not notice in the last four bytes. */
 static int find_orientation(const uint8_t *bytes, size_t size) {
     int exif = 0, xmp = 0;
     for (size_t at = 8; size - at >= 12;) {
         size_t length = read_be32(bytes + at);
         const uint8_t *type = bytes + at + 4, *data = bytes + at + 8;
-        if (length > size - at - 12 || memcmp(type, "IEND", 4) == 0) break;
+        if (length > size - at - 12) break;
+        if (memcmp(type, "IEND", 4) == 0) return exif != 0 ? exif : xmp != 0 ? xmp : 1;
         if (memcmp(type, "eXIf", 4) == 0) exif = lk_exif_orientation(data, length, length);
         if (memcmp(type, "iTXt", 4) == 0 && xmp == 0) xmp = text_orientation(data, length);
         at += 12 + length;
     }
-    return exif != 0 ? exif : xmp != 0 ? xmp : 1;
+    return 0;
 }
 
 static lk_status open_context(spng_ctx **out, const uint8_t *bytes, size_t size, struct spng_ihdr *header,
@@ -69,6 +71,7 @@ lk_status lk_png_open(const uint8_t *bytes, size_t size, lk_image_info *info, lk
         info->height = (int32_t)header.height;
         info->channels = header.color_type == GREY ? 1 : 3;
         info->orientation = find_orientation(bytes, size);
+        if (info->orientation == 0) status = lk_fail(err, LK_ERR_DATA, "the PNG is truncated (it has no end)");
     }
     spng_ctx_free(ctx);
     return status;

@@ -39,6 +39,16 @@ typedef struct lk_augment {
     double hflip;                                      /* probability */
 } lk_augment;
 
+/* Number ("sub") of each draw of a sample under LK_RANDOM_AUGMENT. Values are part of a run's bits: append, never
+ * renumber. */
+typedef enum lk_augment_draws {
+    LK_DRAW_AREA = 0,  /* + 2 t: area of try t < 10 */
+    LK_DRAW_RATIO = 1, /* + 2 t: aspect ratio of try t */
+    LK_DRAW_TOP = 20,
+    LK_DRAW_LEFT = 21,
+    LK_DRAW_FLIP = 22
+} lk_augment_draws;
+
 /* Which sample this is, for the random draws. */
 typedef struct lk_sample_key {
     uint64_t seed;
@@ -51,12 +61,15 @@ LK_MUST_CHECK lk_status lk_transformer_create(lk_transformer **out, const lk_pre
 void lk_transformer_free(lk_transformer *transformer);
 
 /* Encoded bytes (or raw H x W x C pixels with width, height, channels) -> height x width x channels uint8 at dst,
- * contiguous. augment NULL: evaluation. Errors: LK_ERR_DATA with the reason. */
+ * contiguous. augment NULL: evaluation. key may then be NULL. Errors: LK_ERR_DATA with the reason: undecodable, another
+ * size than LK_RESIZE_NONE wants, or smaller than the crop of LK_CROP_PAD_RANDOM; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_transform(lk_transformer *transformer, const uint8_t *bytes, size_t size,
                                      lk_encoding encoding, int32_t width, int32_t height, int raw_channels,
                                      const lk_augment *augment, const lk_sample_key *key, uint8_t *dst, lk_error *err);
 
-/* The box and flip that lk_transform would draw, for tests against torchvision. Pure. */
+/* The box and flip that lk_transform would draw for an image of width x height (as displayed). RANDOM_RESIZED: a box of
+ * that image in whole pixels. CENTER, PAD_RANDOM: a box of the image after the resize rule; what lies outside is 0.
+ * Source: torchvision RandomResizedCrop.get_params, RandomCrop.get_params, center_crop. Pure. */
 void lk_augment_draw(const lk_augment *augment, const lk_preprocess *preprocess, const lk_sample_key *key,
                      int32_t width, int32_t height, lk_box *box, bool *flip);
 
