@@ -15,8 +15,9 @@ typedef struct command {
 } command;
 
 static const command commands[] = {
-    {"pack", lk_command_pack, "image folder, CSV + images or IDX -> one HDF5 data set"},
+    {"pack", lk_command_pack, "pack images into one data set file"},
     {"train", lk_command_train, "train a model as a job file says, on one rank or many"},
+    {"eval", lk_command_eval, "metrics of a checkpoint on a data set"},
     {"schedule", lk_command_schedule, "print and draw the learning rate, update by update, before training"},
     {"doctor", lk_command_doctor, "is this machine fit to train: each finding with its cure"},
 };
