@@ -1,0 +1,143 @@
+/* lockstep convert: a checkpoint as safetensors or ONNX, and safetensors back as a checkpoint. */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "jobs/command.h"
+#include "jobs/usage.h"
+#include "train/export.h"
+
+typedef struct convert_options {
+    bool uint8, force, json, help;
+} convert_options;
+
+#define FIELD(name) offsetof(convert_options, name)
+static const lk_option options[] = {
+    {.name = "uint8",
+     .type = LK_OPTION_BOOL,
+     .offset = FIELD(uint8),
+     .default_text = "false",
+     .help = "ONNX: the input is uint8 pixels [batch, height, width, channels] and the graph normalises them"},
+    {.name = "force",
+     .type = LK_OPTION_BOOL,
+     .offset = FIELD(force),
+     .default_text = "false",
+     .help = "replace OUT and OUT.json when they exist",
+     .letter = 'f'},
+    {.name = "json",
+     .type = LK_OPTION_BOOL,
+     .offset = FIELD(json),
+     .default_text = "false",
+     .help = "the result as JSON"},
+    {.name = "help",
+     .type = LK_OPTION_BOOL,
+     .offset = FIELD(help),
+     .default_text = "false",
+     .help = "this text",
+     .letter = 'h'},
+};
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static void print_help(void) {
+    lk_usage_print(
+        "convert IN OUT [options]",
+        "Writes a trained model in another format, told by OUT's ending:\n"
+        "  .safetensors  from a checkpoint: loads into the model of the same name in PyTorch\n"
+        "  .onnx         from a checkpoint or safetensors: opset 17, dynamic batch; float32 input \"input\"\n"
+        "                [batch, channels, height, width], normalised as OUT.json says; output \"logits\"\n"
+        "  .h5           from safetensors that this program wrote: a checkpoint for eval and predict\n"
+        "The class names, the preprocessing and the golden samples go along; OUT.json describes the model.",
+        options, OPTION_COUNT, stdout);
+}
+
+static bool ends_with(const char *text, const char *ending) {
+    size_t length = strlen(text), tail = strlen(ending);
+    return length > tail && strcmp(text + length - tail, ending) == 0;
+}
+
+static lk_status parse_format(lk_model_format *out, const char *path, lk_error *err) {
+    *out = LK_MODEL_CHECKPOINT;
+    if (ends_with(path, ".h5")) return LK_OK;
+    *out = LK_MODEL_SAFETENSORS;
+    if (ends_with(path, ".safetensors")) return LK_OK;
+    *out = LK_MODEL_ONNX;
+    if (ends_with(path, ".onnx")) return LK_OK;
+    return lk_fail(err, LK_ERR_USAGE, "cannot tell the format of %s: end it in .safetensors, .onnx or .h5", path);
+}
+
+static lk_status check_free(const char *path, bool force, lk_error *err) {
+    struct stat info;
+    if (force || lstat(path, &info) != 0) return LK_OK;
+    return lk_fail(err, LK_ERR_IO, "%s exists and was left as it is; give --force to replace it", path);
+}
+
+static lk_status check_pair(lk_model_format in, lk_model_format out, const char *in_path, lk_error *err) {
+    if (in == LK_MODEL_ONNX)
+        return lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "%s is ONNX, which is written but not converted from; convert the checkpoint it came from",
+                       in_path);
+    if (in == out)
+        return lk_fail(err, LK_ERR_USAGE, "%s has the format that is asked for already; copy it instead", in_path);
+    return LK_OK;
+}
+
+static lk_status write_model(const lk_model_file *file, lk_model_format format, bool pixels, const char *path,
+                             lk_error *err) {
+    switch (format) {
+        case LK_MODEL_CHECKPOINT: return lk_export_checkpoint(file, path, err);
+        case LK_MODEL_SAFETENSORS: return lk_export_safetensors(file, path, err);
+        case LK_MODEL_ONNX: return lk_export_onnx(file, pixels, path, err);
+    }
+    return lk_fail(err, LK_ERR_INTERNAL, "unknown format of %s", path);
+}
+
+static lk_status convert(const char *in, const char *out, const convert_options *given, lk_error *err) {
+    lk_model_file file = {0};
+    lk_model_format format;
+    char *beside = NULL;
+    struct stat info = {0};
+    lk_status status = LK_OK;
+    LK_TRY(parse_format(&format, out, err));
+    if (given->uint8 && format != LK_MODEL_ONNX) {
+        status = lk_fail(err, LK_ERR_USAGE, "--uint8 is for ONNX, and %s is not", out);
+        goto out;
+    }
+    LK_TRY(lk_format(&beside, err, "%s.json", out));
+    LK_TRY(check_free(out, given->force, err));
+    LK_TRY(check_free(beside, given->force, err));
+    LK_TRY(lk_model_file_open(&file, in, err));
+    LK_TRY(check_pair(file.format, format, in, err));
+    LK_TRY(write_model(&file, format, given->uint8, out, err));
+    if (stat(out, &info) != 0) LK_TRY(lk_fail_errno(err, "examine", out));
+    if (given->json)
+        printf("{\"tensors\": %d, \"golden\": %lld, \"bytes\": %lld}\n", file.tensor_count,
+               (long long)file.golden_count, (long long)info.st_size);
+    else
+        printf("wrote %s (%.1f MB: %s, %d tensors, %lld golden samples) and %s\n", out, (double)info.st_size / 1e6,
+               file.meta.architecture, file.tensor_count, (long long)file.golden_count, beside);
+out:
+    lk_model_file_free(&file);
+    lk_free(beside);
+    return status;
+}
+
+lk_status lk_command_convert(int argc, char **argv, lk_error *err) {
+    convert_options given = {0};
+    int arguments;
+    lk_status status = LK_OK;
+    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
+    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
+    if (given.help)
+        print_help();
+    else if (arguments != 2)
+        status = lk_fail(err, LK_ERR_USAGE, "convert takes IN and OUT and was given %d arguments; see convert --help",
+                         arguments);
+    else
+        status = convert(argv[1], argv[2], &given, err);
+out:
+    lk_options_free(options, OPTION_COUNT, &given);
+    return status;
+}

@@ -1,0 +1,80 @@
+/* lockstep inspect: what is in a data set, a checkpoint or an export. */
+#include "jobs/inspect.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/data/describe.h"
+#include "jobs/command.h"
+#include "jobs/usage.h"
+
+typedef struct inspect_options {
+    bool json, help;
+} inspect_options;
+
+#define FIELD(name) offsetof(inspect_options, name)
+static const lk_option options[] = {
+    {.name = "json", .type = LK_OPTION_BOOL, .offset = FIELD(json), .default_text = "false", .help = "one JSON object"},
+    {.name = "help",
+     .type = LK_OPTION_BOOL,
+     .offset = FIELD(help),
+     .default_text = "false",
+     .help = "this text",
+     .letter = 'h'},
+};
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static bool ends_with(const char *text, const char *ending) {
+    size_t length = strlen(text), tail = strlen(ending);
+    return length > tail && strcmp(text + length - tail, ending) == 0;
+}
+
+static lk_status inspect_dataset(const char *path, bool json, lk_error *err) {
+    lk_dataset *dataset;
+    LK_RETURN_IF(lk_dataset_open(&dataset, path, err));
+    lk_status status = lk_dataset_print(dataset, stdout, json, err);
+    lk_dataset_free(dataset);
+    return status;
+}
+
+/* The first bytes tell what it claims to be; its reader tells whether it is. */
+static lk_status inspect(const char *path, bool json, lk_error *err) {
+    char magic[9] = "";
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) return lk_fail_errno(err, "open", path);
+    size_t size = fread(magic, 1, 8, file);
+    fclose(file);
+    if (size == 8 && memcmp(magic, "LKCKPT01", 8) == 0) return lk_inspect_checkpoint(path, json, err);
+    if (ends_with(path, ".safetensors") || ends_with(path, ".onnx")) return lk_inspect_export(path, json, err);
+    if (size == 8 && memcmp(magic, "\211HDF\r\n\032\n", 8) == 0) return inspect_dataset(path, json, err);
+    return lk_fail(err, LK_ERR_DATA,
+                   "%s is neither a data set nor a trained model of this program, or its first bytes are damaged",
+                   path);
+}
+
+static void print_help(void) {
+    lk_usage_print(
+        "inspect FILE [options]",
+        "Describes a data set (.h5), a checkpoint (.h5), or an export (.safetensors, .onnx). Every byte of a\n"
+        "checkpoint is checked against its hash first.",
+        options, OPTION_COUNT, stdout);
+}
+
+lk_status lk_command_inspect(int argc, char **argv, lk_error *err) {
+    inspect_options given = {0};
+    int arguments;
+    lk_status status = LK_OK;
+    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
+    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
+    if (given.help)
+        print_help();
+    else if (arguments != 1)
+        status = lk_fail(err, LK_ERR_USAGE, "inspect takes one FILE and was given %d arguments; see inspect --help",
+                         arguments);
+    else
+        status = inspect(argv[1], given.json, err);
+out:
+    lk_options_free(options, OPTION_COUNT, &given);
+    return status;
+}
