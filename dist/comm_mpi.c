@@ -343,8 +343,11 @@ static lk_status create(lk_comm *comm, mpi_impl *impl, int **lowest, lk_error *e
     share_records(comm, impl);
     lk_comm_state_init(comm);
     impl->state.crowded = node_is_crowded(comm->node_size);
-    /* Nobody may read a neighbour's record before it is written. */
-    return lk_comm_barrier(comm, err);
+    /* Nobody may read a neighbour's record before it is written. This call isn't one of the program's: counting starts
+     * after it. */
+    LK_RETURN_IF(lk_comm_barrier(comm, err));
+    lk_comm_state_init(comm);
+    return LK_OK;
 }
 
 /* Ends MPI after a failed start: a world of one (P20) can; any other is left to lk_comm_abort's caller. */

@@ -23,6 +23,7 @@ void lk_comm_state_init(lk_comm *comm) {
     lk_comm_state *state = lk_comm_state_of(comm);
     state->chunk_bytes = CHUNK_BYTES;
     state->speaker = -1;
+    memset(&state->met, 0, sizeof state->met);
     lk_rank_record *record = lk_comm_own_record(comm);
     memset(record, 0, sizeof *record);
     record->rank = comm->rank;
@@ -70,6 +71,7 @@ static lk_status compare_sites(lk_comm *comm, const call_site *all, lk_error *er
     for (int i = 0; i < comm->size; i++) {
         if (same_site(&all[i], &all[common])) continue;
         lk_comm_state_of(comm)->broken = true;
+        lk_comm_state_of(comm)->speaker = 0; /* all know the same */
         return lk_fail(err, LK_ERR_INTERNAL,
                        "rank %d is in %s(count %lld, root %d) as call %lld where rank %d is in %s(count %lld, root %d) "
                        "as call %lld: the ranks of this program went different ways, report it",

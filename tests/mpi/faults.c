@@ -1,0 +1,85 @@
+/* One rank of a run in which something goes wrong; run_fault.py looks at how it ends. Usage: faults MODE */
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/memory.h"
+#include "dist/comm_impl.h"
+#include "dist/reducer.h"
+#include "dist/topology.h"
+
+#define TIMEOUT 2.0
+
+static bool is(const char *mode, const char *name) { return strcmp(mode, name) == 0; }
+
+/* The last rank does what the mode says in the middle of its work. */
+static void misbehave(const char *mode) {
+    if (is(mode, "stopped") || is(mode, "stopped_reduce")) raise(SIGSTOP);
+    if (is(mode, "killed")) raise(SIGKILL);
+    if (is(mode, "sleeping")) sleep(60);
+}
+
+static lk_status reduce(lk_comm *comm, const char *mode, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_reducer *reducer = NULL;
+    float *slab = NULL;
+    enum { COUNT = 1 << 20 };
+    int64_t ends[2] = {COUNT / 2, COUNT};
+    lk_reducer_config config = {comm->size, COUNT, LK_F32, ends, 2};
+    LK_TRY(LK_NEW(&slab, COUNT, "a slab", err));
+    LK_TRY(lk_reducer_create(&reducer, comm, &config, err));
+    for (int update = 1; update <= 3; update++) {
+        lk_comm_set_phase(comm, "epoch 1 update %d backward", update);
+        LK_TRY(lk_reducer_begin(reducer, slab, comm->size, err));
+        LK_TRY(lk_reducer_submit(reducer, 0, err));
+        if (update == 3 && comm->rank == comm->size - 1) misbehave(mode);
+        LK_TRY(lk_reducer_submit(reducer, 1, err));
+        LK_TRY(lk_reducer_wait(reducer, err));
+    }
+out:
+    lk_reducer_free(reducer);
+    lk_free(slab);
+    return status;
+}
+
+static lk_status run(lk_comm *comm, const char *mode, lk_error *err) {
+    int64_t value = 1;
+    bool last = comm->rank == comm->size - 1;
+    lk_status status = LK_OK;
+    lk_comm_set_phase(comm, "epoch 1 update 1");
+    LK_RETURN_IF(lk_comm_allreduce_i64(comm, &value, 1, err));
+    if (is(mode, "stopped_reduce")) return reduce(comm, mode, err);
+    lk_comm_set_phase(comm, "epoch 1 update 2 loading");
+    if (last) misbehave(mode);
+    if (is(mode, "unequal")) return lk_comm_check_equal(comm, last ? "a" : "b", 1, "the job file", err);
+    if (is(mode, "error") && last) status = lk_fail(err, LK_ERR_DATA, "cat.jpg is no image");
+    if (is(mode, "error")) return lk_comm_agree(comm, status, err);
+    if (is(mode, "finished") && last) _exit(3);
+    /* Ranks that go different ways: a promise broken, which a time limit must end all the same. */
+    if (is(mode, "astray") && last) return lk_comm_broadcast(comm, &value, 8, 0, err);
+    if (is(mode, "count") && last) return lk_comm_broadcast(comm, &value, 4, 0, err);
+    if (is(mode, "count")) return lk_comm_broadcast(comm, &value, 8, 0, err);
+    lk_comm_set_phase(comm, "epoch 1 update 2");
+    return lk_comm_barrier(comm, err);
+}
+
+int main(int argc, char **argv) {
+    lk_comm *comm = NULL;
+    lk_error err = {0};
+    lk_status status = lk_comm_create(&comm, &err);
+    if (status != LK_OK) {
+        fprintf(stderr, "lockstep: %s\n", err.message);
+        return lk_exit_status(status);
+    }
+    comm->timeout = TIMEOUT;
+    const char *mode = argc > 1 ? argv[1] : "none";
+    status = run(comm, mode, &err);
+    if (status == LK_ERR_COMM || status == LK_ERR_INTERNAL) {
+        lk_comm_abort(comm, lk_exit_status(status), err.message);
+        return lk_exit_status(status);
+    }
+    if (status != LK_OK && comm->rank == 0) fprintf(stderr, "lockstep: %s\n", err.message);
+    if (status == LK_OK && comm->rank == 0) printf("all well on %d\n", comm->size);
+    lk_comm_free(comm);
+    return lk_exit_status(status);
+}
