@@ -36,15 +36,20 @@ void lk_hdf5_quiet(void) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
-lk_status lk_hdf5_create(hid_t *file, const char *path, lk_error *err) {
+lk_status lk_hdf5_create(hid_t *file, const char *path, const char *shown, lk_error *err) {
     lk_hdf5_quiet();
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS), create = H5Pcreate(H5P_FILE_CREATE);
     /* The 1.8 format puts a checksum on every piece of metadata, which the older one does not. */
     herr_t ok = H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
     if (ok >= 0) ok = H5Pset_file_locking(access, false, true);
-    *file = ok < 0 ? H5I_INVALID_HID : H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    /* Without times two packs of the same input are the same bytes; here the root's. */
+    if (ok >= 0) ok = H5Pset_obj_track_times(create, false);
+    *file = ok < 0 ? H5I_INVALID_HID : H5Fcreate(path, H5F_ACC_TRUNC, create, access);
+    /* Before anything else is called: every call of HDF5 clears its error stack. */
+    lk_status status = *file < 0 ? lk_hdf5_fail("create", shown, err) : LK_OK;
+    H5Pclose(create);
     H5Pclose(access);
-    return *file < 0 ? lk_hdf5_fail("create", path, err) : LK_OK;
+    return status;
 }
 
 static hid_t stored_type(lk_index_type type, size_t width) {
@@ -88,7 +93,6 @@ lk_status lk_hdf5_write(hid_t file, const char *name, lk_index_type type, int64_
     hsize_t dims[2] = {(hsize_t)count, LK_FORMAT_HASH_BYTES};
     hid_t stored = stored_type(type, width), space = H5Screate_simple(type == LK_INDEX_BYTES16 ? 2 : 1, dims, NULL);
     hid_t create = H5Pcreate(H5P_DATASET_CREATE), dataset = H5I_INVALID_HID;
-    /* Without times two packs of the same input are the same bytes. */
     herr_t ok = H5Pset_obj_track_times(create, false);
     if (ok >= 0) ok = H5Pset_layout(create, H5D_CONTIGUOUS);
     if (ok >= 0) ok = H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY);
@@ -96,8 +100,8 @@ lk_status lk_hdf5_write(hid_t file, const char *name, lk_index_type type, int64_
     if (ok >= 0) dataset = H5Dcreate2(file, name, stored, space, H5P_DEFAULT, create, H5P_DEFAULT);
     ok = dataset < 0 ? -1 : H5Dwrite(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, data);
     if (ok >= 0 && names != NULL) ok = put_names(dataset, names, name_count);
-    if (dataset >= 0 && H5Dclose(dataset) < 0) ok = -1;
     lk_status status = ok < 0 ? lk_hdf5_fail("write", path, err) : LK_OK;
+    if (dataset >= 0 && H5Dclose(dataset) < 0 && status == LK_OK) status = lk_hdf5_fail("write", path, err);
     H5Pclose(create);
     H5Sclose(space);
     H5Tclose(stored);
@@ -105,9 +109,12 @@ lk_status lk_hdf5_write(hid_t file, const char *name, lk_index_type type, int64_
 }
 
 lk_status lk_hdf5_make_group(hid_t file, const char *name, const char *path, lk_error *err) {
-    hid_t group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    if (group < 0 || H5Gclose(group) < 0) return lk_hdf5_fail("write", path, err);
-    return LK_OK;
+    hid_t create = H5Pcreate(H5P_GROUP_CREATE), group = H5I_INVALID_HID;
+    if (H5Pset_obj_track_times(create, false) >= 0) group = H5Gcreate2(file, name, H5P_DEFAULT, create, H5P_DEFAULT);
+    herr_t ok = group < 0 ? -1 : H5Gclose(group);
+    lk_status status = ok < 0 ? lk_hdf5_fail("write", path, err) : LK_OK;
+    H5Pclose(create);
+    return status;
 }
 
 static lk_status put_attribute(hid_t file, const char *name, hid_t type, const void *data, const char *path,
@@ -115,8 +122,8 @@ static lk_status put_attribute(hid_t file, const char *name, hid_t type, const v
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
     herr_t ok = attribute < 0 ? -1 : H5Awrite(attribute, type, data);
-    if (attribute >= 0 && H5Aclose(attribute) < 0) ok = -1;
     lk_status status = ok < 0 ? lk_hdf5_fail("write", path, err) : LK_OK;
+    if (attribute >= 0 && H5Aclose(attribute) < 0 && status == LK_OK) status = lk_hdf5_fail("write", path, err);
     H5Sclose(space);
     return status;
 }

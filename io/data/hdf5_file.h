@@ -7,8 +7,8 @@
 
 #include "io/data/format.h"
 
-/* Fills *err from HDF5's error stack: "cannot WHAT PATH: REASON". Returns LK_ERR_IO where the operating system gave a
- * reason, else LK_ERR_DATA. */
+/* Fills *err from HDF5's error stack, which the next call of HDF5 clears: "cannot WHAT PATH: REASON". Returns LK_ERR_IO
+ * where the operating system gave a reason, else LK_ERR_DATA. */
 LK_MUST_CHECK lk_status lk_hdf5_fail(const char *what, const char *path, lk_error *err);
 
 /* Stops libhdf5 from printing in this thread. Not Async. */
@@ -37,8 +37,9 @@ LK_MUST_CHECK lk_status lk_hdf5_get_text(char **text, hid_t file, const char *na
 /* Reads an integer attribute of the root. Errors: LK_ERR_DATA. */
 LK_MUST_CHECK lk_status lk_hdf5_get_int(int64_t *out, hid_t file, const char *name, const char *path, lk_error *err);
 
-/* Creates an empty file for writing over `path`, which exists. Owner: the caller, with H5Fclose. Errors: LK_ERR_IO. */
-LK_MUST_CHECK lk_status lk_hdf5_create(hid_t *file, const char *path, lk_error *err);
+/* Creates an empty file for writing over `path`, which exists; messages call it `shown`. Owner: the caller, with
+ * H5Fclose. Errors: LK_ERR_IO. */
+LK_MUST_CHECK lk_status lk_hdf5_create(hid_t *file, const char *path, const char *shown, lk_error *err);
 /* Writes a whole array: count elements of `type`; width: bytes of a TEXT element. Parent groups must exist.
  * names: for integer codes, what 0, 1, ... mean, as the attribute "names" (NULL: none). Errors: LK_ERR_IO. */
 LK_MUST_CHECK lk_status lk_hdf5_write(hid_t file, const char *name, lk_index_type type, int64_t count, size_t width,

@@ -82,14 +82,14 @@ lk_status lk_hdf5_locate(lk_hdf5_range *out, bool *exists, hid_t file, const cha
     if (exists != NULL) *exists = found;
     if (!found && exists != NULL) return LK_OK;
     if (!found) return lk_fail(err, LK_ERR_DATA, "%s is damaged: it has no %s; pack it again", path, name);
-    H5O_info_t info;
-    if (H5Oget_info_by_name(file, name, &info, H5P_DEFAULT) < 0) return lk_hdf5_fail("read", path, err);
-    if (info.type != H5O_TYPE_DATASET)
-        return lk_fail(err, LK_ERR_DATA, "%s is damaged: %s is not an array; pack it again", path, name);
-    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
+    hid_t dataset = H5Oopen(file, name, H5P_DEFAULT);
     if (dataset < 0) return lk_hdf5_fail("read", path, err);
+    if (H5Iget_type(dataset) != H5I_DATASET) {
+        H5Oclose(dataset);
+        return lk_fail(err, LK_ERR_DATA, "%s is damaged: %s is not an array; pack it again", path, name);
+    }
     const char *problem = measure(out, dataset, type, file_bytes);
-    H5Dclose(dataset);
+    H5Oclose(dataset);
     H5Eclear2(H5E_DEFAULT);
     if (problem != NULL) return lk_fail(err, LK_ERR_DATA, "%s is damaged: %s %s; pack it again", path, name, problem);
     return LK_OK;

@@ -45,7 +45,7 @@ static lk_status create_temporary(lk_dataset_writer *writer, lk_error *err) {
     if (fd < 0) return lk_fail_errno(err, "create", writer->path);
     close(fd);
     writer->created = true;
-    return lk_hdf5_create(&writer->file, writer->temporary, err);
+    return lk_hdf5_create(&writer->file, writer->temporary, writer->path, err);
 }
 
 static lk_status check_names(const char *const *names, int count, int limit, const char *what, lk_error *err) {
