@@ -1,0 +1,134 @@
+"""The cpu device step by step: restarted from the oracle's state each time, it may err at most twice as much as
+PyTorch does in float32. Both are measured against PyTorch float64 from the same, rounded state."""
+
+import numpy as np
+import pytest
+from model_oracle import (
+    Job,
+    Oracle,
+    get_state,
+    make_images,
+    make_model,
+    perturb_statistics,
+    read_group,
+    relative,
+    rounded,
+)
+
+FACTOR = 2.0
+# Below this a relative error is rounding noise of a few float32 operations and its ratio means nothing.
+FLOOR = 2e-6
+
+
+def float32_errors(job, state, images, labels, theirs):
+    """What PyTorch float32 makes of the same step, the better of its two memory formats per tensor."""
+    import torch
+
+    oracle = Oracle(job, state, torch.float32)
+    oracle.gradients(images, labels)
+    return {name: relative(value, theirs[name]) for name, value in oracle.grads().items()}
+
+
+def check_step(tool, job, state, images, labels, step, report):
+    """One step from `state`; returns the oracle's gradients."""
+    oracle = Oracle(job, state)
+    losses, logits = oracle.gradients(images, labels)
+    theirs = oracle.grads()
+    allowed = float32_errors(job, state, images, labels, theirs)
+    with tool.run(job, state, images, labels) as out:
+        ours = {name: relative(value, theirs[name]) for name, value in read_group(out["grads/0"]).items()}
+        leaves = range(job.microbatches)
+        got = np.concatenate([out[f"losses/{leaf}"][...] for leaf in leaves])
+        assert relative(got, losses) <= 1e-5, f"step {step}: losses differ by {relative(got, losses):.2e}"
+    assert set(ours) == set(theirs)
+    # In the order of the forward pass, so that the first layer that differs is named.
+    bad = [name for name in theirs if not ours[name] <= FACTOR * allowed[name] + FLOOR]
+    ratios = {name: ours[name] / (allowed[name] + FLOOR / FACTOR) for name in theirs}
+    report.append(max(ratios.values()))
+    assert not bad, f"step {step}: {bad[0]} is the first to differ: " + ", ".join(
+        f"{n} {ours[n]:.2e} against {allowed[n]:.2e}" for n in bad[:8]
+    )
+
+
+def check_steps(tool, job, steps):
+    state = get_state(make_model(job.model, job.classes))
+    images, labels = make_images(steps * job.samples, job.height, job.classes)
+    walker = Oracle(job, state)
+    report = []
+    for step in range(steps):
+        part = slice(step * job.samples, (step + 1) * job.samples)
+        here = rounded(get_state(walker.model))
+        check_step(tool, job, here, images[part], labels[part], step, report)
+        walker.gradients(images[part], labels[part])
+        walker.step()
+    print(f"{job.model}: largest ratio of our error to PyTorch float32's {max(report):.2f}")
+
+
+def test_resnet18_step_by_step(tool):
+    check_steps(tool, Job("resnet18", device="cpu", write_params=0), 10)
+
+
+def test_cifar_resnet8_step_by_step(tool):
+    check_steps(tool, Job("cifar_resnet8", device="cpu", height=32, width=32, batch=16, write_params=0), 5)
+
+
+@pytest.mark.parametrize(
+    "name, size, batch", [("resnet34", 64, 4), ("resnet50", 64, 4), ("cifar_resnet20", 32, 8), ("resnet18", 97, 3)]
+)
+def test_one_step_of_other_models(tool, name, size, batch):
+    check_steps(tool, Job(name, device="cpu", height=size, width=size, batch=batch, write_params=0), 1)
+
+
+def test_accumulated_microbatches(tool):
+    check_steps(
+        tool, Job("cifar_resnet8", device="cpu", height=32, width=32, batch=4, microbatches=4, write_params=0), 2
+    )
+
+
+def test_update_and_running_statistics(tool):
+    """One SGD step and the moving averages, against float64 from the same state and gradient noise of float32."""
+    job = Job("cifar_resnet8", device="cpu", height=32, width=32, batch=8, microbatches=2)
+    state = rounded(get_state(make_model(job.model, job.classes)))
+    images, labels = make_images(job.samples, job.height, job.classes)
+    oracle = Oracle(job, state)
+    oracle.gradients(images, labels)
+    oracle.step()
+    theirs = get_state(oracle.model)
+    with tool.run(job, state, images, labels) as out:
+        ours = read_group(out["params/0"]) | read_group(out["stats/0"])
+    assert set(ours) == set(theirs)
+    for name, value in theirs.items():
+        assert relative(ours[name], value) <= 1e-5, name
+
+
+@pytest.mark.parametrize("device, tolerance", [("reference", 1e-10), ("cpu", 1e-4)])
+@pytest.mark.parametrize("name, size", [("resnet18", 64), ("resnet34", 64), ("resnet50", 64), ("cifar_resnet8", 32),
+                                        ("cifar_resnet20", 32), ("cifar_resnet56", 32)])
+def test_logits_of_evaluation_and_training(tool, name, size, device, tolerance):
+    job = Job(name, device=device, mode="eval", height=size, width=size, batch=4)
+    state = perturb_statistics(get_state(make_model(name, job.classes)))
+    images, labels = make_images(job.samples, size, job.classes)
+    losses, logits = Oracle(job, state).evaluate(images, labels)
+    scale = max(1.0, np.abs(logits).max())
+    with tool.run(job, state, images, labels) as out:
+        assert np.abs(out["logits/0"][...] - logits).max() <= tolerance * scale
+        assert np.abs(out["losses/0"][...] - losses).max() <= tolerance * scale
+    train = Job(name, device=device, height=size, width=size, batch=4, write_grads=0, write_params=0)
+    losses, logits = Oracle(train, state).gradients(images, labels)
+    with tool.run(train, state, images, labels) as out:
+        assert np.abs(out["logits/0"][...] - logits).max() <= tolerance * max(1.0, np.abs(logits).max())
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_padded_rows_change_nothing(tool, device):
+    """Evaluation pads the last batch: the rows that count are the same, padded rows have loss 0 (P1)."""
+    job = Job("cifar_resnet8", device=device, mode="eval", height=32, width=32, batch=6)
+    state = perturb_statistics(get_state(make_model(job.model, job.classes)))
+    images, labels = make_images(job.samples, 32, job.classes)
+    with tool.run(job, state, images, labels) as out:
+        full = out["logits/0"][...], out["losses/0"][...]
+    images[4:], job.rows = 0, 4
+    with tool.run(job, state, images, labels) as out:
+        assert np.array_equal(out["logits/0"][:4], full[0][:4])
+        assert np.array_equal(out["losses/0"][:4], full[1][:4])
+        assert np.array_equal(out["losses/0"][4:], np.zeros(2))
