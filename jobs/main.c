@@ -18,10 +18,11 @@ static const command commands[] = {
     {"pack", lk_command_pack, "pack images into one data set file"},
     {"train", lk_command_train, "train a model as a job file says, on one rank or many"},
     {"eval", lk_command_eval, "metrics of a checkpoint on a data set"},
-    {"convert", lk_command_convert, "a trained model as safetensors or ONNX, and back"},
-    {"verify", lk_command_verify, "recompute the golden samples that a trained model carries"},
+    {"predict", lk_command_predict, "classes of images, as CSV"},
+    {"convert", lk_command_convert, "a checkpoint to safetensors or ONNX, and back"},
+    {"verify", lk_command_verify, "recompute the golden samples that a checkpoint or an export carries"},
+    {"inspect", lk_command_inspect, "what is in a data set or a checkpoint"},
     {"schedule", lk_command_schedule, "print and draw the learning rate, update by update, before training"},
-    {"inspect", lk_command_inspect, "what is in a data set, a checkpoint or an export"},
     {"doctor", lk_command_doctor, "is this machine fit to train: each finding with its cure"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

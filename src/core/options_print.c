@@ -71,13 +71,16 @@ static void print_left(const lk_option *option, const char *prefix, char *text, 
 /* "[0.9; 0 to 1]", "[required]" */
 static void print_notes(const lk_option *option, const char *prefix, FILE *out) {
     bool limited = option->min != 0 || option->max != 0;
+    /* A limit that nobody meets is no news. */
+    bool open_ended = limited && !(option->max < 1e9);
     bool is_flag = prefix[0] == '-' && option->type == LK_OPTION_BOOL;
     const char *fallback = option->default_text;
     if (is_flag && fallback != NULL && strcmp(fallback, "false") == 0) return;
     if (fallback == NULL && option->type == LK_OPTION_STRING && option->optional) return;
     fprintf(out, " [%s", fallback == NULL ? "required" : *fallback == '\0' ? "none" : fallback);
-    if (limited && isfinite(option->max)) fprintf(out, "; %.15g to %.15g", option->min, option->max);
-    if (limited && !isfinite(option->max)) fprintf(out, "; at least %.15g", option->min);
+    if (is_flag) fprintf(out, "; --no-%s turns it off", option->name);
+    if (limited && !open_ended) fprintf(out, "; %.15g to %.15g", option->min, option->max);
+    if (open_ended) fprintf(out, "; at least %.15g", option->min);
     fputc(']', out);
 }
 
