@@ -27,7 +27,7 @@ static int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t pa
 }
 
 static void geometry_dims(geometry *g, const lk_op_desc *d) {
-    int64_t dilation = d->conv.dilation > 1 ? d->conv.dilation : 1;
+    int64_t dilation = d->conv.dilation;
     int64_t kernel[2] = {d->conv.kernel_h, d->conv.kernel_w};
     int64_t size[2] = {d->x.h, d->x.w};
     int at = 0;
@@ -228,21 +228,29 @@ static void fill_info(lk_op *op) {
     snprintf(info->impl_dw, sizeof info->impl_dw, "%s", plan->weight.impl);
 }
 
+/* Each attribute by itself; the bounds keep every product far from overflow. */
+static bool sane(const lk_op_desc *d) {
+    const int64_t small[] = {d->conv.kernel_h, d->conv.kernel_w, d->conv.stride, d->conv.pad + 1, d->conv.dilation};
+    for (size_t i = 0; i < sizeof small / sizeof small[0]; i++)
+        if (small[i] < 1 || small[i] > 4096) return false;
+    return d->conv.groups >= 1 && d->conv.out_channels >= 1 && d->conv.out_channels <= 1 << 20 &&
+           d->x.c % d->conv.groups == 0 && d->conv.out_channels % d->conv.groups == 0;
+}
+
 static lk_status conv_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) {
     lk_status status = LK_OK;
     const lk_op_desc *d = &op->desc;
     geometry g = {0};
     dnnl_primitive_desc_t forward = NULL;
-    int64_t dilation = d->conv.dilation > 1 ? d->conv.dilation : 1;
+    if (!sane(d)) return lk_cpu_unsupported(op, "its shape is impossible", err);
     lk_cpu_info_start(op, d->conv.out_channels,
-                      out_size(d->x.h, d->conv.kernel_h, d->conv.stride, d->conv.pad, dilation),
-                      out_size(d->x.w, d->conv.kernel_w, d->conv.stride, d->conv.pad, dilation));
+                      out_size(d->x.h, d->conv.kernel_h, d->conv.stride, d->conv.pad, d->conv.dilation),
+                      out_size(d->x.w, d->conv.kernel_w, d->conv.stride, d->conv.pad, d->conv.dilation));
     lk_cpu_conv_plan *plan = NULL;
     LK_TRY(LK_NEW(&plan, 1, "a convolution", err));
     op->plan = plan;
-    if (op->info.y.h < 1 || op->info.y.w < 1 || d->x.c % d->conv.groups != 0 ||
-        d->conv.out_channels % d->conv.groups != 0)
-        LK_TRY(lk_cpu_unsupported(op, "its shape is impossible", err));
+    if (op->info.y.h < 1 || op->info.y.w < 1)
+        LK_TRY(lk_cpu_unsupported(op, "its kernel is larger than its input", err));
     LK_TRY(geometry_create(&g, op, err));
     LK_TRY(plan_forward(cpu, op, &g, &forward, like, err));
     if (d->training && d->need_dx) LK_TRY(plan_data(cpu, op, &g, forward, err));
@@ -288,6 +296,7 @@ static lk_status conv_unpack(const lk_op *op, int i, const float *stored, float 
 }
 
 const lk_cpu_op_class lk_cpu_conv = {
+    .one_dy = true,
     .plan = conv_plan,
     .drop = conv_drop,
     .pack = conv_pack,

@@ -48,7 +48,8 @@ void lk_cpu_info_start(lk_op *op, int64_t c, int64_t h, int64_t w) {
 
 static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
     (void)device;
-    return kind == LK_OP_BATCHNORM || kind == LK_OP_MAXPOOL || kind == LK_OP_ADD || kind == LK_OP_ACTIVATION;
+    const lk_cpu_op_class *class = class_of(kind);
+    return class != NULL && class->backward != NULL && !class->one_dy;
 }
 
 static const char *identity(const lk_device *device) { return cpu_of(device)->identity; }
@@ -127,20 +128,6 @@ static void op_free(lk_device *device, lk_op *op) {
     lk_free(op);
 }
 
-/* What no op can take. */
-static lk_status check_desc(const lk_op *op, lk_error *err) {
-    const lk_op_desc *d = &op->desc;
-    const lk_act_desc *x = &d->x;
-    lk_dtype wanted = d->kind == LK_OP_INPUT ? LK_U8 : LK_F32;
-    if (x->n < 1 || x->c < 1 || x->h < 1 || x->w < 1 || x->block < 1)
-        return lk_cpu_unsupported(op, "its shape is impossible", err);
-    if (x->dtype != wanted && !(wanted == LK_F32 && x->dtype == LK_BF16))
-        return lk_cpu_unsupported(op, "its input has another type", err);
-    if (d->compute != LK_F32 && d->compute != LK_BF16)
-        return lk_cpu_unsupported(op, "it computes in float32 or bfloat16", err);
-    return LK_OK;
-}
-
 static lk_status op_plan(lk_device *device, lk_op **out, const lk_op_desc *desc, lk_op_info *info, lk_error *err) {
     lk_status status = LK_OK;
     lk_op *op = NULL;
@@ -152,7 +139,7 @@ static lk_status op_plan(lk_device *device, lk_op **out, const lk_op_desc *desc,
     op->desc.like = NULL;
     op->class = class_of(desc->kind);
     if (op->class == NULL) LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED, "the cpu device has no op %d", (int)desc->kind));
-    LK_TRY(check_desc(op, err));
+    LK_TRY(lk_cpu_check(op, desc->like, err));
     LK_TRY(op->class->plan(cpu_of(device), op, desc->like, err));
     *info = op->info;
     *out = op;

@@ -37,6 +37,7 @@ struct lk_call {
 
 /* How one kind of op is planned and run. Entries marked (opt) may be NULL. */
 struct lk_cpu_op_class {
+    bool one_dy; /* takes one gradient of y, not two */
     /* Fills op->plan and op->info from op->desc. Errors: as lk_device.op_plan. On failure `drop` is still called. */
     lk_status (*plan)(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err);
     void (*drop)(lk_op *op); /* (opt) frees op->plan */
@@ -58,6 +59,9 @@ void lk_cpu_slab_install(lk_cpu *cpu);
 
 /* Writes the text of lk_device.identity. */
 void lk_cpu_identity_print(char *text, size_t size, const char *kernels, int threads);
+
+/* Refuses what no op can take, and a `like` of another layer. Errors: LK_ERR_UNSUPPORTED. */
+LK_MUST_CHECK lk_status lk_cpu_check(const lk_op *op, const lk_op *like, lk_error *err);
 
 /* Fails with "OP (shape, dtype) on the cpu device: WHY". Returns LK_ERR_UNSUPPORTED. */
 LK_MUST_CHECK lk_status lk_cpu_unsupported(const lk_op *op, const char *why, lk_error *err);

@@ -205,6 +205,8 @@ static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const l
     LK_RETURN_IF(lk_dnnl_set(&bound->weight, BIAS, lk_cpu_grad(call, run, 1), err));
     LK_RETURN_IF(lk_dnnl_run(&bound->weight, stream->dnnl, err));
     if (!call->op->desc.need_dx) return LK_OK;
+    if (call->op->desc.x.c % call->op->desc.x.block != 0) /* the rows' padding */
+        memset(call->buffers.dx, 0, (size_t)lk_act_bytes(&call->op->desc.x));
     LK_RETURN_IF(lk_dnnl_set(&bound->data, WEIGHT, weights_of(call, run), err));
     return lk_dnnl_run(&bound->data, stream->dnnl, err);
 }
@@ -216,7 +218,8 @@ static lk_status refresh(lk_cpu *cpu, const lk_op *op, lk_stream *stream, const 
                                      (char *)derived + buffers->derived_offset, err);
 }
 
-const lk_cpu_op_class lk_cpu_linear = {.plan = plan,
+const lk_cpu_op_class lk_cpu_linear = {.one_dy = true,
+                                       .plan = plan,
                                        .drop = drop,
                                        .refresh = refresh,
                                        .bind = bind,

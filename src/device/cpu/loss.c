@@ -100,4 +100,4 @@ static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const l
     return LK_OK;
 }
 
-const lk_cpu_op_class lk_cpu_cross_entropy = {.plan = plan, .forward = forward, .backward = backward};
+const lk_cpu_op_class lk_cpu_cross_entropy = {.one_dy = true, .plan = plan, .forward = forward, .backward = backward};

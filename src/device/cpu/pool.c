@@ -33,12 +33,13 @@ static lk_status max_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *e
     (void)like;
     const lk_op_desc *d = &op->desc;
     lk_op_info *info = &op->info;
+    if (d->maxpool.stride < 1 || d->maxpool.kernel < 1) return lk_cpu_unsupported(op, "its shape is impossible", err);
     lk_cpu_info_start(op, d->x.c, max_out(d->x.h, d), max_out(d->x.w, d));
     LK_RETURN_IF(plan_common(op, err));
     pool_plan *p = op->plan;
     if (d->x.dtype != d->compute) return lk_cpu_unsupported(op, "its input has another type", err);
-    if (d->maxpool.kernel < 1 || d->maxpool.kernel > 15 || d->maxpool.pad < 0 ||
-        d->maxpool.pad > d->maxpool.kernel / 2 || info->y.h < 1 || info->y.w < 1)
+    if (d->maxpool.kernel > 15 || d->maxpool.pad < 0 || d->maxpool.pad > d->maxpool.kernel / 2 || info->y.h < 1 ||
+        info->y.w < 1)
         return lk_cpu_unsupported(op, "a window has at most 15 x 15 elements and half of it as padding", err);
     p->window = (lk_cpu_pool){d->x.h,         d->x.w,    info->y.h, info->y.w, d->maxpool.kernel, d->maxpool.stride,
                               d->maxpool.pad, d->x.block};
@@ -168,4 +169,4 @@ static lk_status avg_backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, con
 const lk_cpu_op_class lk_cpu_maxpool = {
     .plan = max_plan, .drop = drop, .forward = max_forward, .backward = max_backward};
 const lk_cpu_op_class lk_cpu_avgpool = {
-    .plan = avg_plan, .drop = drop, .forward = avg_forward, .backward = avg_backward};
+    .one_dy = true, .plan = avg_plan, .drop = drop, .forward = avg_forward, .backward = avg_backward};
