@@ -50,7 +50,9 @@ typedef struct lk_rank_record {
     _Alignas(64) atomic_uint version;
     int32_t rank;
     int32_t inside; /* 1 while it waits in the call, 0 after */
+    int32_t ended;  /* in copies that travel: a neighbour saw that its process is gone */
     int64_t process;
+    uint64_t space; /* of process numbers (containers): comparable where equal, 0 where unknown */
     int64_t number; /* of collective calls so far; the same on all ranks that agree */
     char call[LK_CALL_SIZE];
     char phase[LK_PHASE_SIZE];
@@ -78,6 +80,9 @@ static inline lk_rank_record *lk_comm_own_record(const lk_comm *comm) {
 /* A consistent copy of a record that its rank may be writing. Not Collective. */
 void lk_record_read(lk_rank_record *copy, lk_rank_record *record);
 
+/* Is the process of a record of this node gone? Only told where process numbers are comparable. Not Collective. */
+bool lk_record_ended(const lk_comm *comm, const lk_rank_record *record);
+
 /* Starts a collective: refuses a broken communicator, notes the call for others to see and, in debug builds, checks
  * that all ranks are in the same call with the same count and root. `count` of -1: may differ between ranks.
  * Collective. Errors: LK_ERR_COMM; LK_ERR_INTERNAL naming the rank that is elsewhere. */
@@ -90,7 +95,8 @@ typedef lk_status (*lk_comm_step)(void *context, bool *done, bool *moved, lk_err
 
 /* Runs step until it is done: a short spin, then sleeps that grow with the time waited (at most longest_sleep seconds),
  * so that a waiting rank leaves its core to those that work. Collective, with every rank that `step` waits for.
- * Errors: those of step; LK_ERR_COMM after comm->timeout seconds without movement, or when another rank gave up. */
+ * Errors: those of step; LK_ERR_COMM after comm->timeout seconds without movement, or when another rank gave up, or
+ * when the process of a rank of this node is gone. */
 LK_MUST_CHECK lk_status lk_comm_wait_for(lk_comm *comm, lk_comm_step step, void *context, double longest_sleep,
                                          lk_error *err);
 /* The same for one request. */

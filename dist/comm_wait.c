@@ -1,7 +1,9 @@
 /* Waiting with a time limit, and the note of what this rank is doing. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,12 +13,31 @@
 
 #define SPIN_SECONDS 50e-6      /* about the price of one sleep */
 #define SHORTEST_SLEEP 10e-6    /* the kernel's timer slack adds some 50 us */
-#define PROBE_SECONDS 20e-3     /* between looks at the alarm channel */
+#define PROBE_SECONDS 20e-3     /* between looks for alarms and dead neighbours */
 #define CHUNK_BYTES (1LL << 30) /* MPI counts are int */
 
 void lk_comm_sleep(double seconds) {
     struct timespec left = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) continue;
+}
+
+/* Processes of different containers on one machine may have the same number. */
+static uint64_t process_space(void) {
+    struct stat space;
+    return stat("/proc/self/ns/pid", &space) == 0 ? (uint64_t)space.st_ino : 0;
+}
+
+bool lk_record_ended(const lk_comm *comm, const lk_rank_record *record) {
+    const lk_rank_record *own = lk_comm_own_record(comm);
+    if (record == own || record->space == 0 || record->space != own->space || record->process <= 0) return false;
+    return kill((pid_t)record->process, 0) != 0 && errno == ESRCH;
+}
+
+static bool neighbour_ended(const lk_comm *comm) {
+    const lk_comm_state *state = lk_comm_state_of(comm);
+    for (int i = 0; i < state->record_count; i++)
+        if (lk_record_ended(comm, &state->records[i])) return true;
+    return false;
 }
 
 void lk_comm_state_init(lk_comm *comm) {
@@ -28,6 +49,7 @@ void lk_comm_state_init(lk_comm *comm) {
     memset(record, 0, sizeof *record);
     record->rank = comm->rank;
     record->process = getpid();
+    record->space = process_space();
     snprintf(record->phase, sizeof record->phase, "start");
 }
 
@@ -142,7 +164,7 @@ lk_status lk_comm_wait_for(lk_comm *comm, lk_comm_step step, void *context, doub
             bool alarm = false;
             probed = now;
             LK_RETURN_IF(comm->functions->probe(comm, LK_CHANNEL_ALARM, &alarm, err));
-            if (alarm) return lk_comm_roll_call(comm, err);
+            if (alarm || neighbour_ended(comm)) return lk_comm_roll_call(comm, err);
         }
         if (waited < SPIN_SECONDS && !state->crowded) continue;
         double nap = waited / 8;

@@ -17,7 +17,8 @@ typedef struct roll {
     lk_rank_record *outgoing; /* own node's records, the own one first */
     lk_rank_record *incoming; /* size x size entries */
     lk_request **sends, **receives;
-    int missing;
+    int missing; /* ranks that didn't answer */
+    int ended;   /* of these: whose process is known to be gone */
 } roll;
 
 static lk_status roll_alloc(roll *r, lk_comm *comm, lk_error *err) {
@@ -39,8 +40,10 @@ static lk_status roll_start(roll *r, lk_error *err) {
     lk_record_read(&r->outgoing[count++], &state->records[own]);
     for (int i = 0; i < state->record_count; i++) {
         if (i == own) continue;
-        lk_record_read(&r->known[state->records[i].rank], &state->records[i]);
-        r->outgoing[count++] = r->known[state->records[i].rank];
+        lk_rank_record *copy = &r->outgoing[count++];
+        lk_record_read(copy, &state->records[i]);
+        copy->ended = lk_record_ended(comm, &state->records[i]);
+        r->known[copy->rank] = *copy;
     }
     r->known[comm->rank] = r->outgoing[0];
     r->answered[comm->rank] = true;
@@ -67,23 +70,33 @@ static void roll_take(roll *r, int from) {
     }
 }
 
+/* Ranks of which neither an answer nor the end is known yet. */
+static int roll_count(roll *r) {
+    r->missing = 0;
+    r->ended = 0;
+    for (int rank = 0; rank < r->comm->size; rank++) {
+        if (r->answered[rank]) continue;
+        r->missing++;
+        r->ended += r->known[rank].ended != 0;
+    }
+    return r->missing - r->ended;
+}
+
 static lk_status roll_collect(roll *r, lk_error *err) {
     lk_comm *comm = r->comm;
     double end = lk_clock_seconds() + LK_ROLL_CALL_SECONDS;
     bool sending = true;
-    r->missing = comm->size - 1;
     /* Sends to the living must be over before this rank ends; those to the missing never will be. */
-    while ((r->missing > 0 || sending) && lk_clock_seconds() < end) {
+    while ((roll_count(r) > 0 || sending) && lk_clock_seconds() < end) {
         sending = false;
         for (int rank = 0; rank < comm->size; rank++) {
             bool done = false;
             if (r->sends[rank] != NULL) LK_RETURN_IF(comm->functions->test(comm, &r->sends[rank], &done, err));
-            sending = sending || r->sends[rank] != NULL;
+            sending = sending || (r->sends[rank] != NULL && !r->known[rank].ended);
             if (r->receives[rank] == NULL) continue;
             LK_RETURN_IF(comm->functions->test(comm, &r->receives[rank], &done, err));
             if (r->receives[rank] != NULL) continue;
             roll_take(r, rank);
-            r->missing--;
         }
         lk_comm_sleep(1e-3);
     }
@@ -122,6 +135,25 @@ static void describe_missing(const roll *r, int rank, char *text, size_t size, s
     if (known->number > 0)
         append(text, size, used, ", %s %s (call %lld)", known->inside ? "inside" : "after", known->call,
                (long long)known->number);
+}
+
+/* Dead ranks explain the silence of all others. */
+static lk_status roll_report_ended(const roll *r, lk_error *err) {
+    char text[700] = "";
+    size_t used = 0;
+    int named = 0;
+    const lk_rank_record *place = roll_place(r);
+    for (int rank = 0; rank < r->comm->size && named < NAMED_RANKS; rank++) {
+        if (r->answered[rank] || !r->known[rank].ended) continue;
+        if (named++ > 0) append(text, sizeof text, &used, "; ");
+        describe_missing(r, rank, text, sizeof text, &used);
+    }
+    if (r->ended > named) append(text, sizeof text, &used, "; and %d more", r->ended - named);
+    return lk_fail(
+        err, LK_ERR_COMM,
+        "a process ended while others waited in %s (call %lld, phase '%s'): %s: see its message above, or the "
+        "system's log for a kill (out of memory?)",
+        place->call, (long long)place->number, place->phase, text);
 }
 
 static lk_status roll_report_missing(const roll *r, lk_error *err) {
@@ -183,7 +215,10 @@ lk_status lk_comm_roll_call(lk_comm *comm, lk_error *err) {
     LK_TRY(roll_collect(&r, err));
     for (int rank = comm->size - 1; rank >= 0; rank--)
         if (r.answered[rank]) lk_comm_state_of(comm)->speaker = rank;
-    status = r.missing > 0 ? roll_report_missing(&r, err) : roll_report_present(&r, err);
+    if (r.ended > 0)
+        status = roll_report_ended(&r, err);
+    else
+        status = r.missing > 0 ? roll_report_missing(&r, err) : roll_report_present(&r, err);
 out:
     roll_free(&r);
     return status;

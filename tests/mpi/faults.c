@@ -63,8 +63,11 @@ static lk_status run(lk_comm *comm, const char *mode, lk_error *err) {
     return lk_comm_barrier(comm, err);
 }
 
+static void ignore(int number) { (void)number; }
+
 int main(int argc, char **argv) {
     lk_comm *comm = NULL;
+    signal(SIGTERM, ignore); /* as the program, which then saves its state */
     lk_error err = {0};
     lk_status status = lk_comm_create(&comm, &err);
     if (status != LK_OK) {
