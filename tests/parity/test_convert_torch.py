@@ -28,12 +28,22 @@ def run(*words, status=0):
     return result
 
 
-@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
-def checkpoint(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp(request.param) / "model.h5"
-    subprocess.run([BUILD / "bin" / "make_checkpoint", path, "--model", request.param, "--classes", "7", "--size", "64"],
+def make(folder, model):
+    path = folder / "model.h5"
+    subprocess.run([BUILD / "bin" / "make_checkpoint", path, "--model", model, "--classes", "7", "--size", "64"],
                    check=True, timeout=300)
     return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("one"), "resnet18")
+
+
+@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+def each_checkpoint(request, tmp_path_factory):
+    """Both kinds of residual block; the test is given the model's name too."""
+    return make(tmp_path_factory.mktemp(request.param), request.param), request.param
 
 
 def read_golden(text):
@@ -53,12 +63,11 @@ def assert_close(found, expected):
     assert np.abs(found - expected).max() <= TOLERANCE * scale
 
 
-def test_safetensors_loads_strictly_into_torchvision(checkpoint, tmp_path):
+def test_safetensors_loads_strictly_into_torchvision(each_checkpoint, tmp_path):
+    checkpoint, architecture = each_checkpoint
     path = tmp_path / "model.safetensors"
     run("convert", checkpoint, path)
     state = safetensors.torch.load_file(path)
-    architecture = checkpoint.parent.name.rstrip("0123456789-") and json.loads(
-        (tmp_path / "model.safetensors.json").read_text())["architecture"]
     model = getattr(torchvision.models, architecture)(num_classes=7)
     assert set(state) == set(model.state_dict())
     model.load_state_dict(state, strict=True)
@@ -70,7 +79,8 @@ def test_safetensors_loads_strictly_into_torchvision(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("pixels", [False, True])
-def test_onnx_runs_elsewhere(checkpoint, tmp_path, pixels):
+def test_onnx_runs_elsewhere(each_checkpoint, tmp_path, pixels):
+    checkpoint, _ = each_checkpoint
     path = tmp_path / "model.onnx"
     run("convert", checkpoint, path, *(["--uint8"] if pixels else []))
     model = onnx.load(path)
@@ -117,12 +127,12 @@ def test_verify_passes_all_formats_and_finds_one_changed_weight(checkpoint, tmp_
     state = safetensors.torch.load_file(tmp_path / "a.safetensors")
     with safetensors.safe_open(tmp_path / "a.safetensors", "np") as file:
         metadata = file.metadata()
-    state["layer1.0.conv1.weight"][0, 0, 0, 0] += 0.5
+    state["fc.weight"][3, 5] += 0.5
     safetensors.torch.save_file(state, tmp_path / "changed.safetensors", metadata)
     result = run("verify", tmp_path / "changed.safetensors", status=1)
     assert "FAIL" in result.stdout and "does not give the logits" in result.stderr
 
-    state["layer1.0.conv1.weight"][0, 0, 0, 0] = float("nan")
+    state["fc.weight"][3, 5] = float("nan")
     safetensors.torch.save_file(state, tmp_path / "nan.safetensors", metadata)
     assert "FAIL" in run("verify", tmp_path / "nan.safetensors", status=1).stdout
 
@@ -196,7 +206,8 @@ def test_nothing_is_overwritten_without_force(checkpoint, tmp_path):
     (["convert", "{c}", "{d}/x.safetensors", "--uint8"], 2, "--uint8 is for ONNX"),
     (["convert", "{d}/none.h5", "{d}/x.onnx"], 1, "No such file"),
     (["convert", "{c}", "{d}/none/x.onnx"], 1, "No such file"),
-    (["verify", "{d}"], 1, "not a trained model"),
+    (["verify", "{d}"], 1, "Is a directory"),
+    (["verify", __file__], 1, "not a trained model"),
     (["verify", "{c}", "--device", "abacus"], 1, "abacus"),
     (["inspect", "{d}/none.h5"], 1, "No such file"),
     (["inspect"], 2, "one FILE"),
