@@ -130,6 +130,11 @@ static lk_status settle_y(lk_op *op, geometry *g, const_dnnl_primitive_desc_t fo
     return lk_dnnl_act_md(&g->y, &op->info.y, err);
 }
 
+static const_dnnl_memory_desc_t stored_of(const lk_op *like) {
+    if (like->class == &lk_cpu_winograd) return lk_cpu_winograd_stored(like);
+    return ((const lk_cpu_conv_plan *)like->plan)->stored;
+}
+
 static lk_status plan_forward(const lk_cpu *cpu, lk_op *op, geometry *g, dnnl_primitive_desc_t *pd, const lk_op *like,
                               lk_error *err) {
     lk_status status = LK_OK;
@@ -138,7 +143,7 @@ static lk_status plan_forward(const lk_cpu *cpu, lk_op *op, geometry *g, dnnl_pr
     LK_TRY(settle_y(op, g, *pd, err));
     const_dnnl_memory_desc_t weights = dnnl_primitive_desc_query_md(*pd, dnnl_query_weights_md, 0);
     if (like != NULL) {
-        LK_DNNL(dnnl_memory_desc_clone(&plan->stored, ((const lk_cpu_conv_plan *)like->plan)->stored));
+        LK_DNNL(dnnl_memory_desc_clone(&plan->stored, stored_of(like)));
     } else if (op->desc.compute == LK_F32) {
         LK_DNNL(dnnl_memory_desc_clone(&plan->stored, weights));
     } else { /* the weights are copied to bfloat16 anyway */
@@ -243,6 +248,12 @@ static lk_status conv_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *
     geometry g = {0};
     dnnl_primitive_desc_t forward = NULL;
     if (!sane(d)) return lk_cpu_unsupported(op, "its shape is impossible", err);
+    /* A plan that must be like another goes the same way, so that it has the same stored layout. */
+    if (like != NULL ? like->class == &lk_cpu_winograd && lk_cpu_winograd_takes(cpu, d)
+                     : lk_cpu_winograd_takes(cpu, d)) {
+        op->class = &lk_cpu_winograd;
+        return op->class->plan(cpu, op, like, err);
+    }
     lk_cpu_info_start(op, d->conv.out_channels,
                       out_size(d->x.h, d->conv.kernel_h, d->conv.stride, d->conv.pad, d->conv.dilation),
                       out_size(d->x.w, d->conv.kernel_w, d->conv.stride, d->conv.pad, d->conv.dilation));

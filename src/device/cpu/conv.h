@@ -19,6 +19,12 @@ typedef struct lk_cpu_conv_bound {
     lk_dnnl_bound forward, data, weight;
 } lk_cpu_conv_bound;
 
+/* Is this one of the convolutions that winograd.c runs? A rule on shape, type and processor. */
+bool lk_cpu_winograd_takes(const lk_cpu *cpu, const lk_op_desc *d);
+/* Layout of the stored weights of an op planned by winograd.c; borrowed. */
+const_dnnl_memory_desc_t lk_cpu_winograd_stored(const lk_op *op);
+extern const lk_cpu_op_class lk_cpu_winograd;
+
 lk_status lk_cpu_conv_bind(lk_cpu *cpu, lk_call *call, lk_error *err);
 void lk_cpu_conv_unbind(lk_call *call);
 lk_status lk_cpu_conv_forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
