@@ -26,6 +26,9 @@ bool op_mode_speed(op_context *context);
 /* Writes inputs and results to FOLDER/cases.json and FOLDER/data.bin (float64) for another program to recompute. */
 bool op_mode_dump(op_context *context, const char *folder);
 
+/* Breaks the device in one way at a time: compare must fail each time, and pass with nothing broken. */
+bool op_mode_faults(op_context *context);
+
 /* Arithmetic over slabs against the reference; part of compare. Errors: LK_ERR_NUMERIC. */
 LK_MUST_CHECK lk_status op_check_slabs(op_context *context, lk_error *err);
 /* Labels outside the classes are LK_ERR_DATA; part of compare. Errors: LK_ERR_NUMERIC. */

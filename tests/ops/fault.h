@@ -1,0 +1,73 @@
+/* Planted faults: a device that wraps another and breaks one thing. If the cases let one through, they are too weak.
+ * The wrapped device must compute in host memory. */
+#ifndef LK_TESTS_OPS_FAULT_H
+#define LK_TESTS_OPS_FAULT_H
+
+#include "lane.h"
+
+/* One pass of one call, for a hook to spoil. */
+typedef struct op_fault_site {
+    lk_device *inner;
+    const lk_op *op; /* of the inner device */
+    lk_op_desc desc; /* as asked for */
+    lk_op_info info;
+    lk_op_buffers b;
+    lk_run run;         /* what the pass is given */
+    char *old_y;        /* forward: y before the pass; NULL in backward */
+    char *old_dx;       /* backward: dx before the pass, or NULL */
+    char *old_grads[2]; /* backward: each parameter's slice before the pass, or NULL */
+    char *old_residual; /* backward: dresidual before the pass, or NULL */
+    const char *kept_x; /* x of the last forward pass, for kinds whose backward pass may not read x; or NULL */
+    int64_t number;     /* of this pass on this device */
+} op_fault_site;
+
+/* Each hook returns whether it broke something: false where the fault has no meaning for the case. */
+typedef struct op_fault {
+    const char *name;
+    int mode; /* for the hooks: one function often breaks things in several ways */
+    bool (*plan)(lk_op_desc *desc, int mode);
+    bool (*after_forward)(op_fault_site *site, int mode);
+    bool (*after_backward)(op_fault_site *site, int mode);
+    bool guards_labels; /* the fault is a missing check: LK_ERR_DATA becomes LK_OK */
+} op_fault;
+
+/* Faults of any kind of op, and those of one kind. Borrowed, static. */
+const op_fault *op_faults_generic(int *count);
+const op_fault *op_faults_of_input(int *count);
+const op_fault *op_faults_of_conv2d(int *count);
+const op_fault *op_faults_of_batchnorm(int *count);
+const op_fault *op_faults_of_activation(int *count);
+const op_fault *op_faults_of_add(int *count);
+const op_fault *op_faults_of_maxpool(int *count);
+const op_fault *op_faults_of_global_avgpool(int *count);
+const op_fault *op_faults_of_linear(int *count);
+const op_fault *op_faults_of_cross_entropy(int *count);
+
+/* inner and fault (NULL: nothing broken) are borrowed. Only ops of `kind` are broken.
+ * Owner: the caller, with lk_device_free. */
+LK_MUST_CHECK lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fault *fault,
+                                               lk_op_kind kind, lk_error *err);
+/* How often something was broken so far. */
+int64_t op_fault_device_count(const lk_device *device);
+
+/* Element (n, c, y, x) of an activation in host memory. */
+double op_at(const lk_act_desc *d, const void *data, int64_t n, int64_t c, int64_t y, int64_t x);
+void op_set(const lk_act_desc *d, void *data, int64_t n, int64_t c, int64_t y, int64_t x, double value);
+
+/* Parameter i in canonical order as doubles, or NULL where memory is short. Owner: the caller, with lk_free. */
+double *op_fault_param(const op_fault_site *site, int i);
+/* Reads gradient i in canonical order (owner: the caller); writes it. */
+double *op_fault_grad(const op_fault_site *site, int i);
+bool op_fault_set_grad(const op_fault_site *site, int i, const double *canonical);
+/* The gradient that arrives at an element of y. */
+double op_fault_dy(const op_fault_site *site, int64_t n, int64_t c, int64_t y, int64_t x);
+int64_t op_fault_param_count(const op_fault_site *site, int i);
+
+/* Loops over all elements of an activation. */
+#define OP_FOR_EACH(desc, ni, ci, yi, xi)              \
+    for (int64_t ni = 0; ni < (desc)->n; ni++)         \
+        for (int64_t ci = 0; ci < (desc)->c; ci++)     \
+            for (int64_t yi = 0; yi < (desc)->h; yi++) \
+                for (int64_t xi = 0; xi < (desc)->w; xi++)
+
+#endif

@@ -1,0 +1,111 @@
+/* Faults of the input, of activations and of the sum. */
+#include <math.h>
+
+#include "fault.h"
+
+/* ---- input ---- */
+
+typedef enum input_way { BY_256, BGR, NO_MEAN, NO_STD, PLANAR, MEAN_AFTER, SIGNED_BYTES, FIRST_MEAN } input_way;
+
+static bool input_again(op_fault_site *s, int how) {
+    const lk_act_desc *d = &s->desc.x;
+    if ((how == BGR || how == FIRST_MEAN || how == PLANAR) && d->c == 1) return false;
+    OP_FOR_EACH(d, n, c, y, x) {
+        int64_t from = how == BGR ? d->c - 1 - c : c, at = ((n * d->h + y) * d->w + x) * d->c + from;
+        if (how == PLANAR) at = ((n * d->c + c) * d->h + y) * d->w + x;
+        double pixel = s->run.images[at];
+        if (how == SIGNED_BYTES && pixel > 127) pixel -= 256;
+        double mean = s->desc.input.mean[how == FIRST_MEAN ? 0 : c], std = s->desc.input.std[c];
+        double value = pixel / (how == BY_256 ? 256 : 255);
+        if (how == NO_MEAN) mean = 0;
+        if (how == NO_STD) std = 1;
+        value = how == MEAN_AFTER ? value / std - mean : (value - mean) / std;
+        op_set(&s->info.y, s->b.y, n, c, y, x, value);
+    }
+    return true;
+}
+
+static const op_fault INPUT_FAULTS[] = {
+    {"bytes are divided by 256", BY_256, .after_forward = input_again},
+    {"the colours are in reverse order", BGR, .after_forward = input_again},
+    {"the mean is not subtracted", NO_MEAN, .after_forward = input_again},
+    {"it is not divided by std", NO_STD, .after_forward = input_again},
+    {"pixels are read as planes", PLANAR, .after_forward = input_again},
+    {"the mean is subtracted after the division", MEAN_AFTER, .after_forward = input_again},
+    {"bytes are read as signed", SIGNED_BYTES, .after_forward = input_again},
+    {"every channel has the first one's mean", FIRST_MEAN, .after_forward = input_again},
+};
+
+/* ---- activation and add ---- */
+
+typedef enum act_way { NO_ACT, LEAKY, NAN_LOST, AFTER_ACT, NO_RESIDUAL, DIFFERENCE, ZERO_PASSES, NO_MASK } act_way;
+
+static bool act_y_again(op_fault_site *s, int how) {
+    bool add = s->desc.kind == LK_OP_ADD, relu = op_case_act(&s->desc) == LK_ACT_RELU;
+    bool about_act = how == NO_ACT || how == LEAKY || how == NAN_LOST || how == AFTER_ACT;
+    if ((about_act && !relu) || (!about_act && !add)) return false;
+    const lk_act_desc *d = &s->info.y;
+    OP_FOR_EACH(d, n, c, y, x) {
+        double z = op_at(d, s->b.x, n, c, y, x), residual = add ? op_at(d, s->b.residual, n, c, y, x) : 0;
+        if (how == NO_RESIDUAL) residual = 0;
+        if (how == DIFFERENCE) residual = -residual;
+        if (how != AFTER_ACT) z += residual;
+        if (relu && how != NO_ACT && z < 0) z = how == LEAKY ? 0.01 * z : 0;
+        if (how == NAN_LOST && isnan(z)) z = 0;
+        if (how == AFTER_ACT) z += residual;
+        op_set(d, s->b.y, n, c, y, x, z);
+    }
+    return true;
+}
+
+/* target: dx and dresidual are the same thing. */
+static bool act_gradient_again(op_fault_site *s, int how, void *target) {
+    if (op_case_act(&s->desc) != LK_ACT_RELU || target == NULL || target == s->b.dy[0] || !s->info.keeps_y)
+        return false;
+    const lk_act_desc *d = &s->info.y;
+    OP_FOR_EACH(d, n, c, y, x) {
+        double out = op_at(d, s->b.y, n, c, y, x), dy = op_fault_dy(s, n, c, y, x);
+        bool passes = how == NO_MASK || out > 0 || (how == ZERO_PASSES && out >= 0);
+        op_set(d, target, n, c, y, x, passes || isnan(out) ? dy : 0);
+    }
+    return true;
+}
+
+static bool act_dx_again(op_fault_site *s, int how) { return act_gradient_again(s, how, s->b.dx); }
+static bool act_dresidual_again(op_fault_site *s, int how) { return act_gradient_again(s, how, s->b.dresidual); }
+
+static const op_fault ACTIVATION_FAULTS[] = {
+    {"the activation is left out", NO_ACT, .after_forward = act_y_again},
+    {"negative values leak", LEAKY, .after_forward = act_y_again},
+    {"NaN becomes 0", NAN_LOST, .after_forward = act_y_again},
+    {"dx is not masked", NO_MASK, .after_backward = act_dx_again},
+    {"dx passes at exactly 0", ZERO_PASSES, .after_backward = act_dx_again},
+};
+
+static const op_fault ADD_FAULTS[] = {
+    {"the activation is left out", NO_ACT, .after_forward = act_y_again},
+    {"negative values leak", LEAKY, .after_forward = act_y_again},
+    {"NaN becomes 0", NAN_LOST, .after_forward = act_y_again},
+    {"the residual is added after the activation", AFTER_ACT, .after_forward = act_y_again},
+    {"the residual is left out", NO_RESIDUAL, .after_forward = act_y_again},
+    {"the residual is subtracted", DIFFERENCE, .after_forward = act_y_again},
+    {"dx is not masked", NO_MASK, .after_backward = act_dx_again},
+    {"dx passes at exactly 0", ZERO_PASSES, .after_backward = act_dx_again},
+    {"dresidual is not masked", NO_MASK, .after_backward = act_dresidual_again},
+    {"dresidual passes at exactly 0", ZERO_PASSES, .after_backward = act_dresidual_again},
+};
+
+const op_fault *op_faults_of_input(int *count) {
+    *count = (int)(sizeof INPUT_FAULTS / sizeof INPUT_FAULTS[0]);
+    return INPUT_FAULTS;
+}
+
+const op_fault *op_faults_of_activation(int *count) {
+    *count = (int)(sizeof ACTIVATION_FAULTS / sizeof ACTIVATION_FAULTS[0]);
+    return ACTIVATION_FAULTS;
+}
+
+const op_fault *op_faults_of_add(int *count) {
+    *count = (int)(sizeof ADD_FAULTS / sizeof ADD_FAULTS[0]);
+    return ADD_FAULTS;
+}
