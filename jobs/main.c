@@ -85,6 +85,8 @@ int main(int argc, char **argv) {
     lk_error err = {0};
     /* A closed pipe must not kill a training run; it is seen as a failed write instead. */
     signal(SIGPIPE, SIG_IGN);
+    /* Nor must a file size limit: the write that meets it fails, and the earlier checkpoints stay (P12). */
+    signal(SIGXFSZ, SIG_IGN);
     lk_status status = finish_output(run(argc, argv, &err), &err);
     /* A rank whose error another rank prints hands up an empty sentence. */
     if (status != LK_OK && err.message[0] != '\0') fprintf(stderr, "lockstep: %s\n", err.message);

@@ -119,7 +119,9 @@ static lk_status truncate_metrics(const char *path, int64_t update, lk_error *er
     while (getline(&line, &capacity, in) > 0) {
         json_t *entry = json_loads(line, 0, NULL); /* the last line may be cut off */
         const json_t *at = json_object_get(entry, "update");
-        bool keep = entry != NULL && (at == NULL || json_integer_value(at) <= update);
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        bool final = type != NULL && strcmp(type, "final") == 0;
+        bool keep = entry != NULL && !final && (at == NULL || json_integer_value(at) <= update);
         json_decref(entry);
         if (keep) fputs(line, out);
     }

@@ -25,12 +25,8 @@ lk_status lk_signals_watch(lk_signals *signals, lk_error *err) {
 }
 
 void lk_signals_release(lk_signals *signals) {
-    if (signals->fd < 0) return;
-    sigset_t set;
-    fill(&set);
-    close(signals->fd);
+    if (signals->fd >= 0) close(signals->fd);
     signals->fd = -1;
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 bool lk_signals_requested(void *context) {

@@ -1,0 +1,85 @@
+"""P5, P10, P16, P23: a job's result does not depend on the launch."""
+import os
+
+import pytest
+
+from conftest import assert_same_tensors, command, environment, records, run
+import subprocess
+
+PHOTO_JOB = """
+data: {data}
+model: resnet18
+epochs: 1
+batch: 16
+microbatch: 4
+input: {{size: 64, resize: short_side, resize_size: 72}}
+augment: {{crop: random_resized, hflip: 0.5}}
+optimizer: {{lr: 0.02}}
+"""
+
+
+def train(job, folder, *overrides, ranks=1, flags=("--overwrite",)):
+    return run("train", job, *overrides, "--run", folder, *flags, ranks=ranks)
+
+
+def assert_same_run(first, second):
+    for name in ("last.h5", "best_f1.h5", "best_loss.h5"):
+        assert_same_tensors(first / "checkpoints" / name, second / "checkpoints" / name)
+    for kind in ("update", "epoch", "final"):
+        assert records(first, kind) == records(second, kind) != []
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_give_the_same_bits(small_job, tmp_path, ranks):
+    """Weights, momentum, running statistics, metrics, choice of the bests, a shorter last window included (P5, P23)."""
+    train(small_job, tmp_path / "one")
+    train(small_job, tmp_path / "many", ranks=ranks)
+    assert_same_run(tmp_path / "one", tmp_path / "many")
+
+
+def test_cores_give_the_same_bits(small_job, tmp_path):
+    """One rank on one core runs its leaves in turn, on two side by side (P5)."""
+    train(small_job, tmp_path / "all")
+    result = subprocess.run(["taskset", "-c", str(min(os.sched_getaffinity(0))),
+                             *command("train", small_job, "--run", tmp_path / "one")], env=environment())
+    assert result.returncode == 0
+    assert_same_run(tmp_path / "all", tmp_path / "one")
+
+
+def test_a_different_seed_differs(small_job, tmp_path):
+    """The comparison can fail."""
+    train(small_job, tmp_path / "one", "max_updates=3")
+    train(small_job, tmp_path / "two", "max_updates=3", "seed=4")
+    with pytest.raises(AssertionError):
+        assert_same_tensors(tmp_path / "one/checkpoints/last.h5", tmp_path / "two/checkpoints/last.h5")
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_photographs_with_augmentation(photo_data, tmp_path, ranks):
+    job = tmp_path / "photos.yaml"
+    job.write_text(PHOTO_JOB.format(data=photo_data))
+    train(job, tmp_path / "one")
+    train(job, tmp_path / "many", ranks=ranks)
+    assert_same_run(tmp_path / "one", tmp_path / "many")
+
+
+@pytest.mark.parametrize("first,second", [(1, 2), (2, 1), (4, 2)])
+def test_resuming_on_another_number_of_ranks(small_job, tmp_path, first, second):
+    """P10: stopped in the middle of an epoch, gone on with elsewhere: the uninterrupted run's bits."""
+    train(small_job, tmp_path / "whole")
+    train(small_job, tmp_path / "parts", "max_updates=11", ranks=first)
+    train(small_job, tmp_path / "parts", ranks=second, flags=("--resume",))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_loader_workers_do_not_matter(small_job, tmp_path):
+    train(small_job, tmp_path / "one", "loader.workers=1", "loader.prefetch=1")
+    train(small_job, tmp_path / "many", "loader.workers=5", "loader.prefetch=9")
+    assert_same_run(tmp_path / "one", tmp_path / "many")
+
+
+def test_rank_counts_that_do_not_work_are_refused(small_job, tmp_path):
+    result = run("train", small_job, "--run", tmp_path / "three", ranks=3, check=False)
+    assert result.returncode == 1
+    assert "rank counts that work: 1, 2, 4" in result.stderr
+    assert not (tmp_path / "three").exists()
