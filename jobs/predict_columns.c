@@ -24,6 +24,13 @@ static lk_status add_column(lk_predict_columns *columns, lk_predict_column_kind 
     return LK_OK;
 }
 
+/* 0 for what is no positive number of at most 4 digits. */
+static int parse_rank(const char *text) {
+    size_t length = strlen(text);
+    if (length == 0 || length > 4 || strspn(text, "0123456789") != length) return 0;
+    return (int)strtol(text, NULL, 10);
+}
+
 /* "class_2" is the class of rank 2; a name without a number has rank 1. */
 static bool parse_name(const char *name, lk_predict_column_kind *kind, int *rank) {
     char base[32];
@@ -36,8 +43,8 @@ static bool parse_name(const char *name, lk_predict_column_kind *kind, int *rank
         if (strcmp(base, kind_names[k]) != 0) continue;
         bool ranked = k == LK_COLUMN_CLASS || k == LK_COLUMN_PROBABILITY || k == LK_COLUMN_INDEX;
         *kind = (lk_predict_column_kind)k;
-        *rank = dash == NULL ? 1 : atoi(dash + 1);
-        return dash == NULL || (ranked && *rank > 0 && strspn(dash + 1, "0123456789") == strlen(dash + 1));
+        *rank = dash == NULL ? 1 : parse_rank(dash + 1);
+        return dash == NULL || (ranked && *rank > 0);
     }
     return false;
 }

@@ -99,7 +99,7 @@ static lk_status add_dataset(lk_predict_inputs *inputs, const char *path, const 
                              lk_error *err) {
     lk_dataset *dataset = NULL;
     LK_RETURN_IF(lk_grow((void **)&inputs->datasets, &inputs->dataset_capacity, (size_t)inputs->dataset_count + 1,
-                         sizeof dataset, "the list of data sets", err));
+                         sizeof *inputs->datasets, "the list of data sets", err));
     LK_RETURN_IF(lk_dataset_open(&dataset, path, err));
     inputs->datasets[inputs->dataset_count++] = dataset;
     for (int64_t i = 0; i < dataset->count; i++) {

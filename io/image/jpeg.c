@@ -240,8 +240,11 @@ lk_status lk_jpeg_read(lk_jpeg *jpeg, lk_image *out, int channels, const lk_rect
 lk_status lk_jpeg_finish(lk_jpeg *jpeg, lk_error *err) {
     struct jpeg_decompress_struct *info = &jpeg->info;
     if (setjmp(jpeg->leave)) return fail(jpeg, err);
-    if (info->output_scanline < info->output_height)
-        jpeg_skip_scanlines(info, info->output_height - info->output_scanline);
+    /* The last line is read: a skip to the very end would look at nothing. */
+    JSAMPROW line = jpeg->line.pixels;
+    uint32_t left = info->output_height - info->output_scanline;
+    if (left > 1) jpeg_skip_scanlines(info, left - 1);
+    if (left > 0) jpeg_read_scanlines(info, &line, 1);
     jpeg_finish_decompress(info);
     return LK_OK;
 }

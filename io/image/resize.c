@@ -21,9 +21,10 @@ struct lk_resizer {
     const lk_resize_kernels *kernels;
     axis x, y;
     lk_rect window;
+    bool vertical_first;
     double *exact; /* weights of one output before rounding */
     size_t exact_capacity;
-    uint8_t *rows; /* what the horizontal pass made */
+    uint8_t *rows; /* what the first pass made */
     size_t rows_capacity;
 };
 
@@ -186,38 +187,62 @@ lk_status lk_resizer_plan(lk_resizer *resizer, const lk_resize_spec *s, lk_rect 
     LK_RETURN_IF(plan_axis(resizer, &resizer->y, &y, err));
     if (!resizer->x.identity && resizer->kernels->split) LK_RETURN_IF(split_weights(&resizer->x, s->flip, err));
     resizer->window = s->window;
+    /* Rounding between the passes makes their order part of the result. Source: Pillow 13; older ones always begin with
+     * the horizontal pass. */
+    resizer->vertical_first =
+        s->in_height > s->height && (int64_t)s->in_height - s->height > 2 * ((int64_t)s->in_width - s->width);
     const lk_taps *tx = &resizer->x.taps, *ty = &resizer->y.taps;
     *needed = (lk_rect){tx->begin, ty->begin, tx->end - tx->begin, ty->end - ty->begin};
     return LK_OK;
 }
 
+/* Pixels on their way through the passes. */
+typedef struct rows {
+    const uint8_t *pixels;
+    size_t stride;
+} rows;
+
+static void pass_horizontal(const lk_resizer *r, rows in, int32_t count, int channels, uint8_t *dst, size_t stride) {
+    r->kernels->horizontal(&r->x.taps, in.pixels, in.stride, channels, count, dst, stride);
+}
+
+static void pass_vertical(const lk_resizer *r, rows in, size_t bytes, uint8_t *dst, size_t stride) {
+    const lk_taps *taps = &r->y.taps;
+    for (int32_t y = 0; y < taps->count; y++)
+        r->kernels->vertical(taps->weights + (size_t)y * (size_t)taps->stride, taps->taps[y],
+                             in.pixels + (size_t)taps->first[y] * in.stride, in.stride, bytes,
+                             dst + (size_t)y * stride);
+}
+
+static lk_status run_both(lk_resizer *r, rows in, int channels, uint8_t *dst, size_t dst_stride, lk_error *err) {
+    const lk_taps *x = &r->x.taps, *y = &r->y.taps;
+    size_t bytes = (size_t)(r->vertical_first ? x->end - x->begin : r->window.width) * (size_t)channels;
+    int32_t count = r->vertical_first ? r->window.height : y->end - y->begin;
+    size_t stride = lk_round_up(bytes);
+    LK_RETURN_IF(lk_grow((void **)&r->rows, &r->rows_capacity, stride * (size_t)count, 1, "resized rows", err));
+    rows between = {r->rows, stride};
+    if (r->vertical_first) {
+        pass_vertical(r, in, bytes, r->rows, stride);
+        pass_horizontal(r, between, count, channels, dst, dst_stride);
+    } else {
+        pass_horizontal(r, in, count, channels, r->rows, stride);
+        pass_vertical(r, between, bytes, dst, dst_stride);
+    }
+    return LK_OK;
+}
+
 lk_status lk_resizer_run(lk_resizer *resizer, const uint8_t *pixels, size_t stride, int channels, uint8_t *dst,
                          size_t dst_stride, lk_error *err) {
-    const lk_taps *tx = &resizer->x.taps, *ty = &resizer->y.taps;
-    size_t row_bytes = (size_t)resizer->window.width * (size_t)channels;
-    int32_t rows_in = ty->end - ty->begin;
-    if (!resizer->x.identity) {
-        uint8_t *rows = dst;
-        size_t rows_stride = dst_stride;
-        if (!resizer->y.identity) {
-            rows_stride = lk_round_up(row_bytes);
-            LK_RETURN_IF(lk_grow((void **)&resizer->rows, &resizer->rows_capacity, rows_stride * (size_t)rows_in, 1,
-                                 "resized rows", err));
-            rows = resizer->rows;
-        }
-        resizer->kernels->horizontal(tx, pixels, stride, channels, rows_in, rows, rows_stride);
-        pixels = rows;
-        stride = rows_stride;
-    }
-    for (int32_t y = 0; y < resizer->window.height; y++) {
-        uint8_t *out = dst + (size_t)y * dst_stride;
-        const uint8_t *in = pixels + (size_t)(resizer->y.identity ? y : ty->first[y]) * stride;
-        if (!resizer->y.identity)
-            resizer->kernels->vertical(ty->weights + (size_t)y * (size_t)ty->stride, ty->taps[y], in, stride, row_bytes,
-                                       out);
-        else if (out != in)
-            memcpy(out, in, row_bytes);
-    }
+    rows in = {pixels, stride};
+    size_t bytes = (size_t)resizer->window.width * (size_t)channels;
+    int32_t height = resizer->window.height;
+    if (!resizer->x.identity && !resizer->y.identity) return run_both(resizer, in, channels, dst, dst_stride, err);
+    if (!resizer->x.identity)
+        pass_horizontal(resizer, in, height, channels, dst, dst_stride);
+    else if (!resizer->y.identity)
+        pass_vertical(resizer, in, bytes, dst, dst_stride);
+    else
+        for (int32_t y = 0; y < height; y++) memcpy(dst + (size_t)y * dst_stride, pixels + (size_t)y * stride, bytes);
     return LK_OK;
 }
 

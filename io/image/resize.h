@@ -1,4 +1,5 @@
-/* Resizing equal to Pillow's antialiased bilinear and bicubic, to the last bit on uint8. */
+/* Resizing equal to Pillow 13's antialiased bilinear and bicubic, to the last bit on uint8. (Pillow 12 and older differ
+ * by a level or two where the height shrinks by more than twice as many pixels as the width.) */
 #ifndef LK_IO_IMAGE_RESIZE_H
 #define LK_IO_IMAGE_RESIZE_H
 

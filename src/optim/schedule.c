@@ -5,10 +5,12 @@
 
 static double decayed_lr(const lk_schedule *schedule, int64_t update) {
     static const double pi = 3.14159265358979323846;
+    int64_t decays;
     switch (schedule->kind) {
         case LK_SCHEDULE_STEP:
             assert(schedule->step_updates > 0);
-            return schedule->lr * pow(schedule->gamma, (double)(update / schedule->step_updates));
+            decays = update / schedule->step_updates;
+            return schedule->lr * pow(schedule->gamma, (double)decays);
         case LK_SCHEDULE_COSINE: {
             assert(schedule->total_updates > 0);
             /* Past the end the cosine would rise again. */

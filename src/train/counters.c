@@ -6,10 +6,10 @@
 #include "core/memory.h"
 
 /* One line per field: writing and parsing cannot drift apart. */
-#define INTEGERS(X)                                                                                                   \
-    X(epoch)                                                                                                          \
-    X(update_in_epoch) X(update) X(microbatches) X(loss.epoch) X(f1.epoch) X(epochs_since_best) X(samples) X(correct) \
-        X(reductions)
+#define INTEGERS(X)    \
+    X(epoch)           \
+    X(update_in_epoch) \
+    X(update) X(microbatches) X(loss.epoch) X(f1.epoch) X(epochs_since_best) X(samples) X(correct) X(reductions)
 #define REALS(X) X(loss.value) X(f1.value) X(loss_sum) X(seconds) X(wait_seconds)
 
 lk_status lk_counters_write(char **json, const lk_counters *counters, lk_error *err) {

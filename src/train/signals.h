@@ -12,7 +12,8 @@ typedef struct lk_signals {
 
 /* Blocks the signals in this thread and those it starts: call before any thread exists. Errors: LK_ERR_INTERNAL. */
 LK_MUST_CHECK lk_status lk_signals_watch(lk_signals *signals, lk_error *err);
-/* Closes the descriptor. The signals stay blocked: what still arrives while the program ends must not change its status. */
+/* Closes the descriptor. The signals stay blocked: what still arrives while the program ends must not change its
+ * status. */
 void lk_signals_release(lk_signals *signals);
 /* Was one received? context: the lk_signals. Never blocks. */
 bool lk_signals_requested(void *context);

@@ -2,12 +2,11 @@
 #ifndef LK_TESTS_UNIT_H
 #define LK_TESTS_UNIT_H
 
-/* clang-format off: cmocka.h wants these first */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+/* cmocka.h wants those before it */
 #include <cmocka.h>
-/* clang-format on */
 
 #endif

@@ -59,13 +59,9 @@ static void test_items_stay_with_their_thread(void **state) {
     lk_pool_free(pool);
 }
 
-static void on_start(void *context, int worker) {
-    atomic_fetch_add(&((work *)context)->started, worker > 0);
-}
+static void on_start(void *context, int worker) { atomic_fetch_add(&((work *)context)->started, worker > 0); }
 
-static void on_stop(void *context, int worker) {
-    atomic_fetch_add(&((work *)context)->stopped, worker > 0);
-}
+static void on_stop(void *context, int worker) { atomic_fetch_add(&((work *)context)->stopped, worker > 0); }
 
 static void test_hooks(void **state) {
     (void)state;
