@@ -4,9 +4,11 @@ import pathlib
 import sys
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
+assert int(PIL.__version__.split(".")[0]) >= 13, "Pillow 13 resizes in another order than older ones: pip install -U pillow"
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "image"))
 import image_samples as samples
 from image_tool_client import ImageError, assert_same_pixels, photos, tool  # noqa: F401
