@@ -36,14 +36,15 @@ typedef struct lk_plan_options {
     int64_t batch;    /* samples of one microbatch */
     lk_dtype compute; /* LK_F32, LK_BF16; ignored by the reference device (float64) */
     bool training;
-    const lk_plan *like; /* plan of the same graph whose slab layout is kept, or NULL */
+    const lk_plan *like; /* plan of the same graph whose slabs of parameters and statistics are shared, or NULL; read
+                            while compiling only. Derived parameters are each plan's own. */
 } lk_plan_options;
 
 typedef struct lk_plan_totals {
     int64_t params;        /* logical parameters */
     int64_t slab_count;    /* elements of a parameter, gradient or optimizer slab; a multiple of 16 */
     int64_t stats_count;   /* elements of the statistics slab */
-    int64_t derived_bytes; /* of the derived-parameter slab */
+    int64_t derived_bytes; /* of this plan's derived-parameter slab */
     int64_t arena_bytes;   /* of one lane */
     double flops, bytes;   /* of one microbatch */
     int calls;

@@ -46,24 +46,18 @@ static void place_stats(lk_plan *plan, lk_node_id id) {
 
 static void place_derived(lk_plan *plan, lk_node_id id) {
     lk_plan_node *planned = &plan->nodes[id];
-    const lk_plan *like = plan->options.like;
-    bool known = like != NULL && id < like->graph->count;
-    planned->derived_offset = known ? like->nodes[id].derived_offset : plan->totals.derived_bytes;
-    int64_t end = planned->derived_offset + round_up(planned->info.derived_bytes, LK_ALIGNMENT);
-    if (end > plan->totals.derived_bytes) plan->totals.derived_bytes = end;
+    planned->derived_offset = plan->totals.derived_bytes;
+    plan->totals.derived_bytes += round_up(planned->info.derived_bytes, LK_ALIGNMENT);
 }
 
-/* The slabs of `plan` must serve the plan that it is like, and the other way round. */
+/* The slabs of parameters and statistics must serve both plans. */
 static lk_status check_like(const lk_plan *plan, const lk_plan *like, lk_error *err) {
     bool same = plan->param_count == like->param_count && plan->stat_count == like->stat_count &&
                 plan->totals.slab_count == like->totals.slab_count &&
-                plan->totals.stats_count == like->totals.stats_count &&
-                plan->totals.derived_bytes <= like->totals.derived_bytes;
+                plan->totals.stats_count == like->totals.stats_count;
     for (int i = 0; same && i < plan->param_count; i++)
         same = plan->params[i].offset == like->params[i].offset &&
                plan->params[i].stored_count == like->params[i].stored_count;
-    for (int i = 0; same && i < plan->graph->count && i < like->graph->count; i++)
-        same = plan->nodes[i].info.derived_bytes <= like->nodes[i].info.derived_bytes;
     if (same) return LK_OK;
     return lk_fail(err, LK_ERR_INTERNAL,
                    "device %s lays out the parameters of a microbatch of %" PRId64 " otherwise than those of %" PRId64,

@@ -175,11 +175,11 @@ class Tool:
 class Oracle:
     """PyTorch training one job; float64 unless told otherwise."""
 
-    def __init__(self, job, state, dtype=torch.float64):
-        self.job, self.dtype = job, dtype
+    def __init__(self, job, state, dtype=torch.float64, memory_format=torch.contiguous_format):
+        self.job, self.dtype, self.memory_format = job, dtype, memory_format
         self.model = make_model(job.model, job.classes)
         set_state(self.model, state)
-        self.model.to(dtype).train()
+        self.model.to(dtype=dtype, memory_format=memory_format).train()
         self.loss = nn.CrossEntropyLoss(label_smoothing=job.smoothing, reduction="none")
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -195,7 +195,8 @@ class Oracle:
         self.optimizer.zero_grad()
         losses, logits = [], []
         for first in range(0, len(images), self.job.batch):
-            y = self.model(normalise(images[first : first + self.job.batch], self.dtype))
+            x = normalise(images[first : first + self.job.batch], self.dtype)
+            y = self.model(x.contiguous(memory_format=self.memory_format))
             loss = self.loss(y, torch.from_numpy(labels[first : first + self.job.batch]).long())
             (loss.sum() / len(images)).backward()
             losses.append(loss.detach().double().numpy())

@@ -1,8 +1,14 @@
 """The cpu device step by step: restarted from the oracle's state each time, it may err at most twice as much as
-PyTorch does in float32. Both are measured against PyTorch float64 from the same, rounded state."""
+PyTorch does in float32. Both are measured against PyTorch float64 from the same, rounded state.
+
+Float32 training is chaotic: a value near zero that falls on the other side of a ReLU changes a gradient by 1e-2 where
+rounding alone changes it by 1e-6, and PyTorch's own two memory formats do that at different steps. So PyTorch's error
+of a tensor at a step is the larger of its two formats', and not less than its root mean square over the steps.
+"""
 
 import numpy as np
 import pytest
+import torch
 from model_oracle import (
     Job,
     Oracle,
@@ -21,47 +27,69 @@ FLOOR = 2e-6
 
 
 def float32_errors(job, state, images, labels, theirs):
-    """What PyTorch float32 makes of the same step, the better of its two memory formats per tensor."""
-    import torch
+    """What PyTorch float32 makes of the same step, per tensor."""
+    worst = dict.fromkeys(theirs, 0.0)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        oracle = Oracle(job, state, torch.float32, memory_format)
+        oracle.gradients(images, labels)
+        for name, value in oracle.grads().items():
+            worst[name] = max(worst[name], relative(value, theirs[name]))
+    return worst
 
-    oracle = Oracle(job, state, torch.float32)
-    oracle.gradients(images, labels)
-    return {name: relative(value, theirs[name]) for name, value in oracle.grads().items()}
 
-
-def check_step(tool, job, state, images, labels, step, report):
-    """One step from `state`; returns the oracle's gradients."""
+def measure_step(tool, job, state, images, labels, step):
+    """Relative errors of every gradient of one step from `state`: ours and PyTorch float32's."""
     oracle = Oracle(job, state)
-    losses, logits = oracle.gradients(images, labels)
+    losses, _ = oracle.gradients(images, labels)
     theirs = oracle.grads()
-    allowed = float32_errors(job, state, images, labels, theirs)
     with tool.run(job, state, images, labels) as out:
         ours = {name: relative(value, theirs[name]) for name, value in read_group(out["grads/0"]).items()}
-        leaves = range(job.microbatches)
-        got = np.concatenate([out[f"losses/{leaf}"][...] for leaf in leaves])
-        assert relative(got, losses) <= 1e-5, f"step {step}: losses differ by {relative(got, losses):.2e}"
+        got = np.concatenate([out[f"losses/{leaf}"][...] for leaf in range(job.microbatches)])
     assert set(ours) == set(theirs)
-    # In the order of the forward pass, so that the first layer that differs is named.
-    bad = [name for name in theirs if not ours[name] <= FACTOR * allowed[name] + FLOOR]
-    ratios = {name: ours[name] / (allowed[name] + FLOOR / FACTOR) for name in theirs}
-    report.append(max(ratios.values()))
-    assert not bad, f"step {step}: {bad[0]} is the first to differ: " + ", ".join(
-        f"{n} {ours[n]:.2e} against {allowed[n]:.2e}" for n in bad[:8]
-    )
+    assert relative(got, losses) <= 1e-5, f"step {step}: losses differ by {relative(got, losses):.2e}"
+    return ours, float32_errors(job, state, images, labels, theirs)
+
+
+def judge(model, errors):
+    """errors: per step, ours and PyTorch's. Fails with the first layer, in the order of the forward pass, that errs more
+    than it may."""
+    names = list(errors[0][1])
+    usual = {name: np.sqrt(np.mean([float32[name] ** 2 for _, float32 in errors])) for name in names}
+    worst = 0.0
+    for step, (ours, float32) in enumerate(errors):
+        allowed = {name: FACTOR * max(float32[name], usual[name]) + FLOOR for name in names}
+        bad = [name for name in names if not ours[name] <= allowed[name]]
+        assert not bad, f"step {step}: {bad[0]} is the first to differ: " + ", ".join(
+            f"{name} {ours[name]:.2e}, allowed {allowed[name]:.2e}" for name in bad[:8]
+        )
+        worst = max(worst, *(FACTOR * ours[name] / allowed[name] for name in names))
+    print(f"{model}: largest ratio of our error to PyTorch float32's {worst:.2f}")
 
 
 def check_steps(tool, job, steps):
     state = get_state(make_model(job.model, job.classes))
     images, labels = make_images(steps * job.samples, job.height, job.classes)
     walker = Oracle(job, state)
-    report = []
+    errors = []
     for step in range(steps):
         part = slice(step * job.samples, (step + 1) * job.samples)
         here = rounded(get_state(walker.model))
-        check_step(tool, job, here, images[part], labels[part], step, report)
+        errors.append(measure_step(tool, job, here, images[part], labels[part], step))
         walker.gradients(images[part], labels[part])
         walker.step()
-    print(f"{job.model}: largest ratio of our error to PyTorch float32's {max(report):.2f}")
+    judge(job.model, errors)
+
+
+@pytest.mark.parametrize("fault", ["nan", "large", "first"])
+def test_the_judge_finds_faults(fault):
+    clean = {"conv1.weight": 1e-5, "bn1.bias": 1e-5, "fc.weight": 1e-6}
+    judge("clean", [(clean, clean)] * 3)
+    broken = dict(clean)
+    broken["bn1.bias"] = np.nan if fault == "nan" else 3e-5
+    if fault == "first":
+        broken["fc.weight"] = 1.0
+    with pytest.raises(AssertionError, match="step 1: bn1.bias is the first to differ"):
+        judge("broken", [(clean, clean), (broken, clean), (clean, clean)])
 
 
 def test_resnet18_step_by_step(tool):
@@ -75,8 +103,8 @@ def test_cifar_resnet8_step_by_step(tool):
 @pytest.mark.parametrize(
     "name, size, batch", [("resnet34", 64, 4), ("resnet50", 64, 4), ("cifar_resnet20", 32, 8), ("resnet18", 97, 3)]
 )
-def test_one_step_of_other_models(tool, name, size, batch):
-    check_steps(tool, Job(name, device="cpu", height=size, width=size, batch=batch, write_params=0), 1)
+def test_other_models(tool, name, size, batch):
+    check_steps(tool, Job(name, device="cpu", height=size, width=size, batch=batch, write_params=0), 3)
 
 
 def test_accumulated_microbatches(tool):
