@@ -21,6 +21,28 @@ typedef struct op_fault_site {
     int64_t number;     /* of this pass on this device */
 } op_fault_site;
 
+/* Ways to break arithmetic over slabs. */
+typedef enum op_slab_fault {
+    OP_SLAB_RIGHT,
+    OP_SLAB_ADD_LAST,
+    OP_SLAB_ADD_TWICE,
+    OP_SLAB_SGD_LAST,
+    OP_SLAB_SGD_UPHILL,
+    OP_SLAB_SGD_NO_DECAY,
+    OP_SLAB_SGD_DECAY_APART,
+    OP_SLAB_SGD_NO_DAMPENING,
+    OP_SLAB_SGD_NO_NESTEROV,
+    OP_SLAB_SGD_ALWAYS_FIRST,
+    OP_SLAB_SGD_NEVER_FIRST,
+    OP_SLAB_BLEND_LAST,
+    OP_SLAB_BLEND_NO_SCALE,
+    OP_SLAB_BLEND_REVERSED,
+    OP_SLAB_NORM_LAST,
+    OP_SLAB_NORM_ROOT,
+    OP_SLAB_NORM_FINITE,
+    OP_SLAB_NORM_FLOAT32
+} op_slab_fault;
+
 /* Each hook returns whether it broke something: false where the fault has no meaning for the case. */
 typedef struct op_fault {
     const char *name;
@@ -29,6 +51,7 @@ typedef struct op_fault {
     bool (*after_forward)(op_fault_site *site, int mode);
     bool (*after_backward)(op_fault_site *site, int mode);
     bool guards_labels; /* the fault is a missing check: LK_ERR_DATA becomes LK_OK */
+    op_slab_fault slab;
 } op_fault;
 
 /* Faults of any kind of op, and those of one kind. Borrowed, static. */
@@ -42,6 +65,7 @@ const op_fault *op_faults_of_maxpool(int *count);
 const op_fault *op_faults_of_global_avgpool(int *count);
 const op_fault *op_faults_of_linear(int *count);
 const op_fault *op_faults_of_cross_entropy(int *count);
+const op_fault *op_faults_of_slabs(int *count);
 
 /* inner and fault (NULL: nothing broken) are borrowed. Only ops of `kind` are broken.
  * Owner: the caller, with lk_device_free. */
@@ -49,6 +73,16 @@ LK_MUST_CHECK lk_status op_fault_device_create(lk_device **out, lk_device *inner
                                                lk_op_kind kind, lk_error *err);
 /* How often something was broken so far. */
 int64_t op_fault_device_count(const lk_device *device);
+
+/* The inner device's slab arithmetic, broken. */
+lk_status op_fault_slab_add(lk_device *inner, op_slab_fault fault, lk_stream *stream, void *sum, const void *x,
+                            int64_t count, lk_error *err);
+lk_status op_fault_slab_sgd(lk_device *inner, op_slab_fault fault, lk_stream *stream, void *params, const void *grads,
+                            void *velocity, int64_t count, const lk_sgd *sgd, lk_error *err);
+lk_status op_fault_slab_blend(lk_device *inner, op_slab_fault fault, lk_stream *stream, void *running,
+                              const void *fresh, int64_t count, double momentum, double scale, lk_error *err);
+lk_status op_fault_slab_sum_squares(lk_device *inner, op_slab_fault fault, lk_stream *stream, const void *x,
+                                    int64_t count, double *out, lk_error *err);
 
 /* Element (n, c, y, x) of an activation in host memory. */
 double op_at(const lk_act_desc *d, const void *data, int64_t n, int64_t c, int64_t y, int64_t x);

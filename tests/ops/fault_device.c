@@ -205,6 +205,27 @@ out:
     return status;
 }
 
+static op_slab_fault slab_fault(const lk_device *device) {
+    return self(device)->fault == NULL ? OP_SLAB_RIGHT : self(device)->fault->slab;
+}
+static lk_status slab_add(lk_device *device, lk_stream *stream, void *sum, const void *x, int64_t count,
+                          lk_error *err) {
+    return op_fault_slab_add(inner_of(device), slab_fault(device), stream, sum, x, count, err);
+}
+static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
+                          int64_t count, const lk_sgd *sgd, lk_error *err) {
+    return op_fault_slab_sgd(inner_of(device), slab_fault(device), stream, params, grads, velocity, count, sgd, err);
+}
+static lk_status slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
+                            double momentum, double scale, lk_error *err) {
+    return op_fault_slab_blend(inner_of(device), slab_fault(device), stream, running, fresh, count, momentum, scale,
+                               err);
+}
+static lk_status slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
+                                  lk_error *err) {
+    return op_fault_slab_sum_squares(inner_of(device), slab_fault(device), stream, x, count, out, err);
+}
+
 lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fault *fault, lk_op_kind kind,
                                  lk_error *err) {
     fault_device *f = NULL;
@@ -213,7 +234,7 @@ lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fau
     f->inner = inner;
     f->fault = fault;
     f->kind = kind;
-    f->device = *inner; /* name, types, threads and the slab functions, which take no wrapped object */
+    f->device = *inner; /* name, types, threads */
     f->device.impl = f;
     f->device.takes_two_dy = takes_two_dy;
     f->device.free = device_free;
@@ -235,6 +256,10 @@ lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fau
     f->device.call_free = call_free;
     f->device.forward = forward;
     f->device.backward = backward;
+    f->device.slab_add = slab_add;
+    f->device.slab_sgd = slab_sgd;
+    f->device.slab_blend = slab_blend;
+    f->device.slab_sum_squares = slab_sum_squares;
     *out = &f->device;
     return LK_OK;
 }

@@ -57,6 +57,34 @@ static lk_status try_list(op_context *context, const op_fault *list, int count, 
     return LK_OK;
 }
 
+/* The slab checks over the device with one thing broken (NULL: nothing). */
+static lk_status try_slabs(op_context *context, const op_fault *fault, bool *passed, lk_error *err) {
+    lk_device *device = NULL;
+    LK_RETURN_IF(op_fault_device_create(&device, context->device, fault, LK_OP_COUNT, err));
+    op_context quiet = {.device = device, .reference = context->reference, .quiet = true, .only_kind = -1};
+    lk_error finding = {0};
+    *passed = op_check_slabs(&quiet, &finding) == LK_OK;
+    if (fault == NULL && !*passed) printf("FAIL slabs with nothing broken: %s\n", finding.message);
+    if (fault != NULL && *passed) printf("FAIL slabs: nobody notices that %s\n", fault->name);
+    lk_device_free(device);
+    return LK_OK;
+}
+
+static bool slab_faults(op_context *context) {
+    int count, caught = 0;
+    const op_fault *list = op_faults_of_slabs(&count);
+    lk_error err = {0};
+    bool right = false, passed = true;
+    lk_status status = try_slabs(context, NULL, &right, &err);
+    for (int i = 0; i < count && status == LK_OK; i++) {
+        status = try_slabs(context, &list[i], &passed, &err);
+        caught += status == LK_OK && !passed;
+    }
+    if (status != LK_OK) printf("FAIL %s\n", err.message);
+    printf("faults slabs on %s: %d of %d caught\n", context->device->name, caught, count);
+    return right && caught == count && count >= MIN_FAULTS;
+}
+
 bool op_mode_faults(op_context *context) {
     bool well = true;
     lk_error err = {0};
@@ -74,5 +102,5 @@ bool op_mode_faults(op_context *context) {
         well &= status == LK_OK && passed && t.caught == t.planted && t.planted >= MIN_FAULTS;
         well &= own > 0;
     }
-    return well;
+    return slab_faults(context) && well;
 }
