@@ -71,11 +71,12 @@ install_onednn() {
 build_lockstep() {
   local folder=$1
   shift
+  mkdir -p "$folder"
   if [ ! -e "$folder/build.ninja" ]; then
-    cmake -S "$LOCKSTEP_ROOT" -B "$folder" -G Ninja -DLOCKSTEP_ONEDNN_ROOT="$LOCKSTEP_ONEDNN" "$@" >"$folder.log" 2>&1 ||
-      { cat "$folder.log" >&2; return 1; }
+    cmake -S "$LOCKSTEP_ROOT" -B "$folder" -G Ninja -DLOCKSTEP_ONEDNN_ROOT="$LOCKSTEP_ONEDNN" "$@" >"$folder/build.log" 2>&1 ||
+      { cat "$folder/build.log" >&2; return 1; }
   fi
-  cmake --build "$folder" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; return 1; }
+  cmake --build "$folder" >"$folder/build.log" 2>&1 || { cat "$folder/build.log" >&2; return 1; }
 }
 
 # mpirun as root is refused by Open MPI unless asked for; containers are root.

@@ -30,10 +30,9 @@ def ranks_of(process):
     return sorted(children) or [process.pid]
 
 
-def start(job, folder, ranks):
+def start(job, folder, ranks, *launcher):
     words = command("train", job, "checkpoint.every=1", "epochs=6", "--run", folder, ranks=ranks)
-    if ranks > 1:
-        words[1:1] = ["--mca", "odls_base_sigkill_timeout", "60"]
+    words[1:1] = launcher
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     wait_for_updates(folder, 1, process)
     return process
@@ -59,7 +58,8 @@ def test_a_signal_to_one_rank_stops_all(small_job, tmp_path, number, ranks):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_launcher(small_job, tmp_path, number):
     """Open MPI passes SIGUSR1 on; after SIGINT and SIGTERM it has a status of its own, and the state is saved all the same."""
-    process = start(small_job, tmp_path / "stopped", 2)
+    # The time that Open MPI gives its ranks between SIGTERM and SIGKILL is one second unless told.
+    process = start(small_job, tmp_path / "stopped", 2, "--mca", "odls_base_sigkill_timeout", "10")
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 75 if number == signal.SIGUSR1 else process.returncode != 0, (out, err)
