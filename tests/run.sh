@@ -69,7 +69,7 @@ if [ "$mode" != quick ]; then
     -DMPI_C_COMPILER=mpicc.mpich -DMPIEXEC_EXECUTABLE=/usr/bin/mpiexec.mpich
   step ctest-mpich run_ctest mpich "$build/mpich" -L mpi
   step python install_python
-  for folder in lint ops parity mpi faults; do
+  for folder in lint ops parity faults slurm; do
     if compgen -G "$root/tests/$folder/test_*.py" >/dev/null; then step "pytest-$folder" run_pytest "$folder" "$root/tests/$folder"; fi
   done
 fi
