@@ -131,7 +131,7 @@ static lk_status fill_tensor(Onnx__TensorProto *proto, const char *name, const l
     LK_RETURN_IF(LK_NEW(&proto->raw_data.data, bytes, "an ONNX initialiser", err));
     proto->has_raw_data = 1;
     proto->raw_data.len = bytes;
-    memcpy(proto->raw_data.data, tensor->data, bytes);
+    if (bytes > 0) memcpy(proto->raw_data.data, tensor->data, bytes);
     return LK_OK;
 }
 

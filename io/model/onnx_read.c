@@ -154,10 +154,13 @@ static lk_status lists_equal(ProtobufCMessage *const *a, size_t count_a, Protobu
     return LK_OK;
 }
 
+/* Empty fields are NULL, which memcmp does not take. */
+static bool equal_bytes(const void *a, const void *b, size_t size) { return size == 0 || memcmp(a, b, size) == 0; }
+
 static bool tensors_equal(const Onnx__TensorProto *a, const Onnx__TensorProto *b) {
     return strcmp(a->name, b->name) == 0 && a->data_type == b->data_type && a->n_dims == b->n_dims &&
-           memcmp(a->dims, b->dims, a->n_dims * sizeof *a->dims) == 0 && a->raw_data.len == b->raw_data.len &&
-           memcmp(a->raw_data.data, b->raw_data.data, a->raw_data.len) == 0 && a->base.n_unknown_fields == 0;
+           equal_bytes(a->dims, b->dims, a->n_dims * sizeof *a->dims) && a->raw_data.len == b->raw_data.len &&
+           equal_bytes(a->raw_data.data, b->raw_data.data, a->raw_data.len) && a->base.n_unknown_fields == 0;
 }
 
 static lk_status initializers_equal(const Onnx__GraphProto *a, const Onnx__GraphProto *b, const char *where,

@@ -31,6 +31,13 @@ static int compare_width(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
+static json_t *describe_tensor(const lk_tensor *tensor, int64_t at) {
+    json_t *shape = json_array();
+    for (int d = 0; d < tensor->shape.rank; d++) json_array_append_new(shape, json_integer(tensor->shape.dims[d]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_code(tensor->dtype), "shape", shape, "data_offsets",
+                     (json_int_t)at, (json_int_t)(at + tensor_bytes(tensor)));
+}
+
 /* The JSON header, padded with spaces to a multiple of 8. Owner of *out: the caller, with lk_free. */
 static lk_status make_header(char **out, const lk_named_tensor **order, int count, const lk_named_text *metadata,
                              int metadata_count, const char *path, lk_error *err) {
@@ -42,14 +49,9 @@ static lk_status make_header(char **out, const lk_named_tensor **order, int coun
     if (metadata_count > 0) complete = complete && json_object_set(header, "__metadata__", texts) == 0;
     int64_t at = 0;
     for (int i = 0; i < count && complete; i++) {
-        const lk_tensor *tensor = &order[i]->tensor;
-        json_t *shape = json_array();
-        for (int d = 0; d < tensor->shape.rank; d++) json_array_append_new(shape, json_integer(tensor->shape.dims[d]));
-        json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_code(tensor->dtype), "shape", shape,
-                                  "data_offsets", (json_int_t)at, (json_int_t)(at + tensor_bytes(tensor)));
-        at += tensor_bytes(tensor);
-        complete =
-            json_object_get(header, order[i]->name) == NULL && json_object_set_new(header, order[i]->name, entry) == 0;
+        complete = json_object_get(header, order[i]->name) == NULL &&
+                   json_object_set_new(header, order[i]->name, describe_tensor(&order[i]->tensor, at)) == 0;
+        at += tensor_bytes(&order[i]->tensor);
     }
     char *text = complete ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
