@@ -1,12 +1,10 @@
 #include "lane.h"
 
-#include <math.h>
 #include <string.h>
 
+#include "buffer.h"
 #include "core/memory.h"
 
-#define GUARD LK_ALIGNMENT /* bytes before and after each buffer */
-#define GUARD_BYTE 0xa5
 #define PARAM_ALIGNMENT 16 /* elements: the plan's rule for offsets into slabs */
 
 typedef enum buffer_kind {
@@ -32,85 +30,17 @@ static const char *const NAMES[B_COUNT] = {"x",     "residual",  "y",       "dy[
                                            "dx",    "dresidual", "stash",   "workspace", "params",
                                            "grads", "stats",     "derived", "images",    "labels"};
 
-typedef struct buffer {
-    int64_t bytes; /* 0: the case has no such buffer */
-    char *device;  /* guard, bytes, guard */
-    char *sent;    /* what was uploaded last, on the host */
-    char *seen;    /* what was downloaded last, on the host */
-} buffer;
-
 struct op_lane {
     const op_plan *plan;
     op_lane_options options;
-    buffer buffers[B_COUNT];
+    op_buffer buffers[B_COUNT];
     lk_op_buffers bound;
     lk_run run;
     lk_stream *stream;
     lk_call *call;
 };
 
-static lk_status check_info(const op_plan *p, lk_error *err) {
-    const lk_act_desc *y = &p->info.y;
-    bool positive = y->n > 0 && y->c > 0 && y->h > 0 && y->w > 0 && y->block > 0;
-    lk_dtype want = p->desc.kind == LK_OP_CROSS_ENTROPY ? p->device->master : p->desc.compute;
-    if (!positive || y->dtype != want)
-        return lk_fail(err, LK_ERR_NUMERIC, "its output is planned as %s with channel block %lld",
-                       lk_dtype_name(y->dtype), (long long)y->block);
-    const lk_op_info *i = &p->info;
-    bool backward = p->desc.training && p->desc.kind != LK_OP_INPUT;
-    if (i->impl_forward[0] == '\0' || !(i->bytes_forward > 0) || !(i->flops_forward >= 0))
-        return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name, bytes or flops of the forward pass");
-    if (backward && p->desc.need_dx && (i->impl_dx[0] == '\0' || !(i->bytes_backward > 0)))
-        return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name or bytes of the backward pass");
-    bool weights = p->desc.kind == LK_OP_CONV2D || p->desc.kind == LK_OP_LINEAR; /* else part of the other gradient */
-    if (backward && weights && i->impl_dw[0] == '\0')
-        return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name of the weight gradient");
-    if (i->stash_bytes < 0 || i->workspace_bytes < 0 || i->derived_bytes < 0)
-        return lk_fail(err, LK_ERR_NUMERIC, "the plan has a negative number of bytes");
-    return LK_OK;
-}
-
-lk_status op_plan_create(op_plan **out, lk_device *device, const op_case *c, lk_dtype compute, int64_t block,
-                         const op_plan *like, lk_error *err) {
-    *out = NULL;
-    op_plan *p = NULL;
-    lk_op_info info;
-    lk_status status = LK_OK;
-    LK_TRY(LK_NEW(&p, 1, "a plan", err));
-    p->device = device;
-    p->c = c;
-    p->desc = op_case_desc(c, compute, block);
-    if (c->like_n > 0 && like == NULL) {
-        lk_op_desc first = p->desc;
-        first.x.n = c->like_n;
-        if (!first.training && first.kind != LK_OP_INPUT) { /* a layout for evaluation comes from the training plan */
-            first.training = first.need_dx = true;
-            first.dy_count = 1;
-        }
-        memset(&info, 0, sizeof info);
-        LK_TRY(device->op_plan(device, &p->like, &first, &info, err));
-    }
-    p->desc.like = like != NULL ? like->op : p->like;
-    memset(&p->info, 0xff, sizeof p->info); /* the device fills all of it */
-    LK_TRY(device->op_plan(device, &p->op, &p->desc, &p->info, err));
-    LK_TRY(check_info(p, err));
-    *out = p;
-    p = NULL;
-out:
-    op_plan_free(p);
-    return status;
-}
-
-void op_plan_free(op_plan *p) {
-    if (p == NULL) return;
-    if (p->op != NULL) p->device->op_free(p->device, p->op);
-    if (p->like != NULL) p->device->op_free(p->device, p->like);
-    lk_free(p);
-}
-
-static char *data_of(const op_lane *l, buffer_kind k) {
-    return l->buffers[k].bytes == 0 ? NULL : l->buffers[k].device + GUARD;
-}
+static char *data_of(const op_lane *l, buffer_kind k) { return op_buffer_data(&l->buffers[k]); }
 
 static bool has_backward(const op_lane *l) { return l->plan->desc.training && l->plan->desc.kind != LK_OP_INPUT; }
 
@@ -126,7 +56,7 @@ static int64_t place_params(op_lane *l) {
     return info->param_count == 0 ? 0 : next;
 }
 
-static void size_buffers(op_lane *l) {
+static lk_status make_buffers(op_lane *l, lk_error *err) {
     const op_plan *p = l->plan;
     const lk_op_desc *d = &p->desc;
     int64_t master = (int64_t)lk_dtype_size(p->device->master), y = lk_act_bytes(&p->info.y);
@@ -141,8 +71,8 @@ static void size_buffers(op_lane *l) {
     bytes[B_PARAMS] = slab * master;
     l->bound.stats_offset = p->info.stats_count > 0 ? PARAM_ALIGNMENT : 0;
     if (p->info.stats_count > 0) bytes[B_STATS] = (p->info.stats_count + 2 * PARAM_ALIGNMENT) * master;
-    l->bound.derived_offset = p->info.derived_bytes > 0 ? GUARD : 0;
-    if (p->info.derived_bytes > 0) bytes[B_DERIVED] = p->info.derived_bytes + 2 * GUARD;
+    l->bound.derived_offset = p->info.derived_bytes > 0 ? OP_GUARD : 0;
+    if (p->info.derived_bytes > 0) bytes[B_DERIVED] = p->info.derived_bytes + 2 * OP_GUARD;
     if (has_backward(l)) {
         bytes[B_GRADS] = slab * master;
         if (d->need_dx) bytes[B_DX] = lk_act_bytes(&d->x);
@@ -150,19 +80,8 @@ static void size_buffers(op_lane *l) {
         if (op_case_takes_dy(d) && d->dy_count == 2) bytes[B_DY1] = y;
         if (op_case_has_residual(d) && !l->options.alias) bytes[B_DRESIDUAL] = y;
     }
-    for (int k = 0; k < B_COUNT; k++) l->buffers[k].bytes = bytes[k];
-}
-
-static lk_status make_buffers(op_lane *l, lk_error *err) {
-    lk_device *device = l->plan->device;
-    for (int k = 0; k < B_COUNT; k++) {
-        buffer *b = &l->buffers[k];
-        if (b->bytes == 0) continue;
-        int64_t whole = b->bytes + 2 * GUARD;
-        LK_RETURN_IF(device->alloc(device, (void **)&b->device, whole, NAMES[k], err));
-        LK_RETURN_IF(LK_NEW(&b->sent, whole, NAMES[k], err));
-        LK_RETURN_IF(LK_NEW(&b->seen, whole, NAMES[k], err));
-    }
+    for (int k = 0; k < B_COUNT; k++)
+        LK_RETURN_IF(op_buffer_create(&l->buffers[k], p->device, NAMES[k], bytes[k], err));
     return LK_OK;
 }
 
@@ -173,7 +92,6 @@ lk_status op_lane_create(op_lane **out, const op_plan *plan, op_lane_options opt
     LK_TRY(LK_NEW(&l, 1, "a lane", err));
     l->plan = plan;
     l->options = options;
-    size_buffers(l);
     LK_TRY(make_buffers(l, err));
     LK_TRY(plan->device->stream_create(plan->device, &l->stream, err));
     bool alias = options.alias && l->buffers[B_DY0].bytes > 0 && op_case_has_residual(&plan->desc);
@@ -199,45 +117,24 @@ void op_lane_free(op_lane *l) {
     lk_device *device = l->plan->device;
     if (l->call != NULL) device->call_free(device, l->call);
     if (l->stream != NULL) device->stream_free(device, l->stream);
-    for (int k = 0; k < B_COUNT; k++) {
-        if (l->buffers[k].device != NULL) device->release(device, l->buffers[k].device);
-        lk_free(l->buffers[k].sent);
-        lk_free(l->buffers[k].seen);
-    }
+    for (int k = 0; k < B_COUNT; k++) op_buffer_free(&l->buffers[k], device);
     lk_free(l);
 }
 
 static lk_status send(op_lane *l, buffer_kind k, lk_error *err) {
-    buffer *b = &l->buffers[k];
-    if (b->bytes == 0) return LK_OK;
-    memset(b->sent, GUARD_BYTE, GUARD);
-    memset(b->sent + GUARD + b->bytes, GUARD_BYTE, GUARD);
-    return l->plan->device->upload(l->plan->device, b->device, b->sent, b->bytes + 2 * GUARD, err);
+    return op_buffer_send(&l->buffers[k], l->plan->device, err);
 }
 
-/* Makes a buffer's contents worthless, as a plan that has given its memory to others would. */
 static lk_status spoil(op_lane *l, buffer_kind k, lk_error *err) {
-    if (l->buffers[k].bytes == 0) return LK_OK;
-    memset(l->buffers[k].sent + GUARD, l->options.fill, (size_t)l->buffers[k].bytes);
-    return send(l, k, err);
+    return op_buffer_spoil(&l->buffers[k], l->plan->device, l->options.fill, err);
 }
 
 static lk_status receive(op_lane *l, buffer_kind k, lk_error *err) {
-    buffer *b = &l->buffers[k];
-    if (b->bytes == 0) return LK_OK;
-    LK_RETURN_IF(l->plan->device->download(l->plan->device, b->seen, b->device, b->bytes + 2 * GUARD, err));
-    for (int i = 0; i < GUARD; i++)
-        if ((uint8_t)b->seen[i] != GUARD_BYTE || (uint8_t)b->seen[GUARD + b->bytes + i] != GUARD_BYTE)
-            return lk_fail(err, LK_ERR_NUMERIC, "it writes outside %s", NAMES[k]);
-    return LK_OK;
+    return op_buffer_receive(&l->buffers[k], l->plan->device, err);
 }
 
 static lk_status receive_unchanged(op_lane *l, buffer_kind k, lk_error *err) {
-    buffer *b = &l->buffers[k];
-    LK_RETURN_IF(receive(l, k, err));
-    if (b->bytes > 0 && memcmp(b->seen, b->sent, (size_t)b->bytes + 2 * GUARD) != 0)
-        return lk_fail(err, LK_ERR_NUMERIC, "it changes %s, which it may only read", NAMES[k]);
-    return LK_OK;
+    return op_buffer_receive_unchanged(&l->buffers[k], l->plan->device, err);
 }
 
 /* canonical values -> the master type, packed into the slab on the device. */
@@ -255,9 +152,8 @@ static lk_status pack_params(op_lane *l, const op_values *v, lk_error *err) {
         lk_free(canonical);
         canonical = NULL;
     }
-    buffer *b = &l->buffers[B_PARAMS];
     LK_TRY(receive(l, B_PARAMS, err));
-    if (b->bytes > 0) memcpy(b->sent, b->seen, (size_t)b->bytes + 2 * GUARD);
+    op_buffer_accept(&l->buffers[B_PARAMS]);
 out:
     lk_free(canonical);
     return status;
@@ -278,15 +174,15 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     for (int i = 0; i < 4; i++) {
         buffer_kind k = activations[i].kind;
         if (l->buffers[k].bytes == 0) continue;
-        op_encode(activations[i].desc, activations[i].values, l->buffers[k].sent + GUARD);
+        op_encode(activations[i].desc, activations[i].values, op_buffer_sent(&l->buffers[k]));
         LK_RETURN_IF(send(l, k, err));
     }
-    if (v->images != NULL) memcpy(l->buffers[B_IMAGES].sent + GUARD, v->images, (size_t)v->x_count);
+    if (v->images != NULL) memcpy(op_buffer_sent(&l->buffers[B_IMAGES]), v->images, (size_t)v->x_count);
     if (v->labels != NULL)
-        memcpy(l->buffers[B_LABELS].sent + GUARD, v->labels, (size_t)p->desc.x.n * sizeof *v->labels);
+        memcpy(op_buffer_sent(&l->buffers[B_LABELS]), v->labels, (size_t)p->desc.x.n * sizeof *v->labels);
     if (v->stats != NULL)
         for (int64_t i = 0; i < v->stats_count; i++)
-            op_put(device->master, l->buffers[B_STATS].sent + GUARD, l->bound.stats_offset + i, v->stats[i]);
+            op_put(device->master, op_buffer_sent(&l->buffers[B_STATS]), l->bound.stats_offset + i, v->stats[i]);
     LK_RETURN_IF(send(l, B_IMAGES, err));
     LK_RETURN_IF(send(l, B_LABELS, err));
     LK_RETURN_IF(send(l, B_STATS, err));
@@ -317,19 +213,19 @@ lk_status op_lane_backward(op_lane *l, lk_error *err) {
 /* NaN times the zero padding of weights is NaN: padding is only promised for finite values. */
 static lk_status read_activation(op_lane *l, buffer_kind k, const lk_act_desc *d, double *canonical, lk_error *err) {
     LK_RETURN_IF(receive(l, k, err));
-    if (op_decode(d, l->buffers[k].seen + GUARD, canonical) || (l->plan->c->flags & OP_NAN_INPUT)) return LK_OK;
+    if (op_decode(d, op_buffer_seen(&l->buffers[k]), canonical) || (l->plan->c->flags & OP_NAN_INPUT)) return LK_OK;
     return lk_fail(err, LK_ERR_NUMERIC, "the channel padding of %s is not zero", NAMES[k]);
 }
 
 /* Everything in the slab outside [offset, offset + count) of its slices must be as it was sent. */
 static lk_status check_gaps(op_lane *l, buffer_kind k, const int64_t *offsets, const int64_t *counts, int slices,
                             lk_error *err) {
-    const buffer *b = &l->buffers[k];
+    const op_buffer *b = &l->buffers[k];
     int64_t size = (int64_t)lk_dtype_size(l->plan->device->master);
     for (int64_t i = 0; i < b->bytes; i++) {
         bool inside = false;
         for (int s = 0; s < slices; s++) inside |= i / size >= offsets[s] && i / size < offsets[s] + counts[s];
-        if (!inside && b->seen[GUARD + i] != b->sent[GUARD + i])
+        if (!inside && op_buffer_seen(b)[i] != op_buffer_sent(b)[i])
             return lk_fail(err, LK_ERR_NUMERIC, "it writes outside its slice of the slab %s", NAMES[k]);
     }
     return LK_OK;
@@ -341,7 +237,7 @@ static lk_status read_grad(op_lane *l, int i, double *out, int64_t count, lk_err
     lk_dtype master = device->master;
     int64_t size = (int64_t)lk_dtype_size(master), stored_count = l->plan->info.params[i].stored_count;
     char *slice = data_of(l, B_GRADS) + l->bound.param_offset[i] * size;
-    const char *seen = l->buffers[B_GRADS].seen + GUARD + l->bound.param_offset[i] * size;
+    const char *seen = op_buffer_seen(&l->buffers[B_GRADS]) + l->bound.param_offset[i] * size;
     void *canonical = NULL, *ones = NULL, *mask = NULL;
     lk_status status = LK_OK;
     LK_TRY(lk_alloc(&canonical, (size_t)count, (size_t)size, "a gradient", err));
@@ -370,7 +266,7 @@ static lk_status read_stats(op_lane *l, op_results *r, lk_error *err) {
     if (r->count[OP_MEAN] == 0) return receive_unchanged(l, B_STATS, err);
     LK_RETURN_IF(receive(l, B_STATS, err));
     LK_RETURN_IF(check_gaps(l, B_STATS, &l->bound.stats_offset, &info->stats_count, 1, err));
-    const char *seen = l->buffers[B_STATS].seen + GUARD;
+    const char *seen = op_buffer_seen(&l->buffers[B_STATS]);
     for (int64_t c = 0; c < info->stats_count / 2; c++) {
         r->data[OP_MEAN][c] = op_get(l->plan->device->master, seen, l->bound.stats_offset + c);
         r->data[OP_VARIANCE][c] =
@@ -393,8 +289,7 @@ static lk_status after_forward(op_lane *l, op_results *r, lk_error *err) {
 static lk_status between_passes(op_lane *l, lk_error *err) {
     if (!l->plan->info.keeps_x) LK_RETURN_IF(spoil(l, B_X, err));
     if (!l->plan->info.keeps_y) LK_RETURN_IF(spoil(l, B_Y, err));
-    if (l->plan->info.keeps_y)
-        memcpy(l->buffers[B_Y].sent, l->buffers[B_Y].seen, (size_t)l->buffers[B_Y].bytes + 2 * GUARD);
+    if (l->plan->info.keeps_y) op_buffer_accept(&l->buffers[B_Y]);
     LK_RETURN_IF(spoil(l, B_RESIDUAL, err));
     return spoil(l, B_WORKSPACE, err);
 }

@@ -35,14 +35,23 @@ static lk_status check(const lk_call *call, const lk_run *run, lk_error *err) {
     return LK_OK;
 }
 
-/* log of the sum of exp(x), shifted by the largest so that nothing overflows. */
-static double log_sum_exp(const double *x, int64_t count) {
-    double largest = x[0], sum = 0;
+/* log softmax(x)[k] is (x[k] - shift) - log_sum: the largest logit is taken off first, so that nothing overflows and
+ * large logits lose no digits. */
+typedef struct normaliser {
+    double shift, log_sum;
+} normaliser;
+
+static normaliser normaliser_of(const double *x, int64_t count) {
+    normaliser z = {.shift = x[0]};
+    double sum = 0;
     for (int64_t k = 1; k < count; k++)
-        if (x[k] > largest) largest = x[k];
-    for (int64_t k = 0; k < count; k++) sum += exp(x[k] - largest);
-    return largest + log(sum);
+        if (x[k] > z.shift) z.shift = x[k];
+    for (int64_t k = 0; k < count; k++) sum += exp(x[k] - z.shift);
+    z.log_sum = log(sum);
+    return z;
 }
+
+static double log_softmax(const normaliser *z, double x) { return (x - z->shift) - z->log_sum; }
 
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
     LK_RETURN_IF(check(call, run, err));
@@ -54,11 +63,12 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
             continue;
         }
         const double *x = (const double *)call->buffers.x + n * d->c;
-        double total = log_sum_exp(x, d->c), sum = 0;
-        loss[n] = (1 - smoothing) * (total - x[run->labels[n]]);
+        normaliser z = normaliser_of(x, d->c);
+        double sum = 0;
+        loss[n] = -(1 - smoothing) * log_softmax(&z, x[run->labels[n]]);
         if (smoothing == 0) continue;
-        for (int64_t k = 0; k < d->c; k++) sum += total - x[k];
-        loss[n] += smoothing * (sum / (double)d->c);
+        for (int64_t k = 0; k < d->c; k++) sum += log_softmax(&z, x[k]);
+        loss[n] -= smoothing * (sum / (double)d->c);
     }
     return LK_OK;
 }
@@ -71,10 +81,10 @@ static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err)
     memset(dx, 0, (size_t)lk_act_bytes(d));
     for (int64_t n = 0; n < run->rows; n++) {
         const double *x = (const double *)call->buffers.x + n * d->c;
-        double total = log_sum_exp(x, d->c);
+        normaliser z = normaliser_of(x, d->c);
         for (int64_t k = 0; k < d->c; k++) {
             double target = (k == run->labels[n] ? 1 - smoothing : 0) + smoothing / (double)d->c;
-            dx[n * d->c + k] = (exp(x[k] - total) - target) * run->loss_scale;
+            dx[n * d->c + k] = (exp(log_softmax(&z, x[k])) - target) * run->loss_scale;
         }
     }
     return LK_OK;
