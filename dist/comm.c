@@ -10,6 +10,8 @@
 #include "dist/comm_impl.h"
 #include "dist/launcher.h"
 
+#define SECOND_VOICE_SECONDS 0.2
+
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static char *environment(const char *name) { return getenv(name); }
@@ -38,6 +40,17 @@ void lk_comm_abort(lk_comm *comm, int exit_status, const char *message) {
     }
     fflush(stderr);
     comm->functions->abort(comm, exit_status);
+}
+
+void lk_comm_finish(lk_comm *comm, lk_status status, const lk_error *err) {
+    if (comm == NULL) return;
+    if (status == LK_OK || status == LK_STOPPED || comm->size == 1 || lk_comm_state_of(comm)->agreed) {
+        lk_comm_free(comm);
+        return;
+    }
+    /* Where all ranks failed alike without agreeing on it, the lowest speaks for all. */
+    if (comm->rank > 0) lk_comm_sleep(SECOND_VOICE_SECONDS);
+    lk_comm_abort(comm, lk_exit_status(status), err->message);
 }
 
 void lk_comm_set_phase(lk_comm *comm, const char *format, ...) {
@@ -207,6 +220,7 @@ static lk_status agree_on(lk_comm *comm, lk_status mine, int32_t *all, lk_error 
     LK_RETURN_IF(allgather_chunks(comm, &value, all, sizeof value, err));
     int from = 0;
     lk_status worst = worst_of(all, comm->size, &from);
+    lk_comm_state_of(comm)->agreed = worst != LK_OK;
     if (worst == LK_OK) return LK_OK;
 
     char message[LK_ERROR_SIZE] = {0};
@@ -243,6 +257,7 @@ static lk_status compare_with_first(lk_comm *comm, const void *data, int64_t byt
     int64_t odd = equal ? comm->size : comm->rank;
     LK_RETURN_IF(allreduce_chunks(comm, &odd, 1, LK_REDUCE_MIN, err));
     lk_comm_leave(comm, true);
+    lk_comm_state_of(comm)->agreed = odd != comm->size;
     if (odd == comm->size) return LK_OK;
     return lk_fail(err, LK_ERR_CONFIG,
                    "%s of rank %d (%s) differs from that of rank 0 (%s): start all ranks with the same program, files "

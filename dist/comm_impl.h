@@ -66,6 +66,7 @@ typedef struct lk_comm_state {
     int64_t chunk_bytes;     /* most bytes of one call to an implementation */
     bool crowded;            /* more ranks than cores here: waiting must not spin */
     bool broken;             /* a wait failed: nothing else will work */
+    bool agreed;             /* the last failure is known to all ranks */
     int speaker;             /* after a roll call: the lowest rank that answered, which prints; -1 before */
 } lk_comm_state;
 

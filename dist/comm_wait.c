@@ -123,6 +123,7 @@ out:
 lk_status lk_comm_enter(lk_comm *comm, const char *call, int64_t count, int root, lk_error *err) {
     if (lk_comm_state_of(comm)->broken)
         return lk_fail(err, LK_ERR_COMM, "%s is impossible: this run's communication failed before", call);
+    lk_comm_state_of(comm)->agreed = false; /* life went on after a failure */
     lk_rank_record *record = lk_comm_own_record(comm);
     atomic_fetch_add(&record->version, 1);
     record->number++;

@@ -22,16 +22,18 @@ typedef struct lk_reducer_config {
  * listing those that do; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const lk_reducer_config *config,
                                           lk_error *err);
+/* Between updates only; NULL is accepted. Not Collective. */
 void lk_reducer_free(lk_reducer *reducer);
 
 /* Starts an update. slab: this rank's partial sum (host memory), which becomes the total of all ranks. present: how
  * many of the m leaves exist in this window (the first ones), 1..m. Ranks without a leaf contribute nothing and still
- * get the total. Collective. */
+ * get the total. The slab is borrowed until lk_reducer_wait returns. Collective. Errors: LK_ERR_INTERNAL for misuse. */
 LK_MUST_CHECK lk_status lk_reducer_begin(lk_reducer *reducer, void *slab, int present, lk_error *err);
 /* Bucket b of the slab is complete on this rank: start exchanging it. Each bucket exactly once per update, in any
- * order, which may differ between ranks. Not Collective. */
+ * order, which may differ between ranks. Enqueues. Not Collective. Errors: LK_ERR_INTERNAL when not exactly once
+ * (P7); LK_ERR_COMM. */
 LK_MUST_CHECK lk_status lk_reducer_submit(lk_reducer *reducer, int bucket, lk_error *err);
-/* Makes progress without waiting. Not Collective. */
+/* Makes progress without waiting. Not Collective. Errors: LK_ERR_COMM. */
 LK_MUST_CHECK lk_status lk_reducer_poll(lk_reducer *reducer, lk_error *err);
 /* Waits until every bucket is the total. Collective. Errors: LK_ERR_COMM naming the ranks that are missing;
  * LK_ERR_INTERNAL when a bucket was not submitted exactly once (P7). */
@@ -44,6 +46,7 @@ typedef struct lk_reducer_stats {
     double wait_seconds; /* spent in lk_reducer_wait */
     int levels;          /* 1, or 2 when hierarchical */
 } lk_reducer_stats;
+/* Not Collective. */
 void lk_reducer_get_stats(const lk_reducer *reducer, lk_reducer_stats *stats);
 
 #endif

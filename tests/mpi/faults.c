@@ -1,6 +1,7 @@
 /* One rank of a run in which something goes wrong; run_fault.py looks at how it ends. Usage: faults MODE */
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -42,6 +43,22 @@ out:
     return status;
 }
 
+/* While one rank works for a second the others must not burn the cores that it may need. */
+static lk_status stay_idle(lk_comm *comm, bool busy, lk_error *err) {
+    struct rusage before, after;
+    comm->timeout = 30;
+    getrusage(RUSAGE_SELF, &before);
+    if (busy) lk_comm_sleep(1.0);
+    LK_RETURN_IF(lk_comm_barrier(comm, err));
+    getrusage(RUSAGE_SELF, &after);
+    int64_t used =
+        (after.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_utime.tv_sec - before.ru_stime.tv_sec) * 1000000 +
+        after.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_utime.tv_usec - before.ru_stime.tv_usec;
+    LK_RETURN_IF(lk_comm_max(comm, &used, err));
+    if (comm->rank == 0) printf("a rank that waited a second used %.3f s of its core\n", (double)used * 1e-6);
+    return used < 300000 ? LK_OK : lk_fail(err, LK_ERR_INTERNAL, "waiting burns a core");
+}
+
 static lk_status run(lk_comm *comm, const char *mode, lk_error *err) {
     int64_t value = 1;
     bool last = comm->rank == comm->size - 1;
@@ -59,6 +76,9 @@ static lk_status run(lk_comm *comm, const char *mode, lk_error *err) {
     if (is(mode, "astray") && last) return lk_comm_broadcast(comm, &value, 8, 0, err);
     if (is(mode, "count") && last) return lk_comm_broadcast(comm, &value, 4, 0, err);
     if (is(mode, "count")) return lk_comm_broadcast(comm, &value, 8, 0, err);
+    if (is(mode, "lonely") && last) return lk_fail(err, LK_ERR_DATA, "dog.jpg is no image");
+    if (is(mode, "alike")) return lk_fail(err, LK_ERR_NUMERIC, "the loss of update 2 is not finite");
+    if (is(mode, "idle")) return stay_idle(comm, last, err);
     lk_comm_set_phase(comm, "epoch 1 update 2");
     return lk_comm_barrier(comm, err);
 }
@@ -77,12 +97,9 @@ int main(int argc, char **argv) {
     comm->timeout = TIMEOUT;
     const char *mode = argc > 1 ? argv[1] : "none";
     status = run(comm, mode, &err);
-    if (status == LK_ERR_COMM || status == LK_ERR_INTERNAL) {
-        lk_comm_abort(comm, lk_exit_status(status), err.message);
-        return lk_exit_status(status);
-    }
-    if (status != LK_OK && comm->rank == 0) fprintf(stderr, "lockstep: %s\n", err.message);
+    bool told = status != LK_ERR_COMM && status != LK_ERR_INTERNAL && !is(mode, "lonely");
+    if (status != LK_OK && comm->rank == 0 && told) fprintf(stderr, "lockstep: %s\n", err.message);
     if (status == LK_OK && comm->rank == 0) printf("all well on %d\n", comm->size);
-    lk_comm_free(comm);
+    lk_comm_finish(comm, status, &err);
     return lk_exit_status(status);
 }
