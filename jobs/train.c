@@ -109,9 +109,7 @@ lk_status lk_command_train(int argc, char **argv, lk_error *err) {
     LK_TRY(lk_comm_agree(comm, lk_job_read(&job, argv[1], argv + 2, arguments - 1, err), err));
     LK_TRY(train(&flags, &job, comm, &signals, started, err));
 out:
-    if (status == LK_ERR_COMM && comm != NULL && comm->size > 1)
-        lk_comm_abort(comm, lk_exit_status(status), err->message);
-    lk_comm_free(comm);
+    lk_comm_finish(comm, status, err);
     lk_signals_release(&signals);
     lk_job_free(&job);
     lk_options_free(FLAGS, FLAG_COUNT, &flags);

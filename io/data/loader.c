@@ -131,7 +131,9 @@ static lk_status check_request(const lk_loader *loader, const lk_load_request *r
 
 /* Moves what is queued to the front and makes room for more. */
 static lk_status reserve_queue(lk_loader *loader, int64_t more, lk_error *err) {
-    memmove(loader->queue, loader->queue + loader->queue_first, (size_t)loader->queue_count * sizeof *loader->queue);
+    if (loader->queue_count > 0)
+        memmove(loader->queue, loader->queue + loader->queue_first,
+                (size_t)loader->queue_count * sizeof *loader->queue);
     loader->queue_first = 0;
     return lk_grow((void **)&loader->queue, &loader->queue_capacity, (size_t)(loader->queue_count + more),
                    sizeof *loader->queue, "the loader's queue", err);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 bool lk_tree_is_node(int leaves, lk_span span) {
+    if (span.count < 1) return false;
     lk_span node = {0, leaves};
     while (node.count > span.count) {
         lk_span left = lk_tree_left(node);

@@ -9,10 +9,9 @@ lk_status lk_train(lk_comm *comm, const lk_job *job, const lk_train_options *opt
     LK_TRY(lk_trainer_setup(&trainer, err));
     LK_TRY(lk_trainer_open_run(&trainer, err));
     lk_report_start(&trainer);
-    bool finished_before = trainer.counters.finished;
     LK_TRY(lk_trainer_run_epochs(&trainer, err));
-    if (finished_before && comm->rank == 0) printf("%s is finished already\n", options->run);
-    if (!finished_before) LK_TRY(lk_trainer_finish(&trainer, err));
+    /* Also for a run that was finished: it may have been killed before its last files were written. */
+    LK_TRY(lk_trainer_finish(&trainer, err));
 out:
     lk_trainer_release(&trainer);
     return status;

@@ -46,6 +46,7 @@ typedef struct lk_trainer {
     char *checkpoints;    /* path of the checkpoints folder, all ranks */
     lk_snapshot snapshot; /* views of the above */
     double last_saved;    /* lk_clock_seconds() */
+    double last_update;   /* lk_clock_seconds() when the last update ended, or the epoch began */
     lk_progress progress; /* rank 0 */
 } lk_trainer;
 
@@ -72,7 +73,10 @@ LK_MUST_CHECK lk_status lk_trainer_finish(lk_trainer *trainer, lk_error *err);
 /* trainer_report.c: what people and scripts read; rank 0 writes, the others return at once. */
 void lk_report_start(const lk_trainer *trainer);
 LK_MUST_CHECK lk_status lk_report_run(lk_trainer *trainer, lk_error *err);
-LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, double lr, double loss, double norm, lk_error *err);
+/* Seconds from the start of the command to the first forward pass. */
+LK_MUST_CHECK lk_status lk_report_startup(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, double lr, double loss, double norm, double seconds,
+                                         lk_error *err);
 /* epoch: the counters with the sums of the epoch that ended. */
 LK_MUST_CHECK lk_status lk_report_epoch(lk_trainer *trainer, const lk_counters *epoch, const lk_evaluation *evaluation,
                                         double lr, const uint64_t hash[2], bool new_loss, bool new_f1, lk_error *err);

@@ -45,7 +45,9 @@ static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_
     c->loss_sum += result->loss_sum;
     c->sample_sum += result->sample_sum;
     c->reductions++;
-    return lk_report_update(t, lr, result->loss_sum / (double)result->samples, norm, err);
+    double now = lk_clock_seconds(), seconds = now - t->last_update;
+    t->last_update = now;
+    return lk_report_update(t, lr, result->loss_sum / (double)result->samples, norm, seconds, err);
 }
 
 static bool save_is_due(const lk_trainer *t) {
@@ -67,6 +69,8 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
     lk_status status = LK_OK;
     bool saved;
     double before = t->counters.seconds, started = lk_clock_seconds();
+    bool first = t->last_update == 0;
+    t->last_update = started;
     lk_progress_start(&t->progress, t->comm->rank == 0 ? stderr : NULL, "train", "updates", t->updates_per_epoch);
     while (status == LK_OK && t->counters.update_in_epoch < t->updates_per_epoch && updates_left(t)) {
         lk_window_result result;
@@ -79,6 +83,8 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
                                t->options->signals, &result, err);
         if (status == LK_STOPPED) return stop_run(t, err);
         if (status != LK_OK) break;
+        if (first) LK_TRY(lk_report_startup(t, err));
+        first = false;
         LK_TRY(apply_update(t, &result, err));
         t->counters.seconds = before + lk_clock_seconds() - started;
         bool complete = t->counters.update_in_epoch == t->updates_per_epoch;
@@ -119,9 +125,9 @@ static bool improves(lk_best *best, double value, bool smaller, int64_t epoch) {
     return true;
 }
 
-static lk_status save_epoch(lk_trainer *t, bool *new_loss, bool *new_f1, const lk_counters *before, lk_error *err) {
+static lk_status save_epoch(lk_trainer *t, bool new_loss, bool new_f1, const lk_counters *before, lk_error *err) {
     bool saved;
-    lk_status status = lk_trainer_save(t, *new_loss, *new_f1, false, &saved, err);
+    lk_status status = lk_trainer_save(t, new_loss, new_f1, false, &saved, err);
     LK_RETURN_IF(lk_comm_agree(t->comm, status, err));
     int64_t kept = saved;
     LK_RETURN_IF(lk_comm_broadcast(t->comm, &kept, sizeof kept, 0, err));
@@ -129,7 +135,6 @@ static lk_status save_epoch(lk_trainer *t, bool *new_loss, bool *new_f1, const l
     /* What is not on the disk is no best: the next one that can be written shall count. */
     t->counters.loss = before->loss;
     t->counters.f1 = before->f1;
-    *new_loss = *new_f1 = false;
     return LK_OK;
 }
 
@@ -154,12 +159,10 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     bool impatient = t->job->early_stop_patience > 0 && c->epochs_since_best >= t->job->early_stop_patience;
     c->epoch++;
     c->finished = c->epoch >= t->job->epochs || impatient || !updates_left(t);
-    lk_counters ended = *c;
+    /* The line comes before the checkpoint: a run that is killed in between drops it and writes it again. */
+    LK_TRY(lk_report_epoch(t, c, &evaluation, lr, hash, new_loss, new_f1, err));
     lk_counters_start_epoch(c);
-    LK_TRY(save_epoch(t, &new_loss, &new_f1, &before, err));
-    ended.loss = c->loss;
-    ended.f1 = c->f1;
-    status = lk_report_epoch(t, &ended, &evaluation, lr, hash, new_loss, new_f1, err);
+    status = save_epoch(t, new_loss, new_f1, &before, err);
 out:
     lk_evaluation_free(&evaluation);
     return status;

@@ -61,17 +61,26 @@ static lk_status tolerate(const lk_trainer *t, lk_status status, lk_error *probl
     return LK_OK;
 }
 
-lk_status lk_report_update(lk_trainer *t, double lr, double loss, double norm, lk_error *err) {
+lk_status lk_report_update(lk_trainer *t, double lr, double loss, double norm, double seconds, lk_error *err) {
     if (t->comm->rank != 0) return LK_OK;
     lk_error problem = {0};
     int64_t update = t->counters.update;
     json_t *line =
-        json_pack("{s:s, s:I, s:I, s:f, s:f, s:f}", "type", "update", "epoch", (json_int_t)t->counters.epoch + 1,
-                  "update", (json_int_t)update, "lr", lr, "loss", loss, "gradient_norm", norm);
+        json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f}", "type", "update", "epoch", (json_int_t)t->counters.epoch + 1,
+                  "update", (json_int_t)update, "lr", lr, "loss", loss, "gradient_norm", norm, "seconds", seconds);
     lk_status status = lk_run_folder_record(&t->folder, line, false, &problem);
     if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/lr", update, lr, &problem);
     if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/loss", update, loss, &problem);
     return tolerate(t, status, &problem, err);
+}
+
+lk_status lk_report_startup(lk_trainer *t, lk_error *err) {
+    if (t->comm->rank != 0) return LK_OK;
+    lk_error problem = {0};
+    double seconds = lk_window_first_forward(t->window) - t->options->started;
+    json_t *line =
+        json_pack("{s:s, s:f, s:I}", "type", "startup", "seconds", seconds, "update", (json_int_t)t->counters.update);
+    return tolerate(t, lk_run_folder_record(&t->folder, line, true, &problem), &problem, err);
 }
 
 static json_t *metrics_json(const lk_trainer *t, const lk_metrics *m) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/memory.h"
 #include "train/buckets.h"
 #include "train/gradient_tree.h"
@@ -35,6 +36,7 @@ struct lk_window {
     int64_t leaf_bytes; /* record and statistics of one leaf */
     char *mine, *all;   /* leaf_bytes for each leaf of the share, of all ranks */
     void *stats;        /* device memory: the statistics of each leaf of the share */
+    double first_forward;
     /* The window that runs. */
     int present;
     int64_t window_samples;
@@ -206,6 +208,7 @@ static lk_status run_leaf(void *context, int index, int worker, lk_lane_slot *sl
     lk_microbatch batch;
     (void)index; /* which leaf it is, the loader says: any lane may run any leaf of the round */
     LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
+    if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
     lk_status status = compute_leaf(window, slot, worker, &batch, err);
     lk_loader_release(window->loader, &batch);
     return status;
@@ -336,6 +339,8 @@ lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t up
 }
 
 const void *lk_window_gradients(const lk_window *window) { return window->tree.slabs[0]; }
+
+double lk_window_first_forward(const lk_window *window) { return window->first_forward; }
 
 int lk_window_slabs(const lk_window *window) { return window->tree.slab_total; }
 

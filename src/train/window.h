@@ -50,6 +50,9 @@ const void *lk_window_gradients(const lk_window *window);
 int lk_window_slabs(const lk_window *window);
 void lk_window_reductions(const lk_window *window, lk_reducer_stats *stats);
 
+/* lk_clock_seconds() when the first leaf was decoded and its forward pass began; 0 before. */
+double lk_window_first_forward(const lk_window *window);
+
 /* The hash whose sum over an epoch proves that every sample came once. Pure. */
 uint64_t lk_sample_hash(int64_t sample);
 

@@ -1,8 +1,8 @@
 /* Times every op of a residual network on the cpu device: forward, data gradient, weight gradient, on one or more
  * lanes side by side, so that one sees where a training step goes.
  *   ops_bench [resnet18|resnet50] [batch] [lanes] [repetitions]
- * The time is the processor time of the slowest lane, the best of the repetitions; the data gradient is the whole backward pass less
- * the weight gradient's. */
+ * The time is the processor time of the slowest lane, the best of the repetitions; the data gradient is the whole
+ * backward pass less the weight gradient's. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>

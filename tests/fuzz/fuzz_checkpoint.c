@@ -74,6 +74,7 @@ enum { TOKEN_COUNT = sizeof TOKENS / sizeof TOKENS[0] };
 
 /* A place to mutate: mostly inside [begin, end), where the structure is, sometimes anywhere. */
 static size_t pick(random_source *r, const bytes *b, size_t begin, size_t end) {
+    if (end > b->size) end = b->size; /* an earlier mutation took bytes away */
     if (below(r, 8) == 0 || end <= begin) return (size_t)below(r, b->size);
     return begin + (size_t)below(r, end - begin);
 }

@@ -73,7 +73,8 @@ static lk_status draw_x(op_values *v, const op_case *c, const source *s, lk_erro
             v->x[i] = op_round(s->dtype, (double)order[i] * 0.0625 - (double)v->x_count * 0.03125);
         lk_free(order);
     }
-    if (c->flags & OP_NAN_INPUT) v->x[v->x_count / 2] = NAN;
+    /* Inside a plane, so that it is not the first pixel of every window that sees it. */
+    if (c->flags & OP_NAN_INPUT) v->x[v->x_count / 2 + c->desc.x.h * c->desc.x.w / 2] = NAN;
     return LK_OK;
 }
 

@@ -94,7 +94,7 @@ static void test_names(void **state) {
     (void)state;
     lk_error err = {0};
     lk_names names = {0};
-    int32_t index, moved[1000];
+    int32_t index, moved[1001];
     char text[32];
     for (int i = 0; i < 1000; i++) {
         snprintf(text, sizeof text, "%d", (i * 37) % 1000);

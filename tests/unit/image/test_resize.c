@@ -14,16 +14,18 @@ static lk_image resized(lk_resizer *resizer, const lk_image *in, const lk_box *b
     return out;
 }
 
-/* Random weights, also where a real filter would not have them: large, negative, many taps. */
+/* Random weights, also where a real filter would not have them: large, negative, many taps; sums fit 32 bits. */
 static void fill_taps(lk_taps *taps, int32_t *numbers, int32_t *weights, int16_t *split, int count, int most,
                       int width) {
+    const uint32_t range = (2u << 22) / (uint32_t)most;
     *taps = (lk_taps){numbers, numbers + count, weights, count, most, 0, width, split, (most + 3) / 4, 0, 0};
     for (int o = 0; o < count; o++) {
         taps->taps[o] = 1 + (int32_t)(noise((uint64_t)o, 5) % (uint32_t)most);
         taps->first[o] = (int32_t)((int64_t)o * (width - most) / count);
         if (taps->first[o] + 4 * taps->groups + 2 <= width) taps->fast_end = o < count - 1 ? o + 1 : o;
         for (int t = 0; t < taps->groups * 4; t++) {
-            int32_t w = t < taps->taps[o] ? (int32_t)(noise((uint64_t)(o * most + t), 6) % (3u << 22)) - (1 << 22) : 0;
+            int32_t w =
+                t < taps->taps[o] ? (int32_t)(noise((uint64_t)(o * most + t), 6) % range) - (int32_t)range / 3 : 0;
             if (t < most) weights[o * most + t] = w;
             int16_t *low = split + (o * taps->groups + t / 4) * 32 + t % 4 / 2 * 8 + t % 2;
             for (int c = 0; c < 3; c++) {

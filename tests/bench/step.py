@@ -1,0 +1,78 @@
+"""Whole updates of batch 64 against PyTorch eager, interleaved: python tests/bench/step.py BUILD [MODEL] [ROUNDS]
+Prints seconds per update (best, median), the ratio to the better of PyTorch's two memory formats, and peak resident memory."""
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+build, model = pathlib.Path(sys.argv[1]), (sys.argv[2:] or ["resnet18"])[0]
+rounds = int((sys.argv[3:] or ["4"])[0])
+batch, size, steps, cores = 64, 224, 2, os.cpu_count()
+here = pathlib.Path(__file__).parent
+JOB = """
+data: {data}
+model: {model}
+epochs: 1
+batch: {batch}
+microbatch: 16
+max_updates: {updates}
+input: {{size: {size}, resize_size: {size}}}
+augment: {{crop: center, hflip: 0}}
+optimizer: {{lr: 0.05, momentum: 0.9, weight_decay: 0.0005}}
+checkpoint: {{golden: 1}}
+"""
+
+
+def make_data(folder):
+    random = np.random.default_rng(0)
+    for split, count in (("train", batch * (steps + 1) // 10 + 1), ("validation", 1)):
+        for label in range(10):
+            target = folder / "images" / split / f"class{label}"
+            target.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(target / f"{i}.jpg")
+    subprocess.run([build / "bin/lockstep", "pack", folder / "images", folder / "data.h5"], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    (folder / "job.yaml").write_text(JOB.format(data=folder / "data.h5", model=model, batch=batch, size=size, updates=steps + 1))
+
+
+def lockstep(folder):
+    """Seconds of each update but the first, and peak memory in MiB."""
+    process = subprocess.Popen([build / "bin/lockstep", "train", folder / "job.yaml", "--run", folder / "run", "--overwrite"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    lines = map(json.loads, (folder / "run/metrics.jsonl").read_text().splitlines())
+    return [line["seconds"] for line in lines if line["type"] == "update"][1:], usage.ru_maxrss / 1024
+
+
+environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+rival = subprocess.Popen([sys.executable, here / "torch_step.py", model, str(batch), str(size), str(cores)], env=environment,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+times, memory = {"lockstep": [], "contiguous": [], "channels_last": []}, {}
+with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    make_data(folder)
+    for _ in range(rounds):
+        seconds, memory["lockstep"] = lockstep(folder)
+        times["lockstep"] += seconds
+        for layout in ("contiguous", "channels_last"):
+            rival.stdin.write(f"{layout} {steps}\n")
+            rival.stdin.flush()
+            *seconds, memory[layout] = map(float, rival.stdout.readline().split())
+            times[layout] += seconds
+rival.stdin.close()
+rival.wait()
+print(f"{model}, batch {batch}, {size} px, float32, {cores} cores, {rounds} rounds of {steps} updates each, interleaved")
+for name, seconds in times.items():
+    print(f"{name:14} best {min(seconds):7.3f} s  median {statistics.median(seconds):7.3f} s  {batch / statistics.median(seconds):6.2f} img/s"
+          f"  peak memory {memory[name]:6.0f} MiB")
+best = min(min(times["contiguous"]), min(times["channels_last"]))
+median = min(statistics.median(times["contiguous"]), statistics.median(times["channels_last"]))
+print(f"PyTorch / Lockstep: best {best / min(times['lockstep']):.2f}  median {median / statistics.median(times['lockstep']):.2f}")
