@@ -1,19 +1,13 @@
 /* The gradient reducer gives the bits that one rank computes over the whole tree (P5), and sums every bucket exactly
  * once per update (P7): over all node shapes, bucket splits and tails, between threads. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-/* clang-format off */
-#include <cmocka.h>
-/* clang-format on */
 
 #include "core/memory.h"
 #include "core/tree.h"
 #include "dist/reducer.h"
 #include "loopback.h"
+#include "tests/unit/unit.h"
 
 #define MAX_COUNT 9000
 #define MAX_LEAVES 12
