@@ -74,7 +74,7 @@ static lk_status draw_x(op_values *v, const op_case *c, const source *s, lk_erro
         lk_free(order);
     }
     /* Inside a plane, so that it is not the first pixel of every window that sees it. */
-    if (c->flags & OP_NAN_INPUT) v->x[v->x_count / 2 + c->desc.x.h * c->desc.x.w / 2] = NAN;
+    if (c->flags & OP_NAN_INPUT) v->x[(v->x_count / 2 + c->desc.x.h * c->desc.x.w / 2) % v->x_count] = NAN;
     return LK_OK;
 }
 
