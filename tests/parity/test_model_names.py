@@ -60,3 +60,17 @@ def test_layers_of_equal_shape_draw_different_values(tool):
         for b in names:
             if a < b:
                 assert abs(np.corrcoef(values[a].ravel(), values[b].ravel())[0, 1]) < 0.15, (a, b)
+
+
+def test_neighbouring_elements_are_independent(tool):
+    values, _ = initial(tool, "resnet18", seed=1)
+    for name, value in values.items():
+        flat = value.ravel()
+        if flat.std() == 0 or flat.size < 1000:
+            continue
+        for lag in (1, 2, 3, 4):
+            correlation = np.corrcoef(flat[:-lag], flat[lag:])[0, 1]
+            assert abs(correlation) <= SIGMAS / np.sqrt(flat.size - lag), (name, lag)
+            # Squares too: the two normals of a pair share a radius, which must leave no trace.
+            correlation = np.corrcoef(flat[:-lag] ** 2, flat[lag:] ** 2)[0, 1]
+            assert abs(correlation) <= SIGMAS / np.sqrt(flat.size - lag), (name, lag)

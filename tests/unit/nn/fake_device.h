@@ -26,9 +26,10 @@ struct lk_call {
 /* Settings of the fake device, in lk_device.impl. */
 typedef struct fake_settings {
     bool two_dy;
-    lk_op_kind missing;           /* not supported; LK_OP_COUNT: all are */
-    int64_t batchnorm_block;      /* layout that BATCHNORM with ReLU picks, 0: NCHW */
-    int64_t batch_changes_layout; /* stored_count depends on the batch: a broken device */
+    lk_op_kind missing;        /* not supported; LK_OP_COUNT: all are */
+    int64_t batchnorm_block;   /* layout that BATCHNORM with ReLU picks, 0: NCHW */
+    bool batch_changes_layout; /* stored_count depends on the batch, unless a plan must be like another */
+    bool ignores_like;         /* a broken device */
 } fake_settings;
 
 /* Mixing in whole numbers below 2^40: exact in double, and the order of arguments matters. */
@@ -119,7 +120,11 @@ static lk_status fake_op_plan(lk_device *device, lk_op **out, const lk_op_desc *
         y->block = settings->batchnorm_block;
     }
     fake_params(op);
-    if (settings->batch_changes_layout && op->info.param_count > 0) op->info.params[0].stored_count += desc->x.n;
+    if (settings->batch_changes_layout && op->info.param_count > 0) {
+        bool like = desc->like != NULL && !settings->ignores_like;
+        op->info.params[0].stored_count =
+            like ? desc->like->info.params[0].stored_count : op->info.params[0].stored_count + desc->x.n;
+    }
     op->info.keeps_x = desc->training && (desc->kind == LK_OP_CONV2D || desc->kind == LK_OP_LINEAR ||
                                           desc->kind == LK_OP_BATCHNORM || desc->kind == LK_OP_CROSS_ENTROPY);
     op->info.keeps_y = desc->training && desc->kind == LK_OP_BATCHNORM && desc->batchnorm.act == LK_ACT_RELU;
@@ -210,6 +215,9 @@ static lk_status fake_backward(lk_device *device, lk_stream *stream, lk_call *ca
     double stash = b->stash != NULL ? fake_get(b->stash, FAKE_STASH / (int64_t)sizeof(double)) : 0;
     if (x < 0 || y < 0 || dy < 0 || stash < 0)
         return lk_fail(err, LK_ERR_INTERNAL, "backward of %s reads a damaged tensor", lk_op_kind_name(op->desc.kind));
+    /* A device may write the residual's gradient before it has read all of dy[1]. */
+    if (b->dresidual != NULL && b->dresidual == b->dy[1])
+        return lk_fail(err, LK_ERR_INTERNAL, "the residual's gradient lies on dy[1]");
     fake_scratch(call);
     fake_gradient g = fake_backward_rule(op->desc.kind, dy, fake_mix(x, stash, 0), y);
     if (b->dresidual != NULL) fake_set(b->dresidual, count_y, g.dresidual);

@@ -190,6 +190,21 @@ static void random_graphs_compute_what_the_graph_says(void **state) {
     assert_true(many > 100); /* values with three gradients and more were among them */
 }
 
+/* Nothing that can learn lies before the first convolution: nobody asks for the gradient of the pixels. */
+static void no_gradient_goes_to_the_pixels(void **state) {
+    (void)state;
+    lk_graph *g = random_graph(3);
+    fixture f = {.settings = {.missing = LK_OP_COUNT}};
+    compile(&f, g, &(lk_plan_options){.batch = 2, .training = true});
+    assert_false(f.plan->nodes[0].has_backward || f.plan->nodes[0].desc.training);
+    assert_false(f.plan->nodes[1].desc.need_dx);
+    assert_int_equal(f.plan->nodes[1].dx, -1);
+    assert_true(f.plan->nodes[1].has_backward);
+    for (int i = 2; i < g->count; i++) assert_true(f.plan->nodes[i].desc.need_dx);
+    dispose(&f);
+    lk_graph_free(g);
+}
+
 static lk_graph *residual_net(const char *name, int64_t size) {
     lk_graph *g = NULL;
     lk_node_id loss = -1;
@@ -263,7 +278,7 @@ static void gradients_are_reported_once_and_polls_after_each_op(void **state) {
 static void plans_that_are_like_another_keep_its_offsets(void **state) {
     (void)state;
     lk_graph *g = residual_net("resnet18", 64);
-    fake_settings settings = {.missing = LK_OP_COUNT};
+    fake_settings settings = {.missing = LK_OP_COUNT, .batch_changes_layout = true};
     lk_device device = fake_device(&settings);
     lk_plan *train = NULL, *other[2] = {NULL};
     lk_plan_options options = {.batch = 8, .training = true};
@@ -282,7 +297,7 @@ static void plans_that_are_like_another_keep_its_offsets(void **state) {
         assert_true(other[k]->totals.arena_bytes < train->totals.arena_bytes);
         lk_plan_free(other[k]);
     }
-    settings.batch_changes_layout = 1;
+    settings.ignores_like = true;
     lk_error err = {0};
     assert_int_equal(lk_plan_create(&other[0], g, &device, &more[0], &err), LK_ERR_INTERNAL);
     assert_non_null(strstr(err.message, "lays out the parameters"));
@@ -409,6 +424,7 @@ static void the_printed_plan_lists_every_call(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_graphs_compute_what_the_graph_says),
+        cmocka_unit_test(no_gradient_goes_to_the_pixels),
         cmocka_unit_test(models_are_sound_and_near_the_lower_bound),
         cmocka_unit_test(gradients_are_reported_once_and_polls_after_each_op),
         cmocka_unit_test(plans_that_are_like_another_keep_its_offsets),
