@@ -56,26 +56,21 @@ static lk_status fail(const lk_jpeg *jpeg, lk_error *err) {
     return lk_fail(err, LK_ERR_DATA, "the JPEG is truncated or corrupt (%s)", jpeg->message);
 }
 
-lk_status lk_jpeg_create(lk_jpeg **out, lk_error *err) {
-    lk_jpeg *jpeg = NULL;
-    *out = NULL;
-    LK_RETURN_IF(LK_NEW(&jpeg, 1, "a JPEG decoder", err));
-    jpeg->info.err = jpeg_std_error(&jpeg->errors);
+/* A new decompressor: one that is used again keeps the tables of the last picture, for files that lack theirs. */
+static void reset(lk_jpeg *jpeg) {
+    struct jpeg_decompress_struct *info = &jpeg->info;
+    jpeg_destroy_decompress(info);
+    info->err = jpeg_std_error(&jpeg->errors);
     jpeg->errors.error_exit = on_error;
     jpeg->errors.emit_message = on_message;
     jpeg->errors.output_message = be_silent;
-    jpeg->info.client_data = jpeg;
-    if (setjmp(jpeg->leave)) {
-        lk_status status = fail(jpeg, err);
-        lk_jpeg_free(jpeg);
-        return status;
-    }
-    jpeg_create_decompress(&jpeg->info);
+    info->client_data = jpeg;
+    jpeg_create_decompress(info);
     jpeg->progress.progress_monitor = on_progress;
-    jpeg->info.progress = &jpeg->progress;
-    *out = jpeg;
-    return LK_OK;
+    info->progress = &jpeg->progress;
 }
+
+lk_status lk_jpeg_create(lk_jpeg **out, lk_error *err) { return LK_NEW(out, 1, "a JPEG decoder", err); }
 
 void lk_jpeg_free(lk_jpeg *jpeg) {
     if (jpeg == NULL) return;
@@ -137,7 +132,7 @@ static lk_status check_header(const struct jpeg_decompress_struct *info, size_t 
 lk_status lk_jpeg_open(lk_jpeg *jpeg, const uint8_t *bytes, size_t size, lk_image_info *out, lk_error *err) {
     struct jpeg_decompress_struct *info = &jpeg->info;
     if (setjmp(jpeg->leave)) return fail(jpeg, err);
-    jpeg_abort_decompress(info);
+    reset(jpeg);
     jpeg_mem_src(info, bytes, size);
     jpeg_read_header(info, TRUE);
     LK_RETURN_IF(check_header(info, size, err));

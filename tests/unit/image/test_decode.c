@@ -105,6 +105,44 @@ static void test_jpeg_orientation(void **state) {
     lk_image_free(&expected);
 }
 
+/* Position of the first segment with this marker. */
+static size_t find_segment(const file *jpeg, uint8_t marker) {
+    for (size_t at = 2; at + 4 < jpeg->size; at += 2 + ((size_t)jpeg->bytes[at + 2] << 8 | jpeg->bytes[at + 3]))
+        if (jpeg->bytes[at + 1] == marker) return at;
+    return 0;
+}
+
+/* P5: a file without Huffman tables means the standard ones, not those of the file before it. */
+static void test_decoder_forgets(void **state) {
+    (void)state;
+    enum { DHT = 0xC4 };
+    lk_error err = {0};
+    lk_image picture = {0}, whole = {0}, out = {0};
+    lk_decoder *decoder = NULL;
+    make_picture(&picture, 40, 30, 3);
+    file f = encode_jpeg(&picture, 90), other = encode_jpeg(&picture, 90);
+    check_ok(lk_decoder_create(&decoder, &err), err);
+    check_ok(lk_image_decode(decoder, &whole, f.bytes, f.size, 3, 0, 0, &err), err);
+    for (size_t at; (at = find_segment(&f, DHT)) > 0;) {
+        size_t length = 2 + ((size_t)f.bytes[at + 2] << 8 | f.bytes[at + 3]);
+        memmove(f.bytes + at, f.bytes + at + length, f.size - at - length);
+        f.size -= length;
+    }
+    uint8_t *symbols = other.bytes + find_segment(&other, DHT) + 4 + 17;
+    uint8_t first = symbols[0];
+    symbols[0] = symbols[3];
+    symbols[3] = first;
+    if (lk_image_decode(decoder, &out, other.bytes, other.size, 3, 0, 0, &err) != LK_OK) lk_error_clear(&err);
+    check_ok(lk_image_decode(decoder, &out, f.bytes, f.size, 3, 0, 0, &err), err);
+    assert_memory_equal(out.pixels, whole.pixels, 40 * 30 * 3);
+    lk_decoder_free(decoder);
+    lk_free(f.bytes);
+    lk_free(other.bytes);
+    lk_image_free(&picture);
+    lk_image_free(&whole);
+    lk_image_free(&out);
+}
+
 /* All parts of one picture, on and off the grid of blocks, are parts of the whole decode. */
 static void test_regions(void **state) {
     (void)state;
@@ -234,10 +272,15 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lossless),         cmocka_unit_test(test_truncation),
-        cmocka_unit_test(test_jpeg_orientation), cmocka_unit_test(test_regions),
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_buffers_are_used_again),
-        cmocka_unit_test(test_encode),           cmocka_unit_test(test_names),
+        cmocka_unit_test(test_lossless),
+        cmocka_unit_test(test_truncation),
+        cmocka_unit_test(test_jpeg_orientation),
+        cmocka_unit_test(test_decoder_forgets),
+        cmocka_unit_test(test_regions),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_buffers_are_used_again),
+        cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
