@@ -47,7 +47,7 @@ struct lk_comm_functions {
 /* What a rank is doing. Lies in memory that the ranks of a node share, so that a neighbour can tell it even of a rank
  * that is stopped. Written by its rank only; version is odd while it is being written. */
 typedef struct lk_rank_record {
-    _Alignas(64) atomic_uint version;
+    atomic_uint version;
     int32_t rank;
     int32_t inside; /* 1 while it waits in the call, 0 after */
     int32_t ended;  /* in copies that travel: a neighbour saw that its process is gone */
@@ -67,11 +67,14 @@ typedef struct lk_comm_state {
     bool crowded;            /* more ranks than cores here: waiting must not spin */
     bool broken;             /* a wait failed: nothing else will work */
     bool agreed;             /* the last failure is known to all ranks */
+    void *abandoned[2];      /* buffers of messages that nobody took */
     int speaker;             /* after a roll call: the lowest rank that answered, which prints; -1 before */
 } lk_comm_state;
 
 static inline lk_comm_state *lk_comm_state_of(const lk_comm *comm) { return comm->impl; }
 
+/* For implementations whose messages can't arrive any more. Not Collective. */
+void lk_comm_state_free(lk_comm_state *state);
 /* Sets chunk_bytes, speaker and the own record. records and record_count must be set. Not Collective. */
 void lk_comm_state_init(lk_comm *comm);
 static inline lk_rank_record *lk_comm_own_record(const lk_comm *comm) {

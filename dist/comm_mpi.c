@@ -195,9 +195,11 @@ static void mpi_abort(lk_comm *comm, int exit_status) {
 }
 
 static void impl_free(mpi_impl *impl) {
-    while (impl != NULL && impl->alive != NULL) request_free(impl, impl->alive);
-    if (impl != NULL) lk_free(impl->host_names);
-    if (impl != NULL) lk_free(impl->host_list);
+    if (impl == NULL) return;
+    while (impl->alive != NULL) request_free(impl, impl->alive);
+    lk_comm_state_free(&impl->state);
+    lk_free(impl->host_names);
+    lk_free(impl->host_list);
     lk_free(impl);
 }
 

@@ -39,6 +39,7 @@ static lk_status self_test(lk_comm *comm, lk_request **request, bool *done, lk_e
 static void self_abort(lk_comm *comm, int exit_status) { (void)comm, (void)exit_status; }
 
 static void self_free(lk_comm *comm) {
+    lk_comm_state_free(comm->impl);
     lk_free(comm->impl);
     lk_free(comm);
 }

@@ -53,6 +53,11 @@ void lk_comm_state_init(lk_comm *comm) {
     snprintf(record->phase, sizeof record->phase, "start");
 }
 
+void lk_comm_state_free(lk_comm_state *state) {
+    lk_free(state->abandoned[0]);
+    lk_free(state->abandoned[1]);
+}
+
 void lk_record_read(lk_rank_record *copy, lk_rank_record *record) {
     /* A writer is between its two increments for nanoseconds, unless it was stopped there: then the torn copy serves.
      */

@@ -200,10 +200,10 @@ static void roll_free(roll *r) {
     lk_free(r->known);
     lk_free(r->sends);
     lk_free(r->receives);
-    /* Messages to missing ranks may still be under way: their buffers stay until the process ends, very soon. */
-    if (r->missing > 0) return;
-    lk_free(r->outgoing);
-    lk_free(r->incoming);
+    /* Messages to missing ranks may still be under way. */
+    lk_comm_state *state = lk_comm_state_of(r->comm);
+    state->abandoned[0] = r->outgoing;
+    state->abandoned[1] = r->incoming;
 }
 
 lk_status lk_comm_roll_call(lk_comm *comm, lk_error *err) {

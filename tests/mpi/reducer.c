@@ -61,7 +61,6 @@ static void test_case(lk_comm *comm, int leaves, int buckets, int present, int l
 /* Pretends that `per_node` consecutive ranks share a node. */
 static void fake_nodes(lk_comm *comm, int per_node) {
     comm->node = comm->rank / per_node;
-    comm->node_rank = comm->rank % per_node;
     comm->node_count = (comm->size + per_node - 1) / per_node;
 }
 
@@ -96,7 +95,6 @@ int main(void) {
             }
     }
     comm->node = truth.node;
-    comm->node_rank = truth.node_rank;
     comm->node_count = truth.node_count;
     CHECK(comm, cases > 0);
     if (comm->rank == 0) printf("%d cases passed on %d rank%s\n", cases, comm->size, comm->size == 1 ? "" : "s");

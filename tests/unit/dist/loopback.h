@@ -24,6 +24,8 @@ struct lk_request {
     bool over;
     int64_t sequence; /* collectives */
     struct lk_request *next;
+    struct lk_request *older; /* all of a rank that were never over are freed with it */
+    struct lk_request *newer;
 };
 
 typedef struct loop_slot {
@@ -50,6 +52,7 @@ typedef struct loop_impl {
     loop_world *world;
     int64_t sequence[2];
     unsigned random;
+    lk_request *alive;
     int late; /* tests before a message is seen: up to this many */
 } loop_impl;
 
@@ -59,6 +62,9 @@ static inline lk_request *loop_request(lk_comm *comm, loop_kind kind) {
     loop_impl *impl = loop_of(comm);
     lk_request *request = calloc(1, sizeof *request);
     request->kind = kind;
+    request->older = impl->alive;
+    if (impl->alive != NULL) impl->alive->newer = request;
+    impl->alive = request;
     request->delay = impl->late > 0 ? (int)(rand_r(&impl->random) % (unsigned)(impl->late + 1)) : 0;
     return request;
 }
@@ -131,6 +137,11 @@ static inline lk_status loop_test(lk_comm *comm, lk_request **request, bool *don
     *done = r->over;
     pthread_mutex_unlock(&world->lock);
     if (*done) {
+        if (r->older != NULL) r->older->newer = r->newer;
+        if (r->newer != NULL)
+            r->newer->older = r->older;
+        else
+            impl->alive = r->older;
         free(r);
         *request = NULL;
     }
@@ -224,6 +235,12 @@ static inline void loop_abort(lk_comm *comm, int exit_status) {
 }
 
 static inline void loop_free(lk_comm *comm) {
+    for (lk_request *at = loop_of(comm)->alive; at != NULL;) {
+        lk_request *older = at->older;
+        free(at);
+        at = older;
+    }
+    lk_comm_state_free(comm->impl);
     free(comm->impl);
     free(comm);
 }
