@@ -10,7 +10,8 @@
 #include "dist/comm_impl.h"
 #include "dist/launcher.h"
 
-#define SECOND_VOICE_SECONDS 0.2
+#define SECOND_VOICE_SECONDS 0.5 /* longer than FORWARD_SECONDS: one voice is usually all that is heard */
+#define FORWARD_SECONDS 0.3
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -39,6 +40,8 @@ void lk_comm_abort(lk_comm *comm, int exit_status, const char *message) {
             fprintf(stderr, "lockstep: %s\n", message);
     }
     fflush(stderr);
+    /* The launcher forwards the sentence; MPICH's sometimes dropped it when the job was ended at once. */
+    if (comm->size > 1) lk_comm_sleep(FORWARD_SECONDS);
     comm->functions->abort(comm, exit_status);
 }
 
