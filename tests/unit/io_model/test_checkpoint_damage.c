@@ -92,6 +92,7 @@ static void write_hostile(const char *path, const char *index, int64_t index_off
 
 #define TENSOR(name, dtype, shape, offset) \
     "{\"name\":\"" name "\",\"dtype\":\"" dtype "\",\"shape\":" shape ",\"offset\":" offset "}"
+#define TEXT(name) "{\"name\":\"" name "\",\"offset\":512,\"length\":200}"
 #define INDEX(tensors, texts) "{\"tensors\":[" tensors "],\"texts\":[" texts "]}"
 
 static void test_a_hostile_index_is_refused(void **state) {
@@ -123,6 +124,8 @@ static void test_a_hostile_index_is_refused(void **state) {
         {INDEX("", "{\"name\":\"meta\",\"offset\":512,\"length\":50},{\"name\":\"b\",\"offset\":512,\"length\":4000}"),
          "outside"},
         {INDEX("", "{\"offset\":512,\"length\":1}"), "name"},
+        {INDEX("", TEXT("a") "," TEXT("b") "," TEXT("c") "," TEXT("d") "," TEXT("e")),
+         "'d' lies outside"}, /* together */
     };
     char path[PATH_SIZE];
     join(path, state, "hostile.h5");
