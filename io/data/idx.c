@@ -47,7 +47,7 @@ static uint32_t big_endian(const uint8_t *p) {
 }
 
 static lk_status read_header(lk_idx *idx, int rank, lk_error *err) {
-    uint8_t head[4 + 4 * RANK_MAX];
+    uint8_t head[4 + 4 * RANK_MAX] = {0};
     LK_RETURN_IF(lk_idx_read(idx, head, 4 + 4 * rank, err));
     if (head[0] != 0 || head[1] != 0 || head[2] != 8 || head[3] != rank)
         return lk_fail(err, LK_ERR_DATA, "%s is not an IDX file of unsigned bytes with %d dimensions", idx->path, rank);

@@ -32,27 +32,29 @@ static int edit_distance(const char *a, const char *b) {
     return cost[rows % 3][columns];
 }
 
-/* names[i] lies i * stride bytes after the first, so that tables need no array of their names. */
-static const char *nearest(const char *name, const void *first, size_t stride, int count) {
-    int limit = (int)strlen(name) / 3, best = limit < 1 ? 2 : limit + 1;
-    const char *found = NULL;
+/* Index of the nearest name, or -1. names[i] lies i * stride bytes after the first, so that tables need no array of
+ * their names. */
+static int nearest(const char *name, const void *first, size_t stride, int count) {
+    int limit = (int)strlen(name) / 3, best = limit < 1 ? 2 : limit + 1, found = -1;
     for (int i = 0; i < count; i++) {
         const char *candidate = *(const char *const *)((const char *)first + (size_t)i * stride);
         int distance = edit_distance(name, candidate);
         if (distance >= best) continue;
         best = distance;
-        found = candidate;
+        found = i;
     }
     return found;
 }
 
 const char *lk_nearest_name(const char *name, const char *const *names, int count) {
-    return nearest(name, names, sizeof *names, count);
+    int found = nearest(name, names, sizeof *names, count);
+    return found < 0 ? NULL : names[found];
 }
 
 const char *lk_option_nearest(const lk_option *table, int count, const char *name) {
-    const char *found = count == 0 ? NULL : nearest(name, &table[0].name, sizeof *table, count);
-    if (found != NULL || strchr(name, '.') != NULL) return found;
+    int found = count == 0 ? -1 : nearest(name, &table[0].name, sizeof *table, count);
+    if (found >= 0) return table[found].name;
+    if (strchr(name, '.') != NULL) return NULL;
     for (int i = 0; i < count; i++) {
         const char *dot = strrchr(table[i].name, '.');
         if (dot != NULL && edit_distance(dot + 1, name) <= (strlen(name) > 4 ? 1 : 0)) return table[i].name;

@@ -22,7 +22,7 @@ static lk_status add_batchnorm(list *l, const lk_node *node, lk_error *err) {
 }
 
 static lk_status add_node(list *l, const lk_graph *graph, const lk_node *node, lk_error *err) {
-    const lk_node *x = node->x >= 0 ? &graph->nodes[node->x] : NULL;
+    const lk_node *x = &graph->nodes[node->x >= 0 ? node->x : 0];
     if (node->op.kind == LK_OP_BATCHNORM) return add_batchnorm(l, node, err);
     if (node->op.kind == LK_OP_CONV2D) {
         lk_shape shape = lk_shape_of(4, node->op.conv.out_channels, x->c / node->op.conv.groups, node->op.conv.kernel_h,
