@@ -5,9 +5,8 @@
 
 #include "core/memory.h"
 #include "core/random.h"
+#include "nn/normal.h"
 #include "nn/plan_internal.h"
-
-#define PI 3.14159265358979323846
 
 /* FNV-1a: a parameter's draws are keyed by its name, so that they do not depend on which other layers there are. */
 static uint64_t hash_name(const char *name) {
@@ -28,20 +27,6 @@ static draws draws_of(const char *name, uint64_t seed) {
                    .sub = (uint32_t)hash};
 }
 
-static double uniform53(uint32_t high, uint32_t low) { return (double)(((uint64_t)high << 32 | low) >> 11) * 0x1p-53; }
-
-/* Elements 2i and 2i + 1 are the two normals that Box and Muller's transform makes of draw i. */
-static void fill_normal(double *values, int64_t count, draws from, double std) {
-    for (int64_t i = 0; i < count; i += 2) {
-        uint32_t w[4];
-        lk_random_words(&from.key, (uint64_t)i / 2, from.sub, w);
-        double radius = std * sqrt(-2.0 * log(1.0 - uniform53(w[0], w[1])));
-        double angle = 2.0 * PI * uniform53(w[2], w[3]);
-        values[i] = radius * cos(angle);
-        if (i + 1 < count) values[i + 1] = radius * sin(angle);
-    }
-}
-
 static void fill_uniform(double *values, int64_t count, draws from, double bound) {
     for (int64_t i = 0; i < count; i++)
         values[i] = bound * (2.0 * lk_random_uniform_double(&from.key, (uint64_t)i, from.sub) - 1.0);
@@ -60,8 +45,8 @@ static int64_t fan_in(const lk_shape *weight) {
 
 /* Source: torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu") and the defaults of torch.nn.Linear and
  * torch.nn.Conv2d (kaiming_uniform_(a = sqrt 5), which is U(+-1/sqrt fan_in)). weight: shape of the layer's weight. */
-static lk_status fill(double *values, const lk_param *param, const lk_shape *weight, lk_init_rule rule, uint64_t seed,
-                      lk_error *err) {
+static lk_status fill(double *values, const lk_ziggurat *ziggurat, const lk_param *param, const lk_shape *weight,
+                      lk_init_rule rule, uint64_t seed, lk_error *err) {
     int64_t count = lk_shape_count(&param->shape);
     draws from = draws_of(param->name, seed);
     switch (rule) {
@@ -71,8 +56,9 @@ static lk_status fill(double *values, const lk_param *param, const lk_shape *wei
             if (param->role == LK_PARAM_BIAS)
                 fill_uniform(values, count, from, 1.0 / sqrt((double)fan_in(weight)));
             else
-                fill_normal(values, count, from,
-                            sqrt(2.0 / (double)(weight->dims[0] * (fan_in(weight) / weight->dims[1]))));
+                lk_ziggurat_fill(ziggurat, &from.key, from.sub,
+                                 sqrt(2.0 / (double)(weight->dims[0] * (fan_in(weight) / weight->dims[1]))), count,
+                                 values);
             return LK_OK;
         case LK_INIT_NONE: break;
     }
@@ -115,14 +101,16 @@ lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, void *params, v
     }
     double *values = NULL;
     void *master = NULL;
+    lk_ziggurat ziggurat;
     lk_status status = LK_OK;
+    lk_ziggurat_create(&ziggurat);
     LK_TRY(LK_NEW(&values, most, "first parameters", err));
     LK_TRY(lk_alloc(&master, (size_t)most, lk_dtype_size(plan->device->master), "first parameters", err));
     for (int i = 0; i < plan->param_count; i++) {
         const lk_param *param = &plan->params[i];
         const lk_plan_node *planned = &plan->nodes[param->node];
         lk_init_rule rule = plan->graph->nodes[param->node].init;
-        LK_TRY(fill(values, param, &plan->params[planned->first_param].shape, rule, seed, err));
+        LK_TRY(fill(values, &ziggurat, param, &plan->params[planned->first_param].shape, rule, seed, err));
         convert(master, plan->device->master, values, lk_shape_count(&param->shape));
         LK_TRY(lk_plan_pack(plan, i, master, params, err));
     }
