@@ -111,6 +111,37 @@ def test_truncated_files_are_refused(tool, tmp_path):
                 pytest.fail(f"{name} cut to {size} of {len(data)} bytes was accepted")
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_jpegs_with_a_hole_are_refused(tool, tmp_path, progressive, restarts):
+    """P14: the end is there, a piece of the middle is not; Pillow would give a partly grey or shifted picture."""
+    data = samples.save(Image.fromarray(samples.picture(120, 90, 3)), "JPEG", progressive=progressive,
+                        restart_marker_blocks=restarts)
+    path = tmp_path / "hole"
+    first = data.index(b"\xff\xda") + 40
+    refused = 0
+    # A hole that swallows a scan's header may leave a valid file with a scan less.
+    places = [at for at in range(first, len(data) - 500, 101) if b"\xff\xda" not in data[at - 1 : at + 401]]
+    assert len(places) >= 3
+    for at in places:
+        path.write_bytes(data[:at] + data[at + 400 :])
+        try:
+            tool.decode(path)
+        except ImageError as error:
+            assert "error data the JPEG is truncated or corrupt" in str(error)
+            refused += 1
+    assert refused == len(places)
+
+
+def test_jpeg_with_a_piece_twice_is_refused(tool, tmp_path):
+    data = samples.save(Image.fromarray(samples.picture(120, 90, 3)), "JPEG", restart_marker_blocks=2)
+    begin, end = data.index(b"\xff\xd3"), data.index(b"\xff\xd4")
+    path = tmp_path / "twice"
+    path.write_bytes(data[:end] + data[begin:])
+    with pytest.raises(ImageError, match="error data the JPEG is truncated or corrupt"):
+        tool.decode(path)
+
+
 def test_png_checksums(tool, tmp_path):
     """Every byte of a PNG is under a CRC."""
     data = samples.save(Image.fromarray(samples.picture(20, 10, 3)), "PNG")
