@@ -14,6 +14,7 @@
 #define SPIN_SECONDS 50e-6      /* about the price of one sleep */
 #define SHORTEST_SLEEP 10e-6    /* the kernel's timer slack adds some 50 us */
 #define PROBE_SECONDS 20e-3     /* between looks for alarms and dead neighbours */
+#define RECORD_ATTEMPTS 2000    /* the later ones 100 us apart */
 #define CHUNK_BYTES (1LL << 30) /* MPI counts are int */
 
 void lk_comm_sleep(double seconds) {
@@ -59,12 +60,14 @@ void lk_comm_state_free(lk_comm_state *state) {
 }
 
 void lk_record_read(lk_rank_record *copy, lk_rank_record *record) {
-    /* A writer is between its two increments for nanoseconds, unless it was stopped there: then the torn copy serves.
-     */
-    for (int attempt = 0; attempt < 1000; attempt++) {
+    /* A writer is between its two increments for nanoseconds, or until it is scheduled again. One that was stopped just
+     * there never ends: then the torn copy serves. */
+    for (int attempt = 0; attempt < RECORD_ATTEMPTS; attempt++) {
         unsigned before = atomic_load(&record->version);
         memcpy(copy, record, sizeof *copy);
+        atomic_thread_fence(memory_order_acquire);
         if (before % 2 == 0 && atomic_load(&record->version) == before) break;
+        if (attempt > 100) lk_comm_sleep(100e-6);
     }
     copy->call[LK_CALL_SIZE - 1] = '\0';
     copy->phase[LK_PHASE_SIZE - 1] = '\0';
