@@ -66,13 +66,14 @@ static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_er
 }
 
 #define HUGE_PAGE ((size_t)2 << 20)
+#define MOST_BYTES (INT64_C(1) << 46) /* no processor addresses more */
 
 /* Large areas ask for huge pages: a training step walks hundreds of megabytes, and small pages cost it address
  * translations. */
 static lk_status cpu_alloc(lk_device *device, void **out, int64_t bytes, const char *what, lk_error *err) {
     (void)device;
     *out = NULL;
-    if (bytes < 0 || (uint64_t)bytes > SIZE_MAX / 2)
+    if (bytes < 0 || bytes > MOST_BYTES)
         return lk_fail(err, LK_ERR_MEMORY, "cannot allocate %" PRId64 " bytes for %s", bytes, what);
     if ((size_t)bytes < 2 * HUGE_PAGE) return lk_alloc(out, (size_t)bytes, 1, what, err);
     size_t size = ((size_t)bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
