@@ -19,14 +19,21 @@ static lk_status check_name(const lk_graph *g, const char *name, lk_error *err) 
     return LK_OK;
 }
 
-/* Appends a node and points *out at it; the pointer holds until the next call. */
-static lk_status append(lk_graph *g, lk_node **out, lk_op_kind kind, const char *name, lk_node_id x, lk_error *err) {
+static lk_status check_append(const lk_graph *g, lk_op_kind kind, const char *name, lk_node_id x, lk_error *err) {
     LK_RETURN_IF(check_name(g, name, err));
     if (x >= g->count || (x < 0 && kind != LK_OP_INPUT))
         return lk_fail(err, LK_ERR_CONFIG, "layer %s reads node %d of a graph of %d nodes", name, x, g->count);
     if (g->count > 0 && g->nodes[g->count - 1].op.kind == LK_OP_CROSS_ENTROPY)
         return lk_fail(err, LK_ERR_CONFIG, "layer %s comes after the loss: the loss must be last", name);
-    LK_RETURN_IF(lk_grow((void **)&g->nodes, &g->capacity, (size_t)g->count + 1, sizeof *g->nodes, "a graph", err));
+    return LK_OK;
+}
+
+/* Appends a node; NULL with *status set where that fails. The pointer holds until the next call. */
+static lk_node *append(lk_graph *g, lk_op_kind kind, const char *name, lk_node_id x, lk_status *status, lk_error *err) {
+    *status = check_append(g, kind, name, x, err);
+    if (*status == LK_OK)
+        *status = lk_grow((void **)&g->nodes, &g->capacity, (size_t)g->count + 1, sizeof *g->nodes, "a graph", err);
+    if (*status != LK_OK) return NULL;
     lk_node *node = &g->nodes[g->count++];
     *node = (lk_node){.x = x, .residual = -1, .init = LK_INIT_NONE};
     snprintf(node->name, sizeof node->name, "%s", name);
@@ -36,8 +43,7 @@ static lk_status append(lk_graph *g, lk_node **out, lk_op_kind kind, const char 
         node->h = g->nodes[x].h;
         node->w = g->nodes[x].w;
     }
-    *out = node;
-    return LK_OK;
+    return node;
 }
 
 /* Drops the node that append() just made. */
@@ -62,9 +68,9 @@ lk_status lk_graph_create(lk_graph **out, int64_t channels, int64_t h, int64_t w
     g->in_channels = channels;
     g->in_h = h;
     g->in_w = w;
-    lk_node *node = NULL;
-    lk_status status = append(g, &node, LK_OP_INPUT, "input", -1, err);
-    if (status != LK_OK) {
+    lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_INPUT, "input", -1, &status, err);
+    if (node == NULL) {
         lk_graph_free(g);
         return status;
     }
@@ -122,9 +128,10 @@ static lk_status check_conv(const lk_node *node, const lk_conv_spec *spec, lk_er
 
 lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_conv_spec spec,
                           lk_init_rule init, lk_error *err) {
-    lk_node *node = NULL;
-    LK_RETURN_IF(append(g, &node, LK_OP_CONV2D, name, x, err));
-    lk_status status = check_conv(node, &spec, err);
+    lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_CONV2D, name, x, &status, err);
+    if (node == NULL) return status;
+    status = check_conv(node, &spec, err);
     if (status == LK_OK) status = window_shape(node, spec.kernel, spec.stride, spec.pad, err);
     if (status != LK_OK) {
         drop_last(g);
@@ -145,9 +152,9 @@ lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_nod
 
 lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_node_id residual,
                              lk_act act, double eps, lk_error *err) {
-    lk_node *node = NULL;
-    LK_RETURN_IF(append(g, &node, LK_OP_BATCHNORM, name, x, err));
     lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_BATCHNORM, name, x, &status, err);
+    if (node == NULL) return status;
     if (residual >= g->count - 1) {
         status =
             lk_fail(err, LK_ERR_CONFIG, "layer %s adds node %d of a graph of %d nodes", name, residual, g->count - 1);
@@ -175,9 +182,10 @@ lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_
 
 lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t kernel, int64_t stride,
                            int64_t pad, lk_error *err) {
-    lk_node *node = NULL;
-    LK_RETURN_IF(append(g, &node, LK_OP_MAXPOOL, name, x, err));
-    lk_status status = window_shape(node, kernel, stride, pad, err);
+    lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_MAXPOOL, name, x, &status, err);
+    if (node == NULL) return status;
+    status = window_shape(node, kernel, stride, pad, err);
     /* A window made of padding alone would have no maximum. */
     if (status == LK_OK && pad > kernel / 2)
         status = lk_fail(err, LK_ERR_CONFIG, "layer %s: padding %" PRId64 " is over half of the kernel %" PRId64, name,
@@ -194,8 +202,9 @@ lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_no
 }
 
 lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_error *err) {
-    lk_node *node = NULL;
-    LK_RETURN_IF(append(g, &node, LK_OP_GLOBAL_AVGPOOL, name, x, err));
+    lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_GLOBAL_AVGPOOL, name, x, &status, err);
+    if (node == NULL) return status;
     node->h = node->w = 1;
     *out = g->count - 1;
     return LK_OK;
@@ -203,9 +212,9 @@ lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name
 
 lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t out_features,
                           lk_error *err) {
-    lk_node *node = NULL;
-    LK_RETURN_IF(append(g, &node, LK_OP_LINEAR, name, x, err));
     lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_LINEAR, name, x, &status, err);
+    if (node == NULL) return status;
     if (node->h != 1 || node->w != 1)
         status =
             lk_fail(err, LK_ERR_CONFIG,
@@ -230,8 +239,9 @@ lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing,
     if (g->logits < 0) return lk_fail(err, LK_ERR_CONFIG, "a loss needs a linear layer before it");
     if (!(smoothing >= 0 && smoothing < 1))
         return lk_fail(err, LK_ERR_CONFIG, "label smoothing of %g is outside [0, 1)", smoothing);
-    lk_node *node = NULL;
-    LK_RETURN_IF(append(g, &node, LK_OP_CROSS_ENTROPY, "loss", g->logits, err));
+    lk_status status = LK_OK;
+    lk_node *node = append(g, LK_OP_CROSS_ENTROPY, "loss", g->logits, &status, err);
+    if (node == NULL) return status;
     node->c = 1;
     node->op.cross_entropy.smoothing = smoothing;
     *out = g->count - 1;
