@@ -496,6 +496,10 @@ static void test_full_disk(void **state) {
     write_set(path, COUNT); /* and HDF5 still works in this process */
 }
 
+/* libhdf5 1.10 loses some hundred bytes for each damaged file. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trip, folder_setup, folder_teardown),
