@@ -55,6 +55,19 @@ static void test_round_trip(void **state) {
     lk_dataset_free(NULL);
 }
 
+/* A file that version 1 wrote stays readable: it lies beside this source. */
+static void test_version_1(void **state) {
+    (void)state;
+    char path[1024];
+    lk_error err = {0};
+    lk_dataset *set = NULL;
+    snprintf(path, sizeof path, "%s", __FILE__);
+    strcpy(strrchr(path, '/') + 1, "dataset-v1.h5");
+    check_ok(lk_dataset_open(&set, path, &err), err);
+    check_set(set, COUNT);
+    lk_dataset_free(set);
+}
+
 /* Payload larger than one segment: samples of 1 MiB, so that 64 fill the first. */
 static void test_segments(void **state) {
     enum { BYTES = 1 << 20, MANY = 131 };
@@ -503,6 +516,7 @@ const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trip, folder_setup, folder_teardown),
+        cmocka_unit_test(test_version_1),
         cmocka_unit_test_setup_teardown(test_segments, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_read_only_and_locked, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_same_bytes, folder_setup, folder_teardown),
