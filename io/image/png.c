@@ -20,27 +20,69 @@ static uint32_t read_be32(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* Orientation of an uncompressed XMP packet in an iTXt chunk; 0 when it is none. */
-static int text_orientation(const uint8_t *data, size_t size) {
-    static const char key[] = "XML:com.adobe.xmp";
-    if (size < sizeof key + 2 || memcmp(data, key, sizeof key) != 0 || data[sizeof key] != 0) return 0;
-    return lk_xmp_orientation(data, size);
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Walks all chunks: eXIf may stand behind the pixels. Returns 0 where the file breaks off before its end, which libspng
- * does not notice in the last four bytes. */
-static int find_orientation(const uint8_t *bytes, size_t size) {
+/* ImageMagick's way to keep EXIF: a text of three lines, the last its length, then hexadecimal digits. */
+static int profile_orientation(const char *text, size_t size) {
+    uint8_t exif[4096]; /* its front, where the orientation stands */
+    size_t count = 0, at = 0;
+    for (int line = 0; line < 3; at++) {
+        if (at >= size) return 0;
+        line += text[at] == '\n';
+    }
+    for (int high = -1; at < size; at++) {
+        int digit = hex_digit(text[at]);
+        if (text[at] == '\n') continue;
+        if (digit < 0) break;
+        if (high < 0)
+            high = digit;
+        else {
+            if (count < sizeof exif) exif[count] = (uint8_t)(high << 4 | digit);
+            count++;
+            high = -1;
+        }
+    }
+    return lk_exif_orientation(exif, count < sizeof exif ? count : sizeof exif, count);
+}
+
+/* Orientation out of the texts before the pixels, EXIF before XMP; 0: none. */
+static lk_status read_texts(spng_ctx *ctx, int *orientation, lk_error *err) {
+    struct spng_text *texts = NULL;
+    uint32_t count = 0;
     int exif = 0, xmp = 0;
+    *orientation = 0;
+    if (spng_get_text(ctx, NULL, &count) != 0 || count == 0) return LK_OK;
+    LK_RETURN_IF(LK_NEW(&texts, count, "the texts of a PNG", err));
+    if (spng_get_text(ctx, texts, &count) == 0)
+        for (uint32_t i = 0; i < count; i++) {
+            const char *text = texts[i].text;
+            if (strcmp(texts[i].keyword, "Raw profile type exif") == 0)
+                exif = profile_orientation(text, texts[i].length);
+            if (strcmp(texts[i].keyword, "XML:com.adobe.xmp") == 0 && texts[i].type == SPNG_ITXT)
+                xmp = lk_xmp_orientation((const uint8_t *)text, texts[i].length);
+        }
+    lk_free(texts);
+    *orientation = exif != 0 ? exif : xmp;
+    return LK_OK;
+}
+
+/* Walks all chunks for eXIf, which may stand behind the pixels. False where the file breaks off before its end, which
+ * libspng does not notice in the last four bytes. */
+static bool find_exif(const uint8_t *bytes, size_t size, int *orientation) {
+    *orientation = 0;
     for (size_t at = 8; size - at >= 12;) {
         size_t length = read_be32(bytes + at);
         const uint8_t *type = bytes + at + 4, *data = bytes + at + 8;
         if (length > size - at - 12) break;
-        if (memcmp(type, "IEND", 4) == 0) return exif != 0 ? exif : xmp != 0 ? xmp : 1;
-        if (memcmp(type, "eXIf", 4) == 0) exif = lk_exif_orientation(data, length, length);
-        if (memcmp(type, "iTXt", 4) == 0 && xmp == 0) xmp = text_orientation(data, length);
+        if (memcmp(type, "IEND", 4) == 0) return true;
+        if (memcmp(type, "eXIf", 4) == 0) *orientation = lk_exif_orientation(data, length, length);
         at += 12 + length;
     }
-    return 0;
+    return false;
 }
 
 static lk_status open_context(spng_ctx **out, const uint8_t *bytes, size_t size, struct spng_ihdr *header,
@@ -65,14 +107,16 @@ static lk_status open_context(spng_ctx **out, const uint8_t *bytes, size_t size,
 lk_status lk_png_open(const uint8_t *bytes, size_t size, lk_image_info *info, lk_error *err) {
     spng_ctx *ctx = NULL;
     struct spng_ihdr header;
-    lk_status status = open_context(&ctx, bytes, size, &header, err);
-    if (status == LK_OK) {
-        info->width = (int32_t)header.width;
-        info->height = (int32_t)header.height;
-        info->channels = header.color_type == GREY ? 1 : 3;
-        info->orientation = find_orientation(bytes, size);
-        if (info->orientation == 0) status = lk_fail(err, LK_ERR_DATA, "the PNG is truncated (it has no end)");
-    }
+    int exif = 0, text = 0;
+    lk_status status = LK_OK;
+    LK_TRY(open_context(&ctx, bytes, size, &header, err));
+    LK_TRY(read_texts(ctx, &text, err));
+    if (!find_exif(bytes, size, &exif)) LK_TRY(lk_fail(err, LK_ERR_DATA, "the PNG is truncated (it has no end)"));
+    info->width = (int32_t)header.width;
+    info->height = (int32_t)header.height;
+    info->channels = header.color_type == GREY ? 1 : 3;
+    info->orientation = exif != 0 ? exif : text != 0 ? text : 1;
+out:
     spng_ctx_free(ctx);
     return status;
 }

@@ -1,11 +1,13 @@
 """Images of every kind that io/image reads, made from one synthetic picture: (name, bytes)."""
 
 import io
+import re
 import struct
 import zlib
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 SIZES = [(1, 1), (2, 3), (7, 5), (16, 16), (17, 31), (33, 8), (64, 48), (97, 61), (200, 3), (3, 200)]
 
@@ -75,6 +77,14 @@ def oriented():
             yield f"exif-webp-{size}", save(rgb, "WEBP", exif=block, lossless=True)
             yield f"xmp-jpeg-{size}", save(rgb, "JPEG", xmp=xmp(orientation))
             yield f"xmp-element-jpeg-{size}", save(rgb, "JPEG", xmp=xmp(orientation, True))
+            profile = exif(orientation, b"MM")
+            texts = PngInfo()
+            texts.add_text("Raw profile type exif", f"\nexif\n{len(profile):8}\n" + re.sub("(.{72})", "\\1\n", profile.hex()),
+                           zip=orientation % 2 == 1)
+            yield f"profile-png-{size}", save(rgb, "PNG", pnginfo=texts)
+            texts = PngInfo()
+            texts.add_itxt("XML:com.adobe.xmp", xmp(orientation).decode(), zip=orientation % 2 == 1)
+            yield f"xmp-png-{size}", save(rgb, "PNG", pnginfo=texts)
             yield f"xmp-webp-{size}", save(rgb, "WEBP", xmp=xmp(orientation))
 
 
