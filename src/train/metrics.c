@@ -31,8 +31,8 @@ lk_status lk_metrics_compute(lk_metrics *out, const int64_t *confusion, int clas
         counted += m->support;
         present += m->support + m->predicted > 0;
         supported += m->support > 0;
-        f1 += m->f1; /* 0 for an absent class */
-        if (m->support > 0) recall += m->recall;
+        f1 += m->f1; /* 0 for an absent class, as is the recall of one without samples */
+        recall += m->recall;
     }
     if (counted != samples)
         return lk_fail(err, LK_ERR_INTERNAL, "the confusion matrix holds %lld samples of %lld (P1): report this",

@@ -102,6 +102,17 @@ static void test_bad_values(void **state) {
     expect_set_error("qqqqqqqq", "1", "unknown key 'qqqqqqqq'");
 }
 
+static void test_integers_end_where_64_bits_do(void **state) {
+    (void)state;
+    const lk_option any = {"batch", LK_OPTION_INT, AT(batch), 0, "0", 0, 0, NULL, "any", 0, false};
+    job j;
+    lk_error err = {0};
+    assert_int_equal(lk_options_set(&any, 1, &j, "batch", "-9223372036854775808", "test", &err), LK_OK);
+    assert_true(j.batch == INT64_MIN);
+    assert_int_equal(lk_options_set(&any, 1, &j, "batch", "9223372036854775808", "test", &err), LK_ERR_CONFIG);
+    assert_string_equal(err.message, "test: 'batch' is '9223372036854775808', must be an integer");
+}
+
 static void test_print_reads_back(void **state) {
     (void)state;
     static const double values[] = {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308, 3, 0.30000000000000004};
@@ -136,8 +147,8 @@ static void test_yaml(void **state) {
         "batch: 64\n"
         "optimizer:\n"
         "  momentum: 0.5   # half\n"
-        "  nesterov: true\n"
         "  schedule: {kind: cosine}\n"
+        "  nesterov: true\n"
         "model.name: \"two words: \\\"quoted\\\"\"\n"
         "data:\n"
         "  mean: [0.1, 0.2,\n    -0.3]\n"
@@ -374,6 +385,7 @@ int main(void) {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_bad_default_is_internal),
         cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_integers_end_where_64_bits_do),
         cmocka_unit_test(test_print_reads_back),
         cmocka_unit_test(test_yaml),
         cmocka_unit_test(test_yaml_errors_have_lines),
