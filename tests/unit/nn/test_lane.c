@@ -108,8 +108,8 @@ static lk_status run_pass(pass *p) {
                   .labels = net->labels + p->first,
                   .rows = p->rows,
                   .loss_scale = 0.125};
-    /* Twice: the second pass finds the arena as the first left it. */
-    for (int i = 0; i < 2; i++) {
+    /* Twice where the arena was dirty: the second pass finds it as the first left it. */
+    for (int i = 0; i < (p->fill == 0 ? 1 : 2); i++) {
         LK_TRY(lk_lane_forward(lane, &run, NULL, NULL, &p->err));
         if (p->training) LK_TRY(lk_lane_backward(lane, &run, NULL, NULL, &p->err));
     }
@@ -141,7 +141,9 @@ static const char *device_of(void **state) { return *state; }
 /* All bits of NaN, or numbers, in the arena: every op writes what it and later ops read, padding included. */
 static void an_arena_may_hold_anything(void **state) {
     static const char *const models[] = {"cifar_resnet8", "resnet18", "resnet50"};
-    for (int m = 0; m < 3; m++) {
+    /* The reference device, slow, has no layouts with padding. */
+    int count = strcmp(device_of(state), "reference") == 0 ? 1 : 3;
+    for (int m = 0; m < count; m++) {
         network net;
         open_network(&net, device_of(state), models[m]);
         pass clean = {.net = &net, .plan = net.train, .rows = FULL, .training = true}, dirty = clean, odd = clean;
