@@ -312,6 +312,7 @@ static void test_index_outside(void **state) {
         const char *sentence;
     } cases[] = {
         {"/index/offset", 1000000, "points outside its segment"},
+        {"/index/offset", COUNT * SIDE * SIDE - SIDE * SIDE + 1, "points outside its segment"},
         {"/index/offset", -1, "points outside its segment"},
         {"/index/offset", INT64_MAX, "points outside its segment"},
         {"/index/offset", INT64_MIN, "points outside its segment"},

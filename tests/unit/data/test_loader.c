@@ -5,10 +5,13 @@
 #include "io/data/loader.h"
 #include "support.h"
 
-enum { SET_COUNT = 40, JPEG_SIDE = 48, INPUT = 32, MICROBATCH = 5 };
+enum { SET_COUNT = 40, JPEG_SIDE = 48, NOISY_SIDE = 340, INPUT = 32, MICROBATCH = 5 };
 
-/* Smooth colour images of different sizes, as JPEG; sample `bad` (-1: none) is cut short. */
-static void write_jpegs(const char *path, int bad) {
+enum { NONE = -5 };
+
+/* Colour images of different sizes, as JPEG; samples `bad` and bad + 1 are cut short. noisy: so many bytes each that
+ * the loader hands out single rows, else whole microbatches. */
+static void write_jpegs(const char *path, int bad, bool noisy) {
     static const char *const classes[] = {"a", "b", "c"};
     lk_error err = {0};
     lk_dataset_writer *writer = NULL;
@@ -19,14 +22,19 @@ static void write_jpegs(const char *path, int bad) {
         uint8_t *bytes = NULL;
         size_t size = 0;
         char source[64];
-        int width = JPEG_SIDE + i % 7, height = JPEG_SIDE + i % 5;
+        int side = noisy ? NOISY_SIDE : JPEG_SIDE, width = side + i % 7, height = side + i % 5;
+        uint32_t noise = (uint32_t)i;
         check_ok(lk_image_reserve(&image, width, height, 3, &err), err);
         image.width = width, image.height = height, image.channels = 3;
         for (int y = 0; y < height; y++)
             for (int x = 0; x < width; x++)
-                for (int c = 0; c < 3; c++)
-                    image.pixels[(y * width + x) * 3 + c] = (uint8_t)(x * (c + 1) + y * 2 + i * 5);
-        check_ok(lk_image_encode_jpeg(&bytes, &size, &image, 90, &err), err);
+                for (int c = 0; c < 3; c++) {
+                    noise = noise * 1664525 + 1013904223;
+                    image.pixels[(y * width + x) * 3 + c] =
+                        (uint8_t)(noisy ? noise >> 24 : (uint32_t)(x * (c + 1) + y * 2 + i * 5));
+                }
+        check_ok(lk_image_encode_jpeg(&bytes, &size, &image, noisy ? 100 : 90, &err), err);
+        assert_true(!noisy || size > 140000); /* two parts even when cut */
         lk_sample_info info = {.length = (int64_t)size,
                                .width = width,
                                .height = height,
@@ -112,7 +120,7 @@ static void test_workers(void **state) {
     lk_error err = {0};
     lk_dataset *set = NULL;
     path_in(path, state, "a.h5");
-    write_jpegs(path, -5);
+    write_jpegs(path, NONE, true);
     check_ok(lk_dataset_open(&set, path, &err), err);
     outcome *one = malloc(sizeof *one), *other = malloc(sizeof *other);
     for (int evaluation = 0; evaluation < 2; evaluation++) {
@@ -141,7 +149,7 @@ static void test_equals_transform(void **state) {
     lk_transformer *transformer = NULL;
     const lk_loader_config config = config_for(2, 2);
     path_in(path, state, "a.h5");
-    write_jpegs(path, -5);
+    write_jpegs(path, NONE, false);
     check_ok(lk_dataset_open(&set, path, &err), err);
     check_ok(lk_transformer_create(&transformer, &config.preprocess, &err), err);
     outcome *got = malloc(sizeof *got);
@@ -172,7 +180,7 @@ static void test_drawn_twice(void **state) {
     const int64_t samples[MICROBATCH] = {3, 3, 3, 3, 3};
     uint8_t seen[4 * MICROBATCH][IMAGE];
     path_in(path, state, "a.h5");
-    write_jpegs(path, -5);
+    write_jpegs(path, NONE, false);
     check_ok(lk_dataset_open(&set, path, &err), err);
     check_ok(lk_loader_create(&loader, set, &config, &err), err);
     for (int r = 0; r < 4; r++) {
@@ -197,7 +205,7 @@ static void test_bad_sample(void **state) {
     lk_error err = {0};
     lk_dataset *set = NULL;
     path_in(path, state, "a.h5");
-    write_jpegs(path, 12); /* 12 and 13 are cut */
+    write_jpegs(path, 12, true); /* 12 and 13 are cut */
     check_ok(lk_dataset_open(&set, path, &err), err);
     for (int workers = 1; workers <= 7; workers += 3) {
         lk_loader *loader = NULL;
@@ -298,7 +306,7 @@ static void test_hold_many(void **state) {
     int64_t samples[REQUESTS * MICROBATCH];
     lk_microbatch held[REQUESTS];
     path_in(path, state, "a.h5");
-    write_jpegs(path, -5);
+    write_jpegs(path, NONE, false);
     make_requests(requests, samples);
     check_ok(lk_dataset_open(&set, path, &err), err);
     check_ok(lk_loader_create(&loader, set, &config, &err), err);
@@ -323,7 +331,7 @@ static void test_cancel(void **state) {
     lk_loader *loader = NULL;
     const lk_loader_config config = config_for(3, 3);
     path_in(path, state, "a.h5");
-    write_jpegs(path, -5);
+    write_jpegs(path, NONE, false);
     check_ok(lk_dataset_open(&set, path, &err), err);
     check_ok(lk_loader_create(&loader, set, &config, &err), err);
     for (int round = 0; round < 60; round++) {

@@ -173,6 +173,26 @@ static void test_stratified(void **state) {
     }
 }
 
+/* Classes of one sample: half of them would have nothing to learn from, were they not given their sample back. */
+static void test_every_class_keeps_training(void **state) {
+    (void)state;
+    enum { CLASSES = 30 };
+    int sizes[CLASSES];
+    for (int group_size = 0; group_size < 2; group_size++) {
+        const lk_pack_options options = {.fractions = {0.5, 0.25, 0.25}, .fraction_count = 3, .seed = 2};
+        lk_error err = {0};
+        lk_pack_items items = {0};
+        int64_t counts[CLASSES][3], totals[3];
+        for (int k = 0; k < CLASSES; k++) sizes[k] = k == 0 ? 100 : 1;
+        fill(&items, sizes, CLASSES, group_size);
+        check_ok(lk_pack_items_split(&items, &options, &err), err);
+        count_splits(&items, counts, totals);
+        for (int k = 1; k < CLASSES; k++) assert_int_equal(counts[k][0], 1);
+        assert_in_range(counts[0][0], 48, 52);
+        lk_pack_items_free(&items);
+    }
+}
+
 static void test_validation_part(void **state) {
     (void)state;
     enum { CLASSES = 7 };
@@ -335,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_stratified),
+        cmocka_unit_test(test_every_class_keeps_training),
         cmocka_unit_test(test_validation_part),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_split_is_drawn_from_the_seed),
