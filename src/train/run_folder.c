@@ -141,7 +141,8 @@ lk_status lk_run_folder_start(lk_run_folder *folder, const char *job, int64_t up
     LK_TRY(lk_run_folder_join(folder, &job_path, "job.yaml", err));
     LK_TRY(lk_run_folder_join(folder, &metrics, "metrics.jsonl", err));
     LK_TRY(lk_text_write(job_path, job, err));
-    if (folder->resuming) LK_TRY(truncate_metrics(metrics, update, err));
+    /* Also without a checkpoint to go on from: a run killed before its first one left lines behind. */
+    LK_TRY(truncate_metrics(metrics, update, err));
     folder->metrics = fopen(metrics, "a");
     if (folder->metrics == NULL) {
         status = lk_fail_errno(err, "open", metrics);

@@ -27,7 +27,7 @@ typedef struct lk_run_folder {
 LK_MUST_CHECK lk_status lk_run_folder_open(lk_run_folder *out, const char *path, lk_run_mode mode, lk_error *err);
 void lk_run_folder_close(lk_run_folder *folder);
 
-/* Writes job.yaml and opens metrics.jsonl and the event file; on resuming drops the lines after `update`. */
+/* Writes job.yaml and opens metrics.jsonl and the event file; drops the lines after `update`. */
 LK_MUST_CHECK lk_status lk_run_folder_start(lk_run_folder *folder, const char *job, int64_t update, lk_error *err);
 
 /* "PATH/name"; owner of *out: the caller, with lk_free. */
