@@ -10,6 +10,17 @@
 
 #include "core/memory.h"
 
+/* The JSON file beside a checkpoint (P24). */
+static lk_status write_beside(const lk_snapshot *snapshot, const char *path, lk_error *err) {
+    lk_status status;
+    char *beside = NULL;
+    LK_TRY(lk_format(&beside, err, "%s.json", path));
+    LK_TRY(lk_text_write(beside, snapshot->meta, err));
+out:
+    lk_free(beside);
+    return status;
+}
+
 /* Gives the file at `from` the name `to` too, atomically; writes it again where the file system has no hard links. */
 static lk_status link_file(const lk_snapshot *snapshot, const char *from, const char *to, lk_error *err) {
     lk_status status = LK_OK;
@@ -36,6 +47,19 @@ static bool is_best(const char *name, const char *kind) {
            strcmp(name + length - 3, ".h5") == 0;
 }
 
+/* Removes a checkpoint and its JSON file. */
+static lk_status remove_checkpoint(const char *folder, const char *name, lk_error *err) {
+    lk_status status = LK_OK;
+    char *path = NULL, *beside = NULL;
+    LK_TRY(lk_format(&path, err, "%s/%s", folder, name));
+    LK_TRY(lk_format(&beside, err, "%s.json", path));
+    if (unlink(path) != 0 || (unlink(beside) != 0 && errno != ENOENT)) status = lk_fail_errno(err, "remove", path);
+out:
+    lk_free(path);
+    lk_free(beside);
+    return status;
+}
+
 /* Removes all but the `keep` latest bests of a kind: each new best is better than all before it. */
 static lk_status prune(const char *folder, const char *kind, int64_t keep, lk_error *err) {
     struct dirent **entries = NULL;
@@ -44,11 +68,8 @@ static lk_status prune(const char *folder, const char *kind, int64_t keep, lk_er
     int count = scandir(folder, &entries, NULL, versionsort); /* 999 before 1000 */
     if (count < 0) return lk_fail_errno(err, "read the folder", folder);
     for (int i = count - 1; i >= 0; i--) {
-        char *path = NULL;
-        bool remove = is_best(entries[i]->d_name, kind) && ++found > keep;
-        if (remove && status == LK_OK) status = lk_format(&path, err, "%s/%s", folder, entries[i]->d_name);
-        if (path != NULL && unlink(path) != 0) status = lk_fail_errno(err, "remove", path);
-        lk_free(path);
+        bool excess = is_best(entries[i]->d_name, kind) && ++found > keep;
+        if (excess && status == LK_OK) status = remove_checkpoint(folder, entries[i]->d_name, err);
         free(entries[i]);
     }
     free(entries);
@@ -69,6 +90,7 @@ static lk_status save_best(const lk_snapshot *snapshot, const char *folder, cons
     } else {
         LK_TRY(link_file(snapshot, *written, path, err));
     }
+    LK_TRY(write_beside(snapshot, path, err));
     LK_TRY(lk_link_replace(symlink_path, name, err));
 out:
     if (*written != path) lk_free(path);
@@ -88,6 +110,7 @@ lk_status lk_checkpoints_save(const lk_snapshot *snapshot, const char *folder, b
         LK_TRY(lk_snapshot_write(snapshot, last, err));
     else
         LK_TRY(link_file(snapshot, written, last, err));
+    LK_TRY(write_beside(snapshot, last, err));
     if (new_loss) LK_TRY(prune(folder, "loss", keep, err));
     if (new_f1) LK_TRY(prune(folder, "f1", keep, err));
     status = LK_OK;

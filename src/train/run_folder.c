@@ -42,10 +42,12 @@ static bool is_run_file(const char *name) {
            has_prefix(name, "events.out.tfevents.");
 }
 
-static bool is_checkpoint_file(const char *name) {
-    size_t length = strlen(name);
-    return (length > 3 && strcmp(name + length - 3, ".h5") == 0) || strstr(name, ".h5.tmp.") != NULL;
+static bool has_suffix(const char *text, const char *suffix) {
+    size_t length = strlen(text), tail = strlen(suffix);
+    return length > tail && strcmp(text + length - tail, suffix) == 0;
 }
+
+static bool is_checkpoint_file(const char *name) { return has_suffix(name, ".h5") || has_suffix(name, ".h5.json"); }
 
 /* Removes a run's files from one folder. */
 static lk_status remove_files(const char *path, bool (*chosen)(const char *name), lk_error *err) {
@@ -59,9 +61,6 @@ static lk_status remove_files(const char *path, bool (*chosen)(const char *name)
     closedir(folder);
     return status;
 }
-
-/* Leftovers of a writer that was killed. */
-static bool is_leftover(const char *name) { return strstr(name, ".tmp.") != NULL; }
 
 lk_status lk_run_folder_open(lk_run_folder *out, const char *path, lk_run_mode mode, lk_error *err) {
     lk_status status;
@@ -83,10 +82,9 @@ lk_status lk_run_folder_open(lk_run_folder *out, const char *path, lk_run_mode m
     if (mode == LK_RUN_OVERWRITE) {
         LK_TRY(remove_files(path, is_run_file, err));
         LK_TRY(remove_files(checkpoints, is_checkpoint_file, err));
-    } else {
-        LK_TRY(remove_files(checkpoints, is_leftover, err));
-        LK_TRY(remove_files(path, is_leftover, err));
     }
+    LK_TRY(lk_temporaries_remove(checkpoints, NULL, err));
+    LK_TRY(lk_temporaries_remove(path, NULL, err));
     out->resuming = mode == LK_RUN_RESUME && access(last, F_OK) == 0;
 out:
     lk_free(checkpoints);

@@ -123,11 +123,24 @@ def test_unwritable_folder(small_job, tmp_path, ranks):
 
 
 def test_too_few_values_for_batchnorm(small_data, tmp_path):
-    """470 samples: the last microbatch of 9 would have 2 samples of one value each at size 8."""
+    """470 samples in batches of 67: the last microbatch has one, and ResNet-18 ends in 1 x 1 pixels at 28."""
     job = tmp_path / "tail.yaml"
-    text = SMALL_JOB.format(data=small_data).replace("batch: 64", "batch: 67").replace("microbatch: 16", "microbatch: 67")
-    job.write_text(text)
-    run("train", job, "max_updates=8", "epochs=1", "--run", tmp_path / "fine")
+    job.write_text(SMALL_JOB.format(data=small_data).replace("cifar_resnet8", "resnet18").replace("batch: 64", "batch: 67")
+                   .replace("microbatch: 16", "microbatch: 67"))
+    refused("train", job, "--run", tmp_path / "r", says=["drop_last"])
+    run("train", job, "drop_last=true", "max_updates=1", "--run", tmp_path / "fine")
+
+
+def test_json_stands_beside_every_checkpoint(small_job, tmp_path):
+    """P24; what keep_best removes takes its JSON along."""
+    run("train", small_job, "epochs=4", "--run", tmp_path / "r")
+    folder = tmp_path / "r/checkpoints"
+    files = {path.name for path in folder.iterdir() if not path.is_symlink()}
+    checkpoints = {name for name in files if name.endswith(".h5")}
+    assert "last.h5" in checkpoints and len(checkpoints) == 3
+    assert files == checkpoints | {f"{name}.json" for name in checkpoints}
+    with h5py.File(folder / "last.h5") as file:
+        assert file["text/meta"][()].decode() == (folder / "last.h5.json").read_text()
 
 
 def test_nan_stops_before_the_update(small_job, tmp_path):
