@@ -79,8 +79,12 @@ static lk_status train(const train_flags *flags, const lk_job *job, lk_comm *com
                                 .signals = signals,
                                 .started = started};
     comm->timeout = flags->timeout;
-    LK_RETURN_IF(lk_topology_cores(&options.cores, err));
-    return lk_train(comm, job, &options, err);
+    lk_topology topology = {0};
+    LK_RETURN_IF(lk_topology_create(&topology, comm, err));
+    options.topology = &topology;
+    lk_status status = lk_train(comm, job, &options, err);
+    lk_topology_free(&topology);
+    return status;
 }
 
 lk_status lk_command_train(int argc, char **argv, lk_error *err) {

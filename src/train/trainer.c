@@ -4,8 +4,11 @@
 
 lk_status lk_train(lk_comm *comm, const lk_job *job, const lk_train_options *options, lk_error *err) {
     lk_status status;
-    lk_trainer trainer = {
-        .comm = comm, .job = job, .options = options, .log = lk_log_create(stderr, comm->rank, comm->size)};
+    lk_trainer trainer = {.comm = comm,
+                          .job = job,
+                          .options = options,
+                          .log = lk_log_create(stderr, comm->rank, comm->size),
+                          .cores = options->topology->places[comm->rank].share};
     LK_TRY(lk_trainer_setup(&trainer, err));
     LK_TRY(lk_trainer_open_run(&trainer, err));
     lk_report_start(&trainer);

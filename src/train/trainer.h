@@ -3,6 +3,7 @@
 #define LK_TRAIN_TRAINER_H
 
 #include "dist/comm.h"
+#include "dist/topology.h"
 #include "train/job.h"
 #include "train/run_folder.h"
 #include "train/signals.h"
@@ -10,12 +11,12 @@
 typedef struct lk_train_options {
     const char *run; /* folder of the run */
     lk_run_mode mode;
-    int cores;           /* this process may use */
-    lk_signals *signals; /* borrowed */
-    double started;      /* lk_clock_seconds() at the start of the program */
+    const lk_topology *topology; /* borrowed */
+    lk_signals *signals;         /* borrowed */
+    double started;              /* lk_clock_seconds() at the start of the program */
 } lk_train_options;
 
-/* Trains. Collective; job and options (but cores) equal on all ranks.
+/* Trains. Collective; job, run and mode equal on all ranks.
  * Errors: LK_STOPPED after a signal, with the state saved; else what failed, agreed by all ranks. After LK_ERR_COMM the
  * caller must abort the communicator. */
 LK_MUST_CHECK lk_status lk_train(lk_comm *comm, const lk_job *job, const lk_train_options *options, lk_error *err);

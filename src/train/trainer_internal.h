@@ -24,6 +24,7 @@ typedef struct lk_trainer {
     const lk_job *job;               /* borrowed */
     const lk_train_options *options; /* borrowed */
     lk_log log;
+    int cores; /* that this rank can count on */
 
     lk_device *device;
     lk_dataset *dataset;

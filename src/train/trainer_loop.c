@@ -60,6 +60,7 @@ static lk_status stop_run(lk_trainer *t, lk_error *err) {
     bool saved;
     lk_loader_cancel(t->loader);
     LK_RETURN_IF(lk_comm_agree(t->comm, lk_trainer_save(t, false, false, true, &saved, err), err));
+    if (t->comm->rank != 0) return lk_fail(err, LK_STOPPED, "%s", ""); /* one rank says it */
     return lk_fail(err, LK_STOPPED, "stopped after update %" PRId64 " (epoch %" PRId64 "); go on with --resume",
                    t->counters.update, t->counters.epoch + 1);
 }
@@ -108,7 +109,7 @@ static lk_status check_ledger(const lk_trainer *t, lk_error *err) {
     for (int64_t i = 0; i < expected; i++) sum += lk_sample_hash(t->sampler->order[i]);
     lk_reducer_stats stats;
     lk_window_reductions(t->window, &stats);
-    bool once = stats.updates == 0 || stats.bucket_sums % stats.updates == 0;
+    bool once = stats.bucket_sums == stats.updates * lk_window_buckets(t->window);
     if (c->samples == expected && c->sample_sum == sum && c->reductions == t->updates_per_epoch && once) return LK_OK;
     return lk_fail(err, LK_ERR_INTERNAL,
                    "the ledger of epoch %" PRId64 " does not add up: %" PRId64 " samples of %" PRId64 ", %" PRId64

@@ -24,24 +24,27 @@ void lk_report_start(const lk_trainer *t) {
     printf("batch %" PRId64 " = %d x %" PRId64
            ": %d rank%s x %d accumulated, %d at a time on %d core%s; %d gradient slab%s\n",
            t->job->batch, leaves, t->job->microbatch, t->comm->size, t->comm->size == 1 ? "" : "s", share,
-           t->lanes->count, t->options->cores, t->options->cores == 1 ? "" : "s", lk_window_slabs(t->window),
+           t->lanes->count, t->cores, t->cores == 1 ? "" : "s", lk_window_slabs(t->window),
            lk_window_slabs(t->window) == 1 ? "" : "s");
-    fflush(stdout);
     if (t->counters.update > 0)
         printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
-    int busy = t->lanes->count * (int)t->job->threads_per_microbatch;
+    if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);
     char counts[256];
-    if (busy < t->options->cores)
-        lk_log_write(&t->log, LK_LOG_INFO,
-                     "%d of %d cores of a rank stay idle: %d microbatches per rank; rank counts that work: %s",
-                     t->options->cores - busy, t->options->cores, share,
-                     lk_tree_ranks_print(leaves, counts, sizeof counts));
-    if (t->options->cores < t->job->threads_per_microbatch)
+    int busy = t->lanes->count * (int)t->job->threads_per_microbatch;
+    int idle = lk_topology_idle_cores(t->options->topology, t->comm->node, busy);
+    if (idle > 0)
+        lk_log_write(
+            &t->log, LK_LOG_INFO,
+            "%d core%s of this node stay idle: a rank runs %d of its %d microbatches at a time; rank counts that work: "
+            "%s (mpirun -n N, or --bind-to none where a rank is bound to too few cores)",
+            idle, idle == 1 ? "" : "s", t->lanes->count, share, lk_tree_ranks_print(leaves, counts, sizeof counts));
+    if (t->cores < t->job->threads_per_microbatch)
         lk_log_write(&t->log, LK_LOG_WARNING,
                      "threads_per_microbatch is %" PRId64
                      " but a rank has %d core%s: it will be slow; give it more "
                      "(mpirun --bind-to none, srun --cpus-per-task)",
-                     t->job->threads_per_microbatch, t->options->cores, t->options->cores == 1 ? "" : "s");
+                     t->job->threads_per_microbatch, t->cores, t->cores == 1 ? "" : "s");
+    fflush(stdout);
 }
 
 lk_status lk_report_run(lk_trainer *t, lk_error *err) {
@@ -90,9 +93,10 @@ static json_t *metrics_json(const lk_trainer *t, const lk_metrics *m) {
             classes, json_pack("{s:s, s:I, s:f, s:f, s:f}", "name", t->dataset->class_names[i], "support",
                                (json_int_t)m->per_class[i].support, "precision", m->per_class[i].precision, "recall",
                                m->per_class[i].recall, "f1", m->per_class[i].f1));
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", isfinite(m->loss) ? m->loss : -1.0, "accuracy",
-                     m->accuracy, "macro_f1", m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy",
-                     m->balanced_accuracy, "samples", (json_int_t)m->samples, "classes", classes);
+    json_t *loss = isfinite(m->loss) ? json_real(m->loss) : json_null();
+    return json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", loss, "accuracy", m->accuracy, "macro_f1",
+                     m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy", m->balanced_accuracy,
+                     "samples", (json_int_t)m->samples, "classes", classes);
 }
 
 static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metrics *m, double lr, const char *weights,

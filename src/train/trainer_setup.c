@@ -46,7 +46,7 @@ static int64_t tail_rows(const lk_trainer *t) {
 
 static lk_status create_loader(lk_trainer *t, lk_error *err) {
     lk_loader_config config = {.workers = (int)t->job->loader_workers, .prefetch = (int)t->job->loader_prefetch};
-    if (config.workers == 0) config.workers = t->options->cores;
+    if (config.workers == 0) config.workers = t->cores;
     config.microbatch = t->job->microbatch > t->job->evaluate_batch ? t->job->microbatch : t->job->evaluate_batch;
     lk_job_preprocess(t->job, &config.preprocess);
     lk_job_augment(t->job, &t->augment);
@@ -86,7 +86,7 @@ static lk_status create_optimizer(lk_trainer *t, lk_error *err) {
  * and the same on all ranks, since all pass the boundaries between rounds together. */
 static lk_status create_lanes(lk_trainer *t, lk_error *err) {
     int share = lk_job_leaves(t->job) / t->comm->size;
-    int64_t lanes = t->options->cores / t->job->threads_per_microbatch;
+    int64_t lanes = t->cores / t->job->threads_per_microbatch;
     if (lanes > share) lanes = share;
     if (lanes < 1) lanes = 1;
     int64_t negative = -lanes;

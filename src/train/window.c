@@ -40,7 +40,6 @@ struct lk_window {
     /* The window that runs. */
     int present;
     int64_t window_samples;
-    int round_first;        /* the round's first leaf */
     bool buckets_may_leave; /* no boundary comes before the reduction any more */
     int taken;              /* buckets handed to the reducer */
 };
@@ -339,6 +338,8 @@ lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t up
 }
 
 const void *lk_window_gradients(const lk_window *window) { return window->tree.slabs[0]; }
+
+int lk_window_buckets(const lk_window *window) { return window->buckets.count; }
 
 double lk_window_first_forward(const lk_window *window) { return window->first_forward; }
 

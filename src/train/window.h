@@ -48,6 +48,8 @@ LK_MUST_CHECK lk_status lk_window_run(lk_window *window, const lk_sampler *sampl
 const void *lk_window_gradients(const lk_window *window);
 /* Slabs held; reductions done so far (updates times buckets). */
 int lk_window_slabs(const lk_window *window);
+/* Buckets of one reduction. */
+int lk_window_buckets(const lk_window *window);
 void lk_window_reductions(const lk_window *window, lk_reducer_stats *stats);
 
 /* lk_clock_seconds() when the first leaf was decoded and its forward pass began; 0 before. */
