@@ -82,7 +82,7 @@ static lk_status read_smoothing(const char *path, double *smoothing, lk_error *e
         lk_job job;
         status = lk_job_parse(&job, text, path, err);
         if (status == LK_OK) {
-            *smoothing = job.loss_smoothing;
+            *smoothing = job.loss.smoothing;
             lk_job_free(&job);
         }
     }

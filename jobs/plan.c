@@ -82,10 +82,10 @@ static lk_status compile(compiled *c, lk_error *err) {
     if (c->cores == 0) LK_RETURN_IF(lk_topology_cores(&c->cores, err));
     lk_job_model_spec(job, c->classes, &spec);
     LK_RETURN_IF(lk_model_build(&c->graph, job->model, &spec, err));
-    LK_RETURN_IF(lk_graph_cross_entropy(c->graph, &loss, job->loss_smoothing, err));
+    LK_RETURN_IF(lk_graph_cross_entropy(c->graph, &loss, job->loss.smoothing, err));
     LK_RETURN_IF(compile_one(c, &c->train, job->microbatch, true, err));
     if (c->tail > 0) LK_RETURN_IF(compile_one(c, &c->last, c->tail, true, err));
-    LK_RETURN_IF(compile_one(c, &c->evaluate, job->evaluate_batch, false, err));
+    LK_RETURN_IF(compile_one(c, &c->evaluate, job->evaluate.batch, false, err));
     lk_plan_get_totals(c->train, &c->totals);
     return LK_OK;
 }
@@ -108,7 +108,7 @@ static int rank_rows(const compiled *c, rank_row *rows) {
         *row = (rank_row){.ranks = ranks, .accumulated = leaves / ranks};
         row->lanes = lanes < 1 ? 1 : lanes > row->accumulated ? row->accumulated : (int)lanes;
         row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), row->lanes);
-        int state = c->job->optimizer_momentum != 0 ? 2 : 1; /* parameters, momentum */
+        int state = c->job->optimizer.momentum != 0 ? 2 : 1; /* parameters, momentum */
         row->bytes = (row->slabs + state) * slab + (double)c->derived + (double)row->lanes * (double)c->arena;
     }
     return count;
@@ -119,7 +119,7 @@ static void print_head(const compiled *c) {
     rank_row rows[MAX_ROWS];
     int count = rank_rows(c, rows);
     printf("%s: batch %" PRId64 " = %d x %" PRId64 ", evaluation %" PRId64 " at a time\n", job->model, job->batch,
-           lk_job_leaves(job), job->microbatch, job->evaluate_batch);
+           lk_job_leaves(job), job->microbatch, job->evaluate.batch);
     if (c->samples > 0) {
         int64_t rest = job->drop_last ? 0 : c->samples % job->batch;
         printf("epoch of %" PRId64 " samples: %" PRId64 " updates", c->samples,

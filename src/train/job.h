@@ -26,42 +26,60 @@ typedef struct lk_job {
     int64_t seed;
     bool drop_last;
 
-    /* input.* */
-    int64_t input_size;
-    int input_channels; /* 0: 3 (RGB), 1: 1 (grey) */
-    int input_resize;   /* lk_resize_rule */
-    int64_t input_resize_size;
-    int input_interpolation; /* lk_interpolation */
-    int input_decode;        /* 0 exact, 1 scaled */
-    double input_mean[LK_OPTION_MAX_LIST], input_std[LK_OPTION_MAX_LIST];
-    int input_mean_count, input_std_count;
+    struct {
+        int64_t size;
+        int channels; /* 0: 3 (RGB), 1: 1 (grey) */
+        int resize;   /* lk_resize_rule */
+        int64_t resize_size;
+        int interpolation; /* lk_interpolation */
+        int decode;        /* 0 exact, 1 scaled */
+        double mean[LK_OPTION_MAX_LIST], std[LK_OPTION_MAX_LIST];
+        int mean_count, std_count;
+    } input;
 
-    /* augment.* */
-    int augment_crop; /* lk_crop_rule */
-    double augment_scale[LK_OPTION_MAX_LIST], augment_ratio[LK_OPTION_MAX_LIST];
-    int augment_scale_count, augment_ratio_count;
-    int64_t augment_pad;
-    double augment_hflip;
+    struct {
+        int crop; /* lk_crop_rule */
+        double scale[LK_OPTION_MAX_LIST], ratio[LK_OPTION_MAX_LIST];
+        int scale_count, ratio_count;
+        int64_t pad;
+        double hflip;
+    } augment;
 
-    /* loss.*, optimizer.*, schedule.* */
-    double loss_smoothing;
-    double optimizer_lr, optimizer_momentum, optimizer_dampening, optimizer_weight_decay;
-    bool optimizer_nesterov, optimizer_decay_norm_and_bias;
-    int schedule_kind; /* lk_schedule_kind */
-    double schedule_step_epochs, schedule_gamma, schedule_warmup_epochs, schedule_warmup_factor, schedule_eta_min;
+    struct {
+        double smoothing;
+    } loss;
 
-    /* evaluate.*, checkpoint.*, early_stop.* */
-    int64_t evaluate_batch; /* 0: microbatch */
-    int64_t checkpoint_keep_best, checkpoint_every;
-    double checkpoint_minutes;
-    int64_t checkpoint_golden;
-    int64_t early_stop_patience; /* epochs without a new best; 0: never */
-    int early_stop_monitor;      /* lk_monitor */
+    struct {
+        double lr, momentum, dampening, weight_decay;
+        bool nesterov, decay_norm_and_bias;
+    } optimizer;
 
-    int64_t loader_workers, loader_prefetch; /* workers 0: one per core of the rank */
+    struct {
+        int kind; /* lk_schedule_kind */
+        double step_epochs, gamma, warmup_epochs, warmup_factor, eta_min;
+    } schedule;
+
+    struct {
+        int64_t batch; /* 0: microbatch */
+    } evaluate;
+
+    struct {
+        int64_t keep_best, every;
+        double minutes;
+        int64_t golden;
+    } checkpoint;
+
+    struct {
+        int64_t patience; /* epochs without a new best; 0: never */
+        int monitor;      /* lk_monitor */
+    } early_stop;
+
+    struct {
+        int64_t workers, prefetch; /* workers 0: one per core of the rank */
+    } loader;
 } lk_job;
 
-/* The table of every key. Static. */
+/* The table of every key (job_options.c). Static. */
 const lk_option *lk_job_options(int *count);
 
 /* Reads PATH, then KEY=VALUE overrides (overrides[0..count)), fills what is left with defaults and checks what one key

@@ -33,7 +33,7 @@ static lk_status evaluate_best(lk_trainer *t, int kind, final_results *results, 
     for (int split = 0; split < SPLITS; split++) {
         if (counts[split] == 0) continue;
         lk_evaluation_config config = {
-            .samples = samples[split], .count = counts[split], .batch = t->job->evaluate_batch, .keep_logits = true};
+            .samples = samples[split], .count = counts[split], .batch = t->job->evaluate.batch, .keep_logits = true};
         lk_comm_set_phase(t->comm, "evaluation of %s on %s", BEST_NAMES[kind], SPLIT_NAMES[split]);
         LK_RETURN_IF(
             lk_evaluate(&results->evaluations[kind][split], t->network, t->lanes, t->comm, t->loader, &config, err));

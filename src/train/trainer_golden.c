@@ -10,9 +10,9 @@ lk_status lk_trainer_take_golden(lk_trainer *t, lk_error *err) {
     lk_microbatch batch;
     lk_job_preprocess(t->job, &preprocess);
     int64_t bytes = (int64_t)preprocess.height * preprocess.width * preprocess.channels;
-    int64_t count = t->job->checkpoint_golden;
+    int64_t count = t->job->checkpoint.golden;
     if (count > t->validation_count) count = t->validation_count;
-    if (count > t->job->evaluate_batch) count = t->job->evaluate_batch;
+    if (count > t->job->evaluate.batch) count = t->job->evaluate.batch;
     LK_RETURN_IF(LK_NEW(&golden->samples, count, "golden samples", err));
     LK_RETURN_IF(LK_NEW(&golden->images, count * bytes, "golden images", err));
     LK_RETURN_IF(LK_NEW(&golden->logits, count * t->network->graph->classes, "golden logits", err));
@@ -42,7 +42,7 @@ static lk_status run_golden(void *context, int index, int worker, lk_lane_slot *
     uint8_t *images = NULL;
     int32_t *labels = NULL;
     double *logits = NULL;
-    int64_t batch = t->job->evaluate_batch, classes = network->graph->classes;
+    int64_t batch = t->job->evaluate.batch, classes = network->graph->classes;
     int64_t bytes = network->graph->in_h * network->graph->in_w * network->graph->in_channels;
     LK_TRY(LK_NEW(&images, batch * bytes, "golden images", err));
     LK_TRY(LK_NEW(&labels, batch, "golden labels", err));
@@ -74,7 +74,7 @@ lk_status lk_trainer_save(lk_trainer *t, bool new_loss, bool new_f1, bool must, 
     if (status == LK_OK && t->folder.metrics != NULL) fflush(t->folder.metrics);
     if (status == LK_OK)
         status =
-            lk_checkpoints_save(&t->snapshot, t->checkpoints, new_loss, new_f1, t->job->checkpoint_keep_best, &problem);
+            lk_checkpoints_save(&t->snapshot, t->checkpoints, new_loss, new_f1, t->job->checkpoint.keep_best, &problem);
     if (status == LK_OK) {
         t->last_saved = lk_clock_seconds();
         return LK_OK;

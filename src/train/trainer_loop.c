@@ -51,8 +51,8 @@ static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_
 }
 
 static bool save_is_due(const lk_trainer *t) {
-    if (t->job->checkpoint_every > 0 && t->counters.update % t->job->checkpoint_every == 0) return true;
-    return t->job->checkpoint_minutes > 0 && lk_clock_seconds() - t->last_saved >= 60.0 * t->job->checkpoint_minutes;
+    if (t->job->checkpoint.every > 0 && t->counters.update % t->job->checkpoint.every == 0) return true;
+    return t->job->checkpoint.minutes > 0 && lk_clock_seconds() - t->last_saved >= 60.0 * t->job->checkpoint.minutes;
 }
 
 /* Saves and turns the status into LK_STOPPED; rank 0's failure to save reaches all. */
@@ -145,7 +145,7 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     lk_evaluation evaluation = {0};
     double lr = lk_schedule_lr(&t->schedule, t->counters.update - 1);
     lk_evaluation_config config = {
-        .samples = t->validation, .count = t->validation_count, .batch = t->job->evaluate_batch};
+        .samples = t->validation, .count = t->validation_count, .batch = t->job->evaluate.batch};
     LK_TRY(check_ledger(t, err));
     lk_comm_set_phase(t->comm, "epoch %" PRId64 " evaluation", t->counters.epoch + 1);
     LK_TRY(lk_network_hash(t->network, hash, err));
@@ -155,9 +155,9 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     lk_counters *c = &t->counters;
     bool new_loss = improves(&c->loss, evaluation.metrics.loss, true, c->epoch + 1);
     bool new_f1 = improves(&c->f1, evaluation.metrics.macro_f1, false, c->epoch + 1);
-    bool new_best = t->job->early_stop_monitor == LK_MONITOR_F1 ? new_f1 : new_loss;
+    bool new_best = t->job->early_stop.monitor == LK_MONITOR_F1 ? new_f1 : new_loss;
     c->epochs_since_best = new_best ? 0 : c->epochs_since_best + 1;
-    bool impatient = t->job->early_stop_patience > 0 && c->epochs_since_best >= t->job->early_stop_patience;
+    bool impatient = t->job->early_stop.patience > 0 && c->epochs_since_best >= t->job->early_stop.patience;
     c->epoch++;
     c->finished = c->epoch >= t->job->epochs || impatient || !updates_left(t);
     /* The line comes before the checkpoint: a run that is killed in between drops it and writes it again. */

@@ -54,7 +54,7 @@ out:
 static void reopen_if_longer(lk_trainer *t) {
     bool epochs_left = t->counters.epoch < t->job->epochs;
     bool updates_left = t->job->max_updates == 0 || t->counters.update < t->job->max_updates;
-    bool patient = t->job->early_stop_patience == 0 || t->counters.epochs_since_best < t->job->early_stop_patience;
+    bool patient = t->job->early_stop.patience == 0 || t->counters.epochs_since_best < t->job->early_stop.patience;
     t->counters.finished = !(epochs_left && updates_left && patient);
 }
 

@@ -45,9 +45,9 @@ static int64_t tail_rows(const lk_trainer *t) {
 }
 
 static lk_status create_loader(lk_trainer *t, lk_error *err) {
-    lk_loader_config config = {.workers = (int)t->job->loader_workers, .prefetch = (int)t->job->loader_prefetch};
+    lk_loader_config config = {.workers = (int)t->job->loader.workers, .prefetch = (int)t->job->loader.prefetch};
     if (config.workers == 0) config.workers = t->cores;
-    config.microbatch = t->job->microbatch > t->job->evaluate_batch ? t->job->microbatch : t->job->evaluate_batch;
+    config.microbatch = t->job->microbatch > t->job->evaluate.batch ? t->job->microbatch : t->job->evaluate.batch;
     lk_job_preprocess(t->job, &config.preprocess);
     lk_job_augment(t->job, &t->augment);
     return lk_loader_create(&t->loader, t->dataset, &config, err);
@@ -55,11 +55,11 @@ static lk_status create_loader(lk_trainer *t, lk_error *err) {
 
 static lk_status create_network(lk_trainer *t, lk_error *err) {
     lk_network_config config = {.model = t->job->model,
-                                .smoothing = t->job->loss_smoothing,
+                                .smoothing = t->job->loss.smoothing,
                                 .compute = lk_job_compute(t->job),
                                 .microbatch = t->job->microbatch,
                                 .tail_rows = tail_rows(t),
-                                .evaluate_batch = t->job->evaluate_batch,
+                                .evaluate_batch = t->job->evaluate.batch,
                                 .seed = (uint64_t)t->job->seed};
     lk_job_model_spec(t->job, t->dataset->class_count, &config.spec);
     return lk_network_create(&t->network, t->device, &config, err);

@@ -59,7 +59,7 @@ def test_every_option_of_the_sources_is_listed():
 
 def test_every_key_of_a_job_is_listed_with_its_meaning():
     text = lockstep("train", "--help").stdout
-    keys = re.findall(r'^    \w+\("([a-z][\w.]*)",', read("src/train/job.c"), re.M)
+    keys = re.findall(r'^    \w+\("([a-z][\w.]*)",', read("src/train/job_options.c"), re.M)
     assert len(keys) > 20
     missing = [key for key in keys if not re.search(rf"^  {re.escape(key)}[ \n].*\S", text, re.M)]
     assert missing == []

@@ -1,0 +1,82 @@
+/* Every key of a job file: type, default, limits and help. */
+#include <stddef.h>
+
+#include "train/job.h"
+
+static const char *const COMPUTES[] = {"float32", "bfloat16", NULL};
+static const char *const COLOURS[] = {"rgb", "grey", NULL};
+static const char *const RESIZES[] = {"none", "short_side", "stretch", NULL};
+static const char *const INTERPOLATIONS[] = {"bilinear", "bicubic", NULL};
+static const char *const DECODES[] = {"exact", "scaled", NULL};
+static const char *const CROPS[] = {"center", "random_resized", "pad_random", NULL};
+static const char *const SCHEDULES[] = {"constant", "step", "cosine", NULL};
+static const char *const MONITORS[] = {"f1", "loss", NULL};
+
+/* clang-format off */
+#define AT(field) offsetof(lk_job, field)
+#define INT(key, field, def, lo, hi, text) {.name = key, .type = LK_OPTION_INT, .offset = AT(field), .default_text = def, .min = lo, .max = hi, .help = text}
+#define NUM(key, field, def, lo, hi, text) {.name = key, .type = LK_OPTION_DOUBLE, .offset = AT(field), .default_text = def, .min = lo, .max = hi, .help = text}
+#define BOOL(key, field, def, text) {.name = key, .type = LK_OPTION_BOOL, .offset = AT(field), .default_text = def, .help = text}
+#define PICK(key, field, def, list, text) {.name = key, .type = LK_OPTION_CHOICE, .offset = AT(field), .default_text = def, .choices = list, .help = text}
+#define LIST(key, field, def, lo, hi, text) {.name = key, .type = LK_OPTION_DOUBLES, .offset = AT(field), .count_offset = AT(field##_count), .default_text = def, .min = lo, .max = hi, .help = text}
+#define TEXT(key, field, def, text) {.name = key, .type = LK_OPTION_STRING, .offset = AT(field), .default_text = def, .help = text}
+
+static const lk_option OPTIONS[] = {
+    INT("version", version, "1", 1, 1e9, "format of the job file"),
+    TEXT("data", data, NULL, "packed data set (lockstep pack)"),
+    TEXT("model", model, NULL, "network, e.g. resnet18, cifar_resnet8"),
+    TEXT("device", device, "auto", "auto, cpu or reference (float64, slow, the oracle)"),
+    PICK("compute", compute, "float32", COMPUTES, "type of activations; weights, sums and state stay float32"),
+    INT("epochs", epochs, "10", 1, 1e6, "passes over the training split"),
+    INT("max_updates", max_updates, "0", 0, 1e15, "stop after this many updates in all; 0: no limit"),
+    INT("batch", batch, "128", 1, 1e7, "samples per update"),
+    INT("microbatch", microbatch, "0", 0, 1e6, "samples per forward and backward pass; batch / microbatch leaves are summed; 0: batch / 4"),
+    INT("threads_per_microbatch", threads_per_microbatch, "1", 1, 1024, "arithmetic threads of one microbatch (changes the bits)"),
+    INT("seed", seed, "1", 0, 9007199254740992.0, "of initialisation, order and augmentation"),
+    BOOL("drop_last", drop_last, "false", "drop an epoch's last, incomplete batch"),
+
+    INT("input.size", input.size, "224", 8, 4096, "height and width the network sees, pixels"),
+    PICK("input.color", input.channels, "rgb", COLOURS, "3 or 1 channels"),
+    PICK("input.resize", input.resize, "short_side", RESIZES, "evaluation: none, short side then centre crop, or stretch"),
+    INT("input.resize_size", input.resize_size, "0", 0, 16384, "short side before the crop, pixels; 0: size * 256 / 224"),
+    PICK("input.interpolation", input.interpolation, "bilinear", INTERPOLATIONS, "antialiased, as Pillow"),
+    PICK("input.decode", input.decode, "exact", DECODES, "scaled: let JPEG decode to a smaller size, never below the target"),
+    LIST("input.mean", input.mean, "0.485, 0.456, 0.406", -10, 10, "of pixels / 255, one per channel"),
+    LIST("input.std", input.std, "0.229, 0.224, 0.225", 1e-6, 10, "of pixels / 255, one per channel"),
+
+    PICK("augment.crop", augment.crop, "random_resized", CROPS, "training crop"),
+    LIST("augment.scale", augment.scale, "0.08, 1", 1e-4, 1, "random_resized: share of the area, least and most"),
+    LIST("augment.ratio", augment.ratio, "0.75, 1.3333333333333333", 0.01, 100, "random_resized: width / height, least and most"),
+    INT("augment.pad", augment.pad, "4", 0, 1024, "pad_random: pixels on each side"),
+    NUM("augment.hflip", augment.hflip, "0.5", 0, 1, "probability of a horizontal flip"),
+
+    NUM("loss.smoothing", loss.smoothing, "0", 0, 0.999999, "label smoothing: smoothing / K on every class"),
+    NUM("optimizer.lr", optimizer.lr, "0.1", 0, 1e6, "learning rate of SGD"),
+    NUM("optimizer.momentum", optimizer.momentum, "0.9", 0, 0.999999, "0: none"),
+    NUM("optimizer.dampening", optimizer.dampening, "0", 0, 1, "of the momentum"),
+    NUM("optimizer.weight_decay", optimizer.weight_decay, "0.0001", 0, 1e3, "added to the gradient"),
+    BOOL("optimizer.nesterov", optimizer.nesterov, "false", "Nesterov momentum"),
+    BOOL("optimizer.decay_norm_and_bias", optimizer.decay_norm_and_bias, "true", "false: no weight decay on BatchNorm and biases"),
+    PICK("schedule.kind", schedule.kind, "step", SCHEDULES, "learning rate over the updates"),
+    NUM("schedule.step_epochs", schedule.step_epochs, "30", 0.001, 1e6, "step: epochs between decays"),
+    NUM("schedule.gamma", schedule.gamma, "0.1", 0, 1, "step: factor"),
+    NUM("schedule.warmup_epochs", schedule.warmup_epochs, "0", 0, 1e6, "linear warm-up before the schedule"),
+    NUM("schedule.warmup_factor", schedule.warmup_factor, "0.01", 0, 1, "first rate of the warm-up as a share of lr"),
+    NUM("schedule.eta_min", schedule.eta_min, "0", 0, 1e6, "cosine: last rate"),
+
+    INT("evaluate.batch", evaluate.batch, "0", 0, 1e6, "samples per evaluation batch; 0: microbatch"),
+    INT("checkpoint.keep_best", checkpoint.keep_best, "1", 1, 1000, "how many best checkpoints of each kind stay"),
+    INT("checkpoint.every", checkpoint.every, "0", 0, 1e15, "updates between writes of last.h5; 0: not by updates"),
+    NUM("checkpoint.minutes", checkpoint.minutes, "10", 0, 1e6, "minutes between writes of last.h5; 0: not by time"),
+    INT("checkpoint.golden", checkpoint.golden, "4", 1, 64, "images whose logits travel with the model"),
+    INT("early_stop.patience", early_stop.patience, "0", 0, 1e6, "epochs without a new best before the run ends; 0: never"),
+    PICK("early_stop.monitor", early_stop.monitor, "f1", MONITORS, "which best"),
+    INT("loader.workers", loader.workers, "0", 0, 1024, "decoding threads of a rank; 0: one per core"),
+    INT("loader.prefetch", loader.prefetch, "4", 1, 1024, "microbatches decoded ahead"),
+};
+/* clang-format on */
+
+const lk_option *lk_job_options(int *count) {
+    *count = (int)(sizeof OPTIONS / sizeof OPTIONS[0]);
+    return OPTIONS;
+}

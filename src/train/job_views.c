@@ -1,0 +1,69 @@
+/* What a job says, as other parts take it. */
+#include <math.h>
+#include <string.h>
+
+#include "train/job.h"
+
+int lk_job_leaves(const lk_job *job) { return (int)(job->batch / job->microbatch); }
+
+lk_dtype lk_job_compute(const lk_job *job) { return job->compute == 1 ? LK_BF16 : LK_F32; }
+
+void lk_job_preprocess(const lk_job *job, lk_preprocess *out) {
+    memset(out, 0, sizeof *out);
+    out->channels = job->input.channels == 0 ? 3 : 1;
+    out->height = out->width = (int32_t)job->input.size;
+    out->resize = (lk_resize_rule)job->input.resize;
+    out->resize_size = (int32_t)job->input.resize_size;
+    out->interpolation = (lk_interpolation)job->input.interpolation;
+    out->scaled_decode = job->input.decode == 1;
+    for (int c = 0; c < out->channels; c++) {
+        out->mean[c] = (float)job->input.mean[c];
+        out->std[c] = (float)job->input.std[c];
+    }
+}
+
+void lk_job_augment(const lk_job *job, lk_augment *out) {
+    memset(out, 0, sizeof *out);
+    out->crop = (lk_crop_rule)job->augment.crop;
+    out->scale_min = job->augment.scale[0];
+    out->scale_max = job->augment.scale[1];
+    out->ratio_min = job->augment.ratio[0];
+    out->ratio_max = job->augment.ratio[1];
+    out->crop_pad = (int32_t)job->augment.pad;
+    out->hflip = job->augment.hflip;
+}
+
+void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out) {
+    lk_preprocess preprocess;
+    lk_job_preprocess(job, &preprocess);
+    memset(out, 0, sizeof *out);
+    out->channels = preprocess.channels;
+    out->h = preprocess.height;
+    out->w = preprocess.width;
+    out->classes = classes;
+    memcpy(out->mean, preprocess.mean, sizeof out->mean);
+    memcpy(out->std, preprocess.std, sizeof out->std);
+}
+
+void lk_job_optimizer(const lk_job *job, lk_optimizer_config *out) {
+    memset(out, 0, sizeof *out);
+    out->momentum = job->optimizer.momentum;
+    out->dampening = job->optimizer.dampening;
+    out->weight_decay = job->optimizer.weight_decay;
+    out->nesterov = job->optimizer.nesterov;
+    out->decay_norm_and_bias = job->optimizer.decay_norm_and_bias;
+}
+
+void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *out) {
+    double per_epoch = (double)updates_per_epoch;
+    memset(out, 0, sizeof *out);
+    out->kind = (lk_schedule_kind)job->schedule.kind;
+    out->lr = job->optimizer.lr;
+    out->gamma = job->schedule.gamma;
+    out->step_updates = (int64_t)fmax(1.0, floor(job->schedule.step_epochs * per_epoch + 0.5));
+    out->warmup_updates = (int64_t)floor(job->schedule.warmup_epochs * per_epoch + 0.5);
+    out->warmup_factor = job->schedule.warmup_factor;
+    int64_t total = job->epochs * updates_per_epoch;
+    out->total_updates = total > out->warmup_updates ? total - out->warmup_updates : 1;
+    out->eta_min = job->schedule.eta_min;
+}
