@@ -1,15 +1,20 @@
 #include <inttypes.h>
 #include <math.h>
-#include <sys/resource.h>
+#include <stdio.h>
 
 #include "core/clock.h"
 #include "core/memory.h"
 #include "train/trainer_internal.h"
 
+/* getrusage would give the peak of whoever started this process where that was larger: it survives exec. */
 static double peak_memory_mib(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024.0;
+    char line[256];
+    long long kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    if (status == NULL) return 0;
+    while (kib == 0 && fgets(line, sizeof line, status) != NULL) (void)sscanf(line, "VmHWM: %lld kB", &kib);
+    fclose(status);
+    return (double)kib / 1024.0;
 }
 
 void lk_report_start(const lk_trainer *t) {
