@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "nn/graph_internal.h"
 
 #define MAX_SIDE 16384
 #define MAX_CHANNELS (1 << 20)
@@ -28,8 +29,8 @@ static lk_status check_append(const lk_graph *g, lk_op_kind kind, const char *na
     return LK_OK;
 }
 
-/* Appends a node; NULL with *status set where that fails. The pointer holds until the next call. */
-static lk_node *append(lk_graph *g, lk_op_kind kind, const char *name, lk_node_id x, lk_status *status, lk_error *err) {
+lk_node *lk_graph_append(lk_graph *g, lk_op_kind kind, const char *name, lk_node_id x, lk_status *status,
+                         lk_error *err) {
     *status = check_append(g, kind, name, x, err);
     if (*status == LK_OK)
         *status = lk_grow((void **)&g->nodes, &g->capacity, (size_t)g->count + 1, sizeof *g->nodes, "a graph", err);
@@ -46,8 +47,7 @@ static lk_node *append(lk_graph *g, lk_op_kind kind, const char *name, lk_node_i
     return node;
 }
 
-/* Drops the node that append() just made. */
-static void drop_last(lk_graph *g) { g->count--; }
+void lk_graph_drop_last(lk_graph *g) { g->count--; }
 
 lk_status lk_graph_create(lk_graph **out, int64_t channels, int64_t h, int64_t w, const float *mean, const float *std,
                           lk_error *err) {
@@ -69,7 +69,7 @@ lk_status lk_graph_create(lk_graph **out, int64_t channels, int64_t h, int64_t w
     g->in_h = h;
     g->in_w = w;
     lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_INPUT, "input", -1, &status, err);
+    lk_node *node = lk_graph_append(g, LK_OP_INPUT, "input", -1, &status, err);
     if (node == NULL) {
         lk_graph_free(g);
         return status;
@@ -129,12 +129,12 @@ static lk_status check_conv(const lk_node *node, const lk_conv_spec *spec, lk_er
 lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_conv_spec spec,
                           lk_init_rule init, lk_error *err) {
     lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_CONV2D, name, x, &status, err);
+    lk_node *node = lk_graph_append(g, LK_OP_CONV2D, name, x, &status, err);
     if (node == NULL) return status;
     status = check_conv(node, &spec, err);
     if (status == LK_OK) status = window_shape(node, spec.kernel, spec.stride, spec.pad, err);
     if (status != LK_OK) {
-        drop_last(g);
+        lk_graph_drop_last(g);
         return status;
     }
     node->c = spec.out_channels;
@@ -150,40 +150,10 @@ lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_nod
     return LK_OK;
 }
 
-lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_node_id residual,
-                             lk_act act, double eps, lk_error *err) {
-    lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_BATCHNORM, name, x, &status, err);
-    if (node == NULL) return status;
-    if (residual >= g->count - 1) {
-        status =
-            lk_fail(err, LK_ERR_CONFIG, "layer %s adds node %d of a graph of %d nodes", name, residual, g->count - 1);
-    } else if (residual >= 0) {
-        const lk_node *other = &g->nodes[residual];
-        if (other->c != node->c || other->h != node->h || other->w != node->w)
-            status = lk_fail(err, LK_ERR_CONFIG,
-                             "layer %s: %s of %" PRId64 " x %" PRId64 " x %" PRId64 " cannot be added to %" PRId64
-                             " x %" PRId64 " x %" PRId64,
-                             name, other->name, other->c, other->h, other->w, node->c, node->h, node->w);
-    }
-    if (status == LK_OK && !(eps > 0)) status = lk_fail(err, LK_ERR_CONFIG, "layer %s: eps must be > 0", name);
-    if (status != LK_OK) {
-        drop_last(g);
-        return status;
-    }
-    node->residual = residual < 0 ? -1 : residual;
-    node->init = LK_INIT_ONES_ZEROS;
-    node->op.batchnorm.eps = eps;
-    node->op.batchnorm.act = act;
-    node->op.batchnorm.residual = residual >= 0;
-    *out = g->count - 1;
-    return LK_OK;
-}
-
 lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t kernel, int64_t stride,
                            int64_t pad, lk_error *err) {
     lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_MAXPOOL, name, x, &status, err);
+    lk_node *node = lk_graph_append(g, LK_OP_MAXPOOL, name, x, &status, err);
     if (node == NULL) return status;
     status = window_shape(node, kernel, stride, pad, err);
     /* A window made of padding alone would have no maximum. */
@@ -191,7 +161,7 @@ lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_no
         status = lk_fail(err, LK_ERR_CONFIG, "layer %s: padding %" PRId64 " is over half of the kernel %" PRId64, name,
                          pad, kernel);
     if (status != LK_OK) {
-        drop_last(g);
+        lk_graph_drop_last(g);
         return status;
     }
     node->op.maxpool.kernel = kernel;
@@ -203,7 +173,7 @@ lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_no
 
 lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_error *err) {
     lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_GLOBAL_AVGPOOL, name, x, &status, err);
+    lk_node *node = lk_graph_append(g, LK_OP_GLOBAL_AVGPOOL, name, x, &status, err);
     if (node == NULL) return status;
     node->h = node->w = 1;
     *out = g->count - 1;
@@ -211,9 +181,9 @@ lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name
 }
 
 lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t out_features,
-                          lk_error *err) {
+                          lk_init_rule init, lk_error *err) {
     lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_LINEAR, name, x, &status, err);
+    lk_node *node = lk_graph_append(g, LK_OP_LINEAR, name, x, &status, err);
     if (node == NULL) return status;
     if (node->h != 1 || node->w != 1)
         status =
@@ -224,11 +194,11 @@ lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_nod
         status = lk_fail(err, LK_ERR_CONFIG, "layer %s: %" PRId64 " outputs are outside 1..%d", name, out_features,
                          MAX_CHANNELS);
     if (status != LK_OK) {
-        drop_last(g);
+        lk_graph_drop_last(g);
         return status;
     }
     node->c = out_features;
-    node->init = LK_INIT_TORCH_LINEAR;
+    node->init = init;
     node->op.linear.out_features = out_features;
     g->logits = *out = g->count - 1;
     g->classes = out_features;
@@ -240,7 +210,7 @@ lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing,
     if (!(smoothing >= 0 && smoothing < 1))
         return lk_fail(err, LK_ERR_CONFIG, "label smoothing of %g is outside [0, 1)", smoothing);
     lk_status status = LK_OK;
-    lk_node *node = append(g, LK_OP_CROSS_ENTROPY, "loss", g->logits, &status, err);
+    lk_node *node = lk_graph_append(g, LK_OP_CROSS_ENTROPY, "loss", g->logits, &status, err);
     if (node == NULL) return status;
     node->c = 1;
     node->op.cross_entropy.smoothing = smoothing;

@@ -13,6 +13,8 @@ typedef enum lk_init_rule {
     LK_INIT_NONE,
     LK_INIT_KAIMING_NORMAL_FAN_OUT, /* torchvision's ResNet convolutions */
     LK_INIT_TORCH_LINEAR,           /* kaiming_uniform(a = sqrt 5): U(+-1/sqrt fan_in), bias the same */
+    LK_INIT_GOOGLE_CONV,            /* timm's EfficientNet: N(0, 2 / (k k out / groups)), bias 0 */
+    LK_INIT_GOOGLE_LINEAR,          /* timm's EfficientNet: U(+-1/sqrt out), bias 0 */
     LK_INIT_ONES_ZEROS              /* gamma 1, beta 0 */
 } lk_init_rule;
 
@@ -21,6 +23,7 @@ typedef struct lk_node {
     lk_op_desc op;           /* kind and attributes; x, compute, training, dy_count, like are the plan's to fill */
     lk_node_id x, residual;  /* inputs; -1 where none */
     lk_init_rule init;
+    double momentum; /* BATCHNORM: weight of a microbatch in the running statistics, as torch.nn.BatchNorm2d has it */
     int64_t c, h, w; /* shape of the value made, per sample */
 } lk_node;
 
@@ -47,16 +50,27 @@ typedef struct lk_conv_spec {
 } lk_conv_spec;
 LK_MUST_CHECK lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_conv_spec spec,
                                         lk_init_rule init, lk_error *err);
+
+/* Normalises, then adds and activates as far as asked. */
+typedef struct lk_batchnorm_spec {
+    double eps, momentum;
+    lk_act act;
+    lk_node_id residual; /* added before the activation; -1: none */
+} lk_batchnorm_spec;
 LK_MUST_CHECK lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
-                                           lk_node_id residual, lk_act act, double eps, lk_error *err);
+                                           lk_batchnorm_spec spec, lk_error *err);
 LK_MUST_CHECK lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t kernel,
                                          int64_t stride, int64_t pad, lk_error *err);
 LK_MUST_CHECK lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
                                                 lk_error *err);
 /* The classifier: sets graph->logits and graph->classes when it is the last. */
 LK_MUST_CHECK lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
-                                        int64_t out_features, lk_error *err);
+                                        int64_t out_features, lk_init_rule init, lk_error *err);
 /* The loss over graph->logits; must come last. */
 LK_MUST_CHECK lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing, lk_error *err);
+
+/* What one sample costs: parameters, and multiply-adds of convolutions and linear layers in a forward pass, windows
+ * over padding counted in full. Source: the count of fvcore, and half of that of torch.utils.flop_counter. Pure. */
+void lk_graph_count(const lk_graph *graph, int64_t *params, int64_t *multiply_adds);
 
 #endif

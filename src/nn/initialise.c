@@ -43,26 +43,47 @@ static int64_t fan_in(const lk_shape *weight) {
     return count;
 }
 
+/* A layer's rule with what it needs to know of the layer. */
+typedef struct layer {
+    lk_init_rule rule;
+    const lk_shape *weight;
+    int64_t groups; /* of a convolution, else 1 */
+} layer;
+
+/* Standard deviation of a normally distributed weight, 0 where the rule draws another distribution. fan out of PyTorch
+ * leaves groups aside, that of TensorFlow does not. */
+static double normal_std(const layer *l) {
+    const lk_shape *w = l->weight;
+    if (l->rule == LK_INIT_KAIMING_NORMAL_FAN_OUT) return sqrt(2.0 / (double)(w->dims[0] * (fan_in(w) / w->dims[1])));
+    if (l->rule == LK_INIT_GOOGLE_CONV) return sqrt(2.0 / (double)(w->dims[0] * (fan_in(w) / w->dims[1]) / l->groups));
+    return 0;
+}
+
+/* Bound of a uniformly distributed parameter, 0 where it is zero. */
+static double uniform_bound(const layer *l, lk_param_role role) {
+    bool google = l->rule == LK_INIT_GOOGLE_CONV || l->rule == LK_INIT_GOOGLE_LINEAR;
+    if (google) return role == LK_PARAM_BIAS ? 0 : 1.0 / sqrt((double)l->weight->dims[0]);
+    return 1.0 / sqrt((double)fan_in(l->weight));
+}
+
 /* Source: torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu") and the defaults of torch.nn.Linear and
- * torch.nn.Conv2d (kaiming_uniform_(a = sqrt 5), which is U(+-1/sqrt fan_in)). weight: shape of the layer's weight. */
-static lk_status fill(double *values, const lk_ziggurat *ziggurat, const lk_param *param, const lk_shape *weight,
-                      lk_init_rule rule, uint64_t seed, lk_error *err) {
+ * torch.nn.Conv2d (kaiming_uniform_(a = sqrt 5), which is U(+-1/sqrt fan_in)); timm's _init_weight_goog. */
+static lk_status fill(double *values, const lk_ziggurat *ziggurat, const lk_param *param, const layer *l, uint64_t seed,
+                      lk_error *err) {
+    if (l->rule == LK_INIT_NONE)
+        return lk_fail(err, LK_ERR_INTERNAL, "parameter %s has no rule for its first values", param->name);
     int64_t count = lk_shape_count(&param->shape);
     draws from = draws_of(param->name, seed);
-    switch (rule) {
-        case LK_INIT_ONES_ZEROS: fill_constant(values, count, param->role == LK_PARAM_GAMMA ? 1.0 : 0.0); return LK_OK;
-        case LK_INIT_TORCH_LINEAR: fill_uniform(values, count, from, 1.0 / sqrt((double)fan_in(weight))); return LK_OK;
-        case LK_INIT_KAIMING_NORMAL_FAN_OUT:
-            if (param->role == LK_PARAM_BIAS)
-                fill_uniform(values, count, from, 1.0 / sqrt((double)fan_in(weight)));
-            else
-                lk_ziggurat_fill(ziggurat, &from.key, from.sub,
-                                 sqrt(2.0 / (double)(weight->dims[0] * (fan_in(weight) / weight->dims[1]))), count,
-                                 values);
-            return LK_OK;
-        case LK_INIT_NONE: break;
-    }
-    return lk_fail(err, LK_ERR_INTERNAL, "parameter %s has no rule for its first values", param->name);
+    double std = param->role == LK_PARAM_WEIGHT ? normal_std(l) : 0;
+    if (l->rule == LK_INIT_ONES_ZEROS)
+        fill_constant(values, count, param->role == LK_PARAM_GAMMA ? 1.0 : 0.0);
+    else if (std > 0)
+        lk_ziggurat_fill(ziggurat, &from.key, from.sub, std, count, values);
+    else if (uniform_bound(l, param->role) == 0)
+        fill_constant(values, count, 0);
+    else
+        fill_uniform(values, count, from, uniform_bound(l, param->role));
+    return LK_OK;
 }
 
 /* Doubles into the master dtype. */
@@ -109,8 +130,11 @@ lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, void *params, v
     for (int i = 0; i < plan->param_count; i++) {
         const lk_param *param = &plan->params[i];
         const lk_plan_node *planned = &plan->nodes[param->node];
-        lk_init_rule rule = plan->graph->nodes[param->node].init;
-        LK_TRY(fill(values, &ziggurat, param, &plan->params[planned->first_param].shape, rule, seed, err));
+        const lk_node *node = &plan->graph->nodes[param->node];
+        layer l = {.rule = node->init,
+                   .weight = &plan->params[planned->first_param].shape,
+                   .groups = node->op.kind == LK_OP_CONV2D ? node->op.conv.groups : 1};
+        LK_TRY(fill(values, &ziggurat, param, &l, seed, err));
         convert(master, plan->device->master, values, lk_shape_count(&param->shape));
         LK_TRY(lk_plan_pack(plan, i, master, params, err));
     }

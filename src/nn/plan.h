@@ -27,8 +27,9 @@ typedef struct lk_param {
 typedef struct lk_stat {
     char name[LK_NAME_SIZE]; /* "layer1.0.bn1" */
     int64_t channels;
-    int64_t offset; /* elements into the statistics slab */
-    int64_t values; /* values per channel in one microbatch of this plan: n * h * w */
+    int64_t offset;  /* elements into the statistics slab */
+    int64_t values;  /* values per channel in one microbatch of this plan: n * h * w */
+    double momentum; /* weight of a microbatch in the running statistics */
     lk_node_id node;
 } lk_stat;
 

@@ -39,6 +39,7 @@ static void place_stats(lk_plan *plan, lk_node_id id) {
     *stat = (lk_stat){.channels = planned->info.stats_count / 2,
                       .offset = plan->totals.stats_count,
                       .values = plan->options.batch * node->h * node->w,
+                      .momentum = node->momentum,
                       .node = id};
     snprintf(stat->name, sizeof stat->name, "%s", node->name);
     plan->totals.stats_count += round_up(planned->info.stats_count, LK_SLAB_ALIGNMENT);

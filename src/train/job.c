@@ -25,6 +25,18 @@ static lk_status check_input(lk_job *job, lk_error *err) {
     return LK_OK;
 }
 
+static lk_status check_network(const lk_job *job, lk_error *err) {
+    const struct {
+        const char *key;
+        double rate;
+    } rates[] = {{"network.dropout", job->network.dropout}, {"network.drop_path", job->network.drop_path}};
+    for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
+        if (rates[i].rate < 0 && rates[i].rate != -1)
+            return lk_fail(err, LK_ERR_CONFIG, "%s is %g: give a rate in [0, 1), or -1 for the model's own",
+                           rates[i].key, rates[i].rate);
+    return LK_OK;
+}
+
 static lk_status check_job(lk_job *job, lk_error *err) {
     if (job->version > LK_JOB_VERSION)
         return lk_fail(err, LK_ERR_CONFIG,
@@ -48,6 +60,7 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     if (job->schedule.warmup_epochs > (double)job->epochs)
         return lk_fail(err, LK_ERR_CONFIG, "schedule.warmup_epochs is %g, longer than the run of %lld epochs",
                        job->schedule.warmup_epochs, (long long)job->epochs);
+    LK_RETURN_IF(check_network(job, err));
     return check_input(job, err);
 }
 

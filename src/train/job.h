@@ -27,6 +27,11 @@ typedef struct lk_job {
     bool drop_last;
 
     struct {
+        double dropout, drop_path; /* -1: the model's published rates */
+        double bn_momentum;        /* 0: the model's own */
+    } network;
+
+    struct {
         int64_t size;
         int channels; /* 0: 3 (RGB), 1: 1 (grey) */
         int resize;   /* lk_resize_rule */

@@ -35,6 +35,10 @@ static const lk_option OPTIONS[] = {
     INT("seed", seed, "1", 0, 9007199254740992.0, "of initialisation, order and augmentation"),
     BOOL("drop_last", drop_last, "false", "drop an epoch's last, incomplete batch"),
 
+    NUM("network.dropout", network.dropout, "-1", -1, 0.999999, "before the classifier; -1: the model's published rate (lockstep models)"),
+    NUM("network.drop_path", network.drop_path, "-1", -1, 0.999999, "stochastic depth of the last block, less in earlier ones; -1: the model's published rate"),
+    NUM("network.bn_momentum", network.bn_momentum, "0", 0, 1, "weight of a microbatch in BatchNorm's running statistics, as PyTorch; 0: the model's own"),
+
     INT("input.size", input.size, "224", 8, 4096, "height and width the network sees, pixels"),
     PICK("input.color", input.channels, "rgb", COLOURS, "3 or 1 channels"),
     PICK("input.resize", input.resize, "short_side", RESIZES, "evaluation: none, short side then centre crop, or stretch"),

@@ -41,6 +41,9 @@ void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out) {
     out->h = preprocess.height;
     out->w = preprocess.width;
     out->classes = classes;
+    out->dropout = job->network.dropout;
+    out->drop_path = job->network.drop_path;
+    out->bn_momentum = job->network.bn_momentum;
     memcpy(out->mean, preprocess.mean, sizeof out->mean);
     memcpy(out->std, preprocess.std, sizeof out->std);
 }

@@ -166,10 +166,7 @@ static lk_status read_classes(const reader *r, lk_meta *meta) {
 
 static lk_status read_architecture(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_text(r, "architecture", &meta->architecture));
-    int count;
-    const lk_model_entry *models = lk_models(&count);
-    for (int i = 0; i < count; i++)
-        if (strcmp(models[i].name, meta->architecture) == 0) return LK_OK;
+    if (lk_model_find(meta->architecture) != NULL) return LK_OK;
     return lk_fail(
         r->err, LK_ERR_DATA,
         "%s: its architecture '%.64s' is none that this program (%s) knows; use the program that wrote it (%.64s)",

@@ -268,7 +268,7 @@ static lk_status finish_reduction(lk_window *window, lk_status failed, lk_error 
 }
 
 /* running = (1 - momentum) * running + momentum * fresh, once for each leaf in order (P23): what one rank that runs all
- * microbatches would do. Source: torch.nn.BatchNorm2d, momentum 0.1, unbiased variance. */
+ * microbatches would do. Source: torch.nn.BatchNorm2d, unbiased variance. */
 static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t samples, lk_stream *stream,
                             lk_error *err) {
     lk_network *network = window->network;
@@ -283,10 +283,10 @@ static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t s
         double unbiased = (double)stats[i].values / (double)(stats[i].values - 1);
         char *running = network->stats;
         const char *fresh = leaf_stats;
-        LK_RETURN_IF(
-            device->slab_blend(device, stream, running + mean, fresh + mean, stats[i].channels, 0.1, 1.0, err));
-        LK_RETURN_IF(device->slab_blend(device, stream, running + variance, fresh + variance, stats[i].channels, 0.1,
-                                        unbiased, err));
+        LK_RETURN_IF(device->slab_blend(device, stream, running + mean, fresh + mean, stats[i].channels,
+                                        stats[i].momentum, 1.0, err));
+        LK_RETURN_IF(device->slab_blend(device, stream, running + variance, fresh + variance, stats[i].channels,
+                                        stats[i].momentum, unbiased, err));
     }
     return LK_OK;
 }

@@ -4,6 +4,10 @@
 
 #include "nn/model.h"
 
+/* Defaults of torch.nn.BatchNorm2d. */
+#define LK_TORCH_BATCHNORM_EPS 1e-5
+#define LK_TORCH_BATCHNORM_MOMENTUM 0.1
+
 /* Source: He et al. 2016, "Deep residual learning for image recognition"; torchvision.models.resnet (version 1.5 of the
  * bottleneck: the stride is in the 3 x 3 convolution). Errors: those of the lk_graph functions. */
 LK_MUST_CHECK lk_status lk_model_resnet(lk_graph *graph, const lk_model_entry *entry, const lk_model_spec *spec,

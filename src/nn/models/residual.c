@@ -2,7 +2,6 @@
 
 #include "nn/models/families.h"
 
-#define TORCH_BATCHNORM_EPS 1e-5
 #define BOTTLENECK_EXPANSION 4
 
 lk_status lk_model_conv_bn(lk_graph *g, lk_node_id *out, lk_node_id x, const lk_conv_bn *layer, lk_error *err) {
@@ -13,7 +12,11 @@ lk_status lk_model_conv_bn(lk_graph *g, lk_node_id *out, lk_node_id x, const lk_
                          .groups = 1};
     lk_node_id y = -1;
     LK_RETURN_IF(lk_graph_conv2d(g, &y, layer->conv, x, spec, LK_INIT_KAIMING_NORMAL_FAN_OUT, err));
-    return lk_graph_batchnorm(g, out, layer->bn, y, layer->residual, layer->act, TORCH_BATCHNORM_EPS, err);
+    lk_batchnorm_spec norm = {.eps = LK_TORCH_BATCHNORM_EPS,
+                              .momentum = LK_TORCH_BATCHNORM_MOMENTUM,
+                              .act = layer->act,
+                              .residual = layer->residual};
+    return lk_graph_batchnorm(g, out, layer->bn, y, norm, err);
 }
 
 /* What the block's last BatchNorm adds: x itself, or its projection where channels or size change. */
@@ -56,5 +59,5 @@ lk_status lk_model_residual_block(lk_graph *g, lk_node_id *out, const char *name
 lk_status lk_model_head(lk_graph *g, lk_node_id x, int64_t classes, lk_error *err) {
     lk_node_id y = -1;
     LK_RETURN_IF(lk_graph_global_avgpool(g, &y, "avgpool", x, err));
-    return lk_graph_linear(g, &y, "fc", y, classes, err);
+    return lk_graph_linear(g, &y, "fc", y, classes, LK_INIT_TORCH_LINEAR, err);
 }

@@ -77,6 +77,54 @@ static void every_model_builds_and_is_named_once(void **state) {
     }
 }
 
+/* Counts as torchvision's weights state them: 25557032 parameters, 4.089 GMAC; 11689512, 1.814. */
+static void costs_are_torchvisions(void **state) {
+    (void)state;
+    const struct {
+        const char *name;
+        int64_t params;
+        double gmac;
+    } models[] = {{"resnet50", 25557032, 4.089}, {"resnet18", 11689512, 1.814}};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        lk_graph *g = NULL;
+        lk_model_spec spec = spec_of(224);
+        spec.classes = 1000;
+        int64_t params = 0, work = 0;
+        assert_int_equal(lk_model_build(&g, models[i].name, &spec, NULL), LK_OK);
+        lk_graph_count(g, &params, &work);
+        assert_int_equal(params, models[i].params);
+        assert_true(work > (models[i].gmac - 0.0005) * 1e9 && work < (models[i].gmac + 0.0005) * 1e9);
+        lk_graph_free(g);
+    }
+}
+
+static void momentum_is_the_models_unless_given(void **state) {
+    (void)state;
+    const double given[] = {0, 0.25}, wanted[] = {0.1, 0.25}, bad[] = {-0.1, 1.5};
+    for (int i = 0; i < 2; i++) {
+        lk_graph *g = NULL;
+        lk_model_spec spec = spec_of(32);
+        spec.bn_momentum = given[i];
+        assert_int_equal(lk_model_build(&g, "cifar_resnet8", &spec, NULL), LK_OK);
+        for (int k = 0; k < g->count; k++)
+            assert_true(g->nodes[k].op.kind != LK_OP_BATCHNORM || g->nodes[k].momentum == wanted[i]);
+        lk_graph_free(g);
+        spec.bn_momentum = bad[i];
+        lk_error err = {0};
+        assert_int_equal(lk_model_build(&g, "cifar_resnet8", &spec, &err), LK_ERR_CONFIG);
+        assert_non_null(strstr(err.message, "momentum"));
+    }
+}
+
+static void published_weights_say_their_resize(void **state) {
+    (void)state;
+    assert_int_equal(lk_model_resize_size(&lk_model_find("resnet50")->weights, 224), 232);
+    assert_int_equal(lk_model_resize_size(&lk_model_find("resnet18")->weights, 224), 256);
+    assert_int_equal(lk_model_resize_size(&lk_model_find("resnet18")->weights, 97), 110);
+    assert_null(lk_model_find("cifar_resnet8")->weights.name);
+    assert_null(lk_model_find("resnet"));
+}
+
 static void unknown_model_names_the_nearest(void **state) {
     (void)state;
     lk_graph *g = NULL;
@@ -112,6 +160,12 @@ static void shapes_that_do_not_fit(void **state) {
     none.out_channels = 0;
     flat.stride = 0;
     lk_init_rule init = LK_INIT_KAIMING_NORMAL_FAN_OUT;
+    lk_batchnorm_spec norm = {.eps = 1e-5, .momentum = 0.1, .act = LK_ACT_RELU, .residual = -1};
+    lk_batchnorm_spec first = norm, absent = norm, no_eps = norm, slow = norm;
+    first.residual = 0;
+    absent.residual = 9;
+    no_eps.eps = 0;
+    slow.momentum = 0;
     lk_node_id a = -1;
     assert_int_equal(lk_graph_conv2d(g, &a, "a", 0, ok, init, NULL), LK_OK);
     ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "a", 0, ok, init, &err), "two layers are named 'a'");
@@ -121,12 +175,14 @@ static void shapes_that_do_not_fit(void **state) {
     ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 0, flat, init, &err), "stride 0");
     ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "b", 5, ok, init, &err), "reads node 5 of a graph of 2");
     ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "", 0, ok, init, &err), "name");
-    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, 0, LK_ACT_RELU, 1e-5, &err), "cannot be added");
-    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, 9, LK_ACT_RELU, 1e-5, &err), "adds node 9");
-    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, -1, LK_ACT_RELU, 0, &err), "eps");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, first, &err), "cannot be added");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, absent, &err), "adds node 9");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, no_eps, &err), "eps");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, slow, &err), "momentum of 0");
     ASSERT_REFUSED(g, lk_graph_maxpool(g, &id, "b", a, 3, 2, 2, &err), "over half");
     ASSERT_REFUSED(g, lk_graph_maxpool(g, &id, "b", a, 30, 2, 0, &err), "does not fit");
-    ASSERT_REFUSED(g, lk_graph_linear(g, &id, "b", a, 10, &err), "needs a 1 x 1 input and gets 8 x 8");
+    ASSERT_REFUSED(g, lk_graph_linear(g, &id, "b", a, 10, LK_INIT_TORCH_LINEAR, &err),
+                   "needs a 1 x 1 input and gets 8 x 8");
     ASSERT_REFUSED(g, lk_graph_cross_entropy(g, &id, 0.1, &err), "needs a linear layer");
     lk_graph_free(g);
 }
@@ -135,10 +191,10 @@ static void loss_comes_last(void **state) {
     (void)state;
     lk_graph *g = new_graph(1, 1);
     lk_node_id fc = -1, loss = -1;
-    assert_int_equal(lk_graph_linear(g, &fc, "fc", 0, 10, NULL), LK_OK);
+    assert_int_equal(lk_graph_linear(g, &fc, "fc", 0, 10, LK_INIT_TORCH_LINEAR, NULL), LK_OK);
     ASSERT_REFUSED(g, lk_graph_cross_entropy(g, &id, 1.0, &err), "outside [0, 1)");
     assert_int_equal(lk_graph_cross_entropy(g, &loss, 0, NULL), LK_OK);
-    ASSERT_REFUSED(g, lk_graph_linear(g, &id, "more", fc, 10, &err), "the loss must be last");
+    ASSERT_REFUSED(g, lk_graph_linear(g, &id, "more", fc, 10, LK_INIT_TORCH_LINEAR, &err), "the loss must be last");
     lk_graph_free(g);
 }
 
@@ -167,6 +223,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes_of_resnet),
         cmocka_unit_test(every_model_builds_and_is_named_once),
+        cmocka_unit_test(costs_are_torchvisions),
+        cmocka_unit_test(momentum_is_the_models_unless_given),
+        cmocka_unit_test(published_weights_say_their_resize),
         cmocka_unit_test(unknown_model_names_the_nearest),
         cmocka_unit_test(shapes_that_do_not_fit),
         cmocka_unit_test(loss_comes_last),

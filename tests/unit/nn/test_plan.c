@@ -19,6 +19,10 @@ static int64_t draw(uint64_t index, uint32_t round, int64_t bound) {
     return (int64_t)lk_random_below(&key, index, round, (uint64_t)bound);
 }
 
+static lk_batchnorm_spec norm_spec(lk_node_id residual, lk_act act) {
+    return (lk_batchnorm_spec){.eps = 1e-5, .momentum = 0.1, .act = act, .residual = residual};
+}
+
 /* A graph of values of one shape, 8 x 4 x 4, that read any earlier values; all of them reach the loss. */
 static lk_graph *random_graph(uint32_t round) {
     lk_graph *g = NULL;
@@ -43,8 +47,10 @@ static lk_graph *random_graph(uint32_t round) {
             assert_int_equal(lk_graph_conv2d(g, &id, name, x, conv, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
         else
             assert_int_equal(
-                lk_graph_batchnorm(g, &id, name, x, what == 3 ? other : -1,
-                                   draw((uint64_t)g->count, round, 2) ? LK_ACT_RELU : LK_ACT_NONE, 1e-5, NULL),
+                lk_graph_batchnorm(
+                    g, &id, name, x,
+                    norm_spec(what == 3 ? other : -1, draw((uint64_t)g->count, round, 2) ? LK_ACT_RELU : LK_ACT_NONE),
+                    NULL),
                 LK_OK);
         used[x] = true;
         if (what == 3) used[other] = true;
@@ -57,10 +63,10 @@ static lk_graph *random_graph(uint32_t round) {
         if (tail < 0)
             tail = i;
         else
-            assert_int_equal(lk_graph_batchnorm(g, &tail, name, i, tail, LK_ACT_RELU, 1e-5, NULL), LK_OK);
+            assert_int_equal(lk_graph_batchnorm(g, &tail, name, i, norm_spec(tail, LK_ACT_RELU), NULL), LK_OK);
     }
     assert_int_equal(lk_graph_global_avgpool(g, &id, "pool", tail, NULL), LK_OK);
-    assert_int_equal(lk_graph_linear(g, &id, "fc", id, 5, NULL), LK_OK);
+    assert_int_equal(lk_graph_linear(g, &id, "fc", id, 5, LK_INIT_TORCH_LINEAR, NULL), LK_OK);
     assert_int_equal(lk_graph_cross_entropy(g, &id, 0, NULL), LK_OK);
     assert_true(g->count <= MAX_NODES);
     return g;
@@ -347,7 +353,7 @@ static void a_layer_without_a_way_to_the_loss_is_named(void **state) {
     assert_int_equal(lk_graph_create(&g, 3, 4, 4, MEAN, STD, NULL), LK_OK);
     assert_int_equal(lk_graph_conv2d(g, &dead, "dead", 0, conv, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
     assert_int_equal(lk_graph_global_avgpool(g, &id, "pool", 0, NULL), LK_OK);
-    assert_int_equal(lk_graph_linear(g, &id, "fc", id, 5, NULL), LK_OK);
+    assert_int_equal(lk_graph_linear(g, &id, "fc", id, 5, LK_INIT_TORCH_LINEAR, NULL), LK_OK);
     assert_int_equal(lk_graph_cross_entropy(g, &id, 0, NULL), LK_OK);
     fake_settings all = {.missing = LK_OP_COUNT};
     refused(g, all, (lk_plan_options){.batch = 2, .training = true}, LK_ERR_CONFIG, "layer dead has no way");
