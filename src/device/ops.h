@@ -11,7 +11,7 @@
 
 /* X(name in enum, text, inputs, what it does) */
 #define LK_OP_LIST(X)                                                                                        \
-    X(INPUT, "input", 1, "uint8 NHWC pixels -> (x/255 - mean) / std in the device's layout")                 \
+    X(INPUT, "input", 1, "uint8 NHWC pixels -> (x/255 - mean) / std in the device's layout, samples mixed")  \
     X(CONV2D, "conv2d", 1, "2-D convolution, groups, optional bias")                                         \
     X(BATCHNORM, "batchnorm", 1, "batch normalisation of one microbatch, fused residual add and activation") \
     X(ACTIVATION, "activation", 1, "pointwise activation")                                                   \
@@ -153,6 +153,11 @@ typedef struct lk_run {
     const int32_t *labels; /* N; rows at `rows` and after are padding and give loss 0, gradient 0 */
     int64_t rows;          /* valid samples of this microbatch, <= N; only evaluation pads */
     double loss_scale;     /* d(total loss) / d(loss of one sample): 1 / samples in the window */
+    /* Mixed samples (mixup, cutmix), or NULL: N each; partner[i] is a row of this microbatch. INPUT gives
+     * pixel_share[i] * x_i + (1 - pixel_share[i]) * x_partner of the normalised values; the loss takes label_share[i]
+     * of the row's own target and the rest of its partner's. Source: Zhang et al. 2018, "mixup", equation 1. */
+    const int32_t *partner;
+    const float *pixel_share, *label_share;
 } lk_run;
 
 #endif

@@ -8,7 +8,8 @@ typedef enum op_case_flag {
     OP_NAN_INPUT = 1, /* one element of x is NaN: NaN must come out in the same places */
     OP_INTEGERS = 2,  /* x and residual are small integers: ties and exact zeros, where no derivative exists */
     OP_DISTINCT = 4,  /* no two elements of x are near each other: maxima have derivatives */
-    OP_EXTREME = 8    /* bytes 0 and 255 only */
+    OP_EXTREME = 8,   /* bytes 0 and 255 only */
+    OP_MIXED = 16     /* INPUT: rows are mixed with partners */
 } op_case_flag;
 
 typedef struct op_case {

@@ -39,6 +39,11 @@ static const op_case CASES[] = {
     {.name = "input one sample wide row", .desc = {INPUT, EVAL, X(1, 3, 2, 65), IMAGENET}},
     {.name = "input black and white", .desc = {INPUT, EVAL, X(2, 3, 9, 9), IMAGENET}, .flags = OP_EXTREME},
     {.name = "input in training", .desc = {INPUT, TRAIN_NO_DX, X(4, 3, 16, 16), IMAGENET}},
+    {.name = "input mixed", .desc = {INPUT, EVAL, X(6, 3, 9, 11), IMAGENET}, .flags = OP_MIXED},
+    {.name = "input mixed grey",
+     .desc = {INPUT, EVAL, X(5, 1, 8, 8), .input = {{0.2860f}, {0.3530f}}},
+     .flags = OP_MIXED},
+    {.name = "input mixed in training", .desc = {INPUT, TRAIN_NO_DX, X(4, 3, 16, 16), IMAGENET}, .flags = OP_MIXED},
     {.name = "input like another batch", .desc = {INPUT, EVAL, X(3, 3, 16, 16), IMAGENET}, .like_n = 8},
 
     {.name = "conv stem 7x7 stride 2", .desc = {TRAIN_NO_DX, X(2, 3, 33, 33), CONV(16, 7, 7, 2, 3, 1, 1, false)}},

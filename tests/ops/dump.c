@@ -36,6 +36,20 @@ static lk_status write_integers(writer *w, json_t *tensors, const op_values *v, 
     return status;
 }
 
+static lk_status write_mixing(writer *w, json_t *tensors, const op_values *v, int64_t rows, lk_error *err) {
+    if (v->partner == NULL) return LK_OK;
+    double *copy = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&copy, rows, "partners", err));
+    for (int64_t i = 0; i < rows; i++) copy[i] = v->partner[i];
+    LK_TRY(write_array(w, tensors, "in_partner", copy, rows, err));
+    for (int64_t i = 0; i < rows; i++) copy[i] = (double)v->pixel_share[i];
+    LK_TRY(write_array(w, tensors, "in_pixel_share", copy, rows, err));
+out:
+    lk_free(copy);
+    return status;
+}
+
 static json_t *describe(const op_case *c, const op_values *v) {
     const lk_op_desc *d = &c->desc;
     json_t *j = json_pack("{s:s,s:s,s:b,s:b,s:i,s:[I,I,I,I],s:I,s:f,s:s,s:b}", "name", c->name, "kind",
@@ -84,6 +98,7 @@ static lk_status dump_case(op_context *context, const op_case *c, writer *w, jso
     LK_TRY(write_array(w, tensors, "in_param1", v->param[1], v->param_count[1], err));
     LK_TRY(write_array(w, tensors, "in_stats", v->stats, v->stats_count, err));
     LK_TRY(write_integers(w, tensors, v, c->desc.x.n, err));
+    LK_TRY(write_mixing(w, tensors, v, c->desc.x.n, err));
     for (int k = 0; k < OP_RESULT_COUNT; k++)
         LK_TRY(write_array(w, tensors, op_result_name(k), r->data[k], r->count[k], err));
     j = describe(c, v);

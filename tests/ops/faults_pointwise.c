@@ -5,22 +5,47 @@
 
 /* ---- input ---- */
 
-typedef enum input_way { BY_256, BGR, NO_MEAN, NO_STD, PLANAR, MEAN_AFTER, SIGNED_BYTES, FIRST_MEAN } input_way;
+typedef enum input_way {
+    BY_256,
+    BGR,
+    NO_MEAN,
+    NO_STD,
+    PLANAR,
+    MEAN_AFTER,
+    SIGNED_BYTES,
+    FIRST_MEAN,
+    UNMIXED,
+    SWAPPED,
+    NEXT_ROW,
+    WHOLE
+} input_way;
+
+static double input_value(const op_fault_site *s, int how, int64_t n, int64_t c, int64_t y, int64_t x) {
+    const lk_act_desc *d = &s->desc.x;
+    int64_t from = how == BGR ? d->c - 1 - c : c, at = ((n * d->h + y) * d->w + x) * d->c + from;
+    if (how == PLANAR) at = ((n * d->c + c) * d->h + y) * d->w + x;
+    double pixel = s->run.images[at];
+    if (how == SIGNED_BYTES && pixel > 127) pixel -= 256;
+    double mean = s->desc.input.mean[how == FIRST_MEAN ? 0 : c], std = s->desc.input.std[c];
+    double value = pixel / (how == BY_256 ? 256 : 255);
+    if (how == NO_MEAN) mean = 0;
+    if (how == NO_STD) std = 1;
+    return how == MEAN_AFTER ? value / std - mean : (value - mean) / std;
+}
 
 static bool input_again(op_fault_site *s, int how) {
     const lk_act_desc *d = &s->desc.x;
+    const lk_run *run = &s->run;
+    bool about_mixing = how == UNMIXED || how == SWAPPED || how == NEXT_ROW || how == WHOLE;
     if ((how == BGR || how == FIRST_MEAN || how == PLANAR) && d->c == 1) return false;
+    if (about_mixing && run->partner == NULL) return false;
     OP_FOR_EACH(d, n, c, y, x) {
-        int64_t from = how == BGR ? d->c - 1 - c : c, at = ((n * d->h + y) * d->w + x) * d->c + from;
-        if (how == PLANAR) at = ((n * d->c + c) * d->h + y) * d->w + x;
-        double pixel = s->run.images[at];
-        if (how == SIGNED_BYTES && pixel > 127) pixel -= 256;
-        double mean = s->desc.input.mean[how == FIRST_MEAN ? 0 : c], std = s->desc.input.std[c];
-        double value = pixel / (how == BY_256 ? 256 : 255);
-        if (how == NO_MEAN) mean = 0;
-        if (how == NO_STD) std = 1;
-        value = how == MEAN_AFTER ? value / std - mean : (value - mean) / std;
-        op_set(&s->info.y, s->b.y, n, c, y, x, value);
+        int64_t partner = run->partner == NULL ? n : run->partner[n];
+        double share = run->partner == NULL || how == UNMIXED ? 1 : (double)run->pixel_share[n];
+        if (how == NEXT_ROW) partner = (n + 1) % d->n;
+        double own = input_value(s, how, n, c, y, x), other = input_value(s, how, partner, c, y, x);
+        double value = how == SWAPPED ? (1 - share) * own + share * other : share * own + (1 - share) * other;
+        op_set(&s->info.y, s->b.y, n, c, y, x, how == WHOLE ? own + (1 - share) * other : value);
     }
     return true;
 }
@@ -34,6 +59,10 @@ static const op_fault INPUT_FAULTS[] = {
     {"the mean is subtracted after the division", MEAN_AFTER, .after_forward = input_again},
     {"bytes are read as signed", SIGNED_BYTES, .after_forward = input_again},
     {"every channel has the first one's mean", FIRST_MEAN, .after_forward = input_again},
+    {"rows are not mixed", UNMIXED, .after_forward = input_again},
+    {"the shares of a mixed row are swapped", SWAPPED, .after_forward = input_again},
+    {"rows are mixed with the next row", NEXT_ROW, .after_forward = input_again},
+    {"the whole of a row is mixed with its partner", WHOLE, .after_forward = input_again},
 };
 
 /* ---- activation and add ---- */

@@ -23,12 +23,14 @@ typedef enum buffer_kind {
     B_DERIVED,
     B_IMAGES,
     B_LABELS,
+    B_PARTNER,
+    B_PIXEL_SHARE,
     B_COUNT
 } buffer_kind;
 
-static const char *const NAMES[B_COUNT] = {"x",     "residual",  "y",       "dy[0]",     "dy[1]",
-                                           "dx",    "dresidual", "stash",   "workspace", "params",
-                                           "grads", "stats",     "derived", "images",    "labels"};
+static const char *const NAMES[B_COUNT] = {"x",         "residual", "y",         "dy[0]",   "dy[1]",      "dx",
+                                           "dresidual", "stash",    "workspace", "params",  "grads",      "stats",
+                                           "derived",   "images",   "labels",    "partner", "pixel_share"};
 
 struct op_lane {
     const op_plan *plan;
@@ -65,6 +67,8 @@ static lk_status make_buffers(op_lane *l, lk_error *err) {
     if (d->kind == LK_OP_INPUT) bytes[B_IMAGES] = lk_act_bytes(&d->x);
     if (d->kind != LK_OP_INPUT) bytes[B_X] = lk_act_bytes(&d->x);
     if (d->kind == LK_OP_CROSS_ENTROPY) bytes[B_LABELS] = d->x.n * (int64_t)sizeof(int32_t);
+    if (p->c->flags & OP_MIXED) bytes[B_PARTNER] = d->x.n * (int64_t)sizeof(int32_t);
+    if (p->c->flags & OP_MIXED) bytes[B_PIXEL_SHARE] = d->x.n * (int64_t)sizeof(float);
     if (op_case_has_residual(d)) bytes[B_RESIDUAL] = y;
     bytes[B_STASH] = p->info.stash_bytes;
     bytes[B_WORKSPACE] = p->info.workspace_bytes;
@@ -180,11 +184,17 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     if (v->images != NULL) memcpy(op_buffer_sent(&l->buffers[B_IMAGES]), v->images, (size_t)v->x_count);
     if (v->labels != NULL)
         memcpy(op_buffer_sent(&l->buffers[B_LABELS]), v->labels, (size_t)p->desc.x.n * sizeof *v->labels);
+    size_t rows = (size_t)p->desc.x.n;
+    if (v->partner != NULL) memcpy(op_buffer_sent(&l->buffers[B_PARTNER]), v->partner, rows * sizeof *v->partner);
+    if (v->partner != NULL)
+        memcpy(op_buffer_sent(&l->buffers[B_PIXEL_SHARE]), v->pixel_share, rows * sizeof *v->pixel_share);
     if (v->stats != NULL)
         for (int64_t i = 0; i < v->stats_count; i++)
             op_put(device->master, op_buffer_sent(&l->buffers[B_STATS]), l->bound.stats_offset + i, v->stats[i]);
     LK_RETURN_IF(send(l, B_IMAGES, err));
     LK_RETURN_IF(send(l, B_LABELS, err));
+    LK_RETURN_IF(send(l, B_PARTNER, err));
+    LK_RETURN_IF(send(l, B_PIXEL_SHARE, err));
     LK_RETURN_IF(send(l, B_STATS, err));
     LK_RETURN_IF(pack_params(l, v, err));
     l->run = (lk_run){.params = data_of(l, B_PARAMS),
@@ -194,7 +204,9 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
                       .images = (const uint8_t *)data_of(l, B_IMAGES),
                       .labels = (const int32_t *)data_of(l, B_LABELS),
                       .rows = v->rows,
-                      .loss_scale = v->loss_scale};
+                      .loss_scale = v->loss_scale,
+                      .partner = (const int32_t *)data_of(l, B_PARTNER),
+                      .pixel_share = (const float *)data_of(l, B_PIXEL_SHARE)};
     return device->op_refresh(device, p->op, l->stream, &l->bound, l->run.params, data_of(l, B_DERIVED), err);
 }
 

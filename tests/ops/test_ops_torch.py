@@ -20,7 +20,7 @@ torch.set_num_threads(2)
 TOLERANCE = 1e-10
 BUILD = pathlib.Path(os.environ.get("LOCKSTEP_BUILD", "build"))
 KINDS = 9
-CASES = 151
+CASES = 154
 
 
 class Dump:
@@ -60,7 +60,11 @@ def recompute(dump, case):
         images = dump.get(case, "images", (n, h, w, c)).permute(0, 3, 1, 2)
         mean = torch.tensor(case["mean"], dtype=torch.float64).view(1, c, 1, 1)
         std = torch.tensor(case["std"], dtype=torch.float64).view(1, c, 1, 1)
-        return {"y": (images / 255 - mean) / std}
+        y = (images / 255 - mean) / std
+        if (partner := dump.get(case, "in_partner")) is not None:
+            share = dump.get(case, "in_pixel_share", (n, 1, 1, 1))
+            y = share * y + (1 - share) * y[partner.long()]
+        return {"y": y}
 
     x = leaf(dump.get(case, "in_x", (n, c, h, w)))
     params = [leaf(dump.get(case, "in_param0")), leaf(dump.get(case, "in_param1"))]

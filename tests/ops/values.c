@@ -113,6 +113,15 @@ static lk_status draw_images(op_values *v, const op_case *c, const source *s, lk
         uint64_t byte = lk_random_below(&s->key, (uint64_t)i, 30, 256);
         v->images[i] = (uint8_t)(c->flags & OP_EXTREME ? (byte < 128 ? 0 : 255) : byte);
     }
+    if (!(c->flags & OP_MIXED)) return LK_OK;
+    int64_t n = c->desc.x.n;
+    LK_RETURN_IF(LK_NEW(&v->partner, n, "partners", err));
+    LK_RETURN_IF(LK_NEW(&v->pixel_share, n, "shares of pixels", err));
+    for (int64_t i = 0; i < n; i++) {
+        v->partner[i] = (int32_t)lk_random_below(&s->key, (uint64_t)i, 32, (uint64_t)n);
+        /* Rows that keep all or nothing of their own pixels are among them. */
+        v->pixel_share[i] = i < 2 ? (float)i : lk_random_uniform(&s->key, (uint64_t)i, 33);
+    }
     return LK_OK;
 }
 
@@ -195,6 +204,8 @@ void op_values_free(op_values *v) {
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) lk_free(arrays[i]);
     lk_free(v->images);
     lk_free(v->labels);
+    lk_free(v->partner);
+    lk_free(v->pixel_share);
     lk_free(v);
 }
 

@@ -10,6 +10,8 @@ typedef struct op_values {
     double *x, *residual, *dy[2], *param[LK_OP_MAX_PARAMS], *stats; /* NULL where the case has none */
     uint8_t *images;                                                /* N x H x W x C */
     int32_t *labels;                                                /* N */
+    int32_t *partner;                                               /* N, OP_MIXED; else NULL */
+    float *pixel_share;                                             /* N, OP_MIXED; else NULL */
     int64_t rows;
     double loss_scale;
 } op_values;

@@ -51,13 +51,33 @@ static void input_image(const lk_op *op, const uint8_t *image, void *y, int64_t 
     }
 }
 
+/* Two images at once: share of the row's own, the rest of its partner's. */
+static void input_mixed(const lk_op *op, const lk_run *run, void *y, int64_t n) {
+    const input_plan *p = op->plan;
+    int64_t c = op->desc.x.c, pixels = op->desc.x.h * op->desc.x.w, at = n * c * pixels;
+    const uint8_t *own = run->images + at, *other = run->images + run->partner[n] * c * pixels;
+    float share = run->pixel_share[n], rest = 1 - share;
+    for (int64_t k = 0; k < c; k++)
+        for (int64_t i = 0; i < pixels; i++) {
+            float value = share * p->f32[k][own[i * c + k]] + rest * p->f32[k][other[i * c + k]];
+            if (op->info.y.dtype == LK_BF16)
+                ((uint16_t *)y)[at + i * c + k] = lk_cpu_bf16(value);
+            else
+                ((float *)y)[at + k * pixels + i] = value;
+        }
+}
+
 static lk_status input_forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)stream, (void)err;
     const lk_op *op = call->op;
     int threads = lk_cpu_threads(cpu);
     int64_t image = op->desc.x.c * op->desc.x.h * op->desc.x.w;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t n = 0; n < op->desc.x.n; n++) input_image(op, run->images + n * image, call->buffers.y, n);
+    for (int64_t n = 0; n < op->desc.x.n; n++)
+        if (run->partner == NULL || run->pixel_share[n] == 1)
+            input_image(op, run->images + n * image, call->buffers.y, n);
+        else
+            input_mixed(op, run, call->buffers.y, n);
     return LK_OK;
 }
 

@@ -1,4 +1,4 @@
-/* y = (pixel / 255 - mean) / std, uint8 NHWC to NCHW. */
+/* y = (pixel / 255 - mean) / std, uint8 NHWC to NCHW; where samples are mixed, a weighted mean of two. */
 #include <math.h>
 
 #include "device/reference/internal.h"
@@ -19,17 +19,25 @@ static lk_status plan(lk_op *op, lk_error *err) {
     return LK_OK;
 }
 
+static double normalised(const lk_op_desc *d, uint8_t pixel, int64_t c) {
+    return ((double)pixel / 255 - (double)d->input.mean[c]) / (double)d->input.std[c];
+}
+
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
     const lk_op_desc *d = &call->op->desc;
     if (run->images == NULL) return lk_reference_refuse(call->op, LK_ERR_INTERNAL, err, "run without images");
     double *y = call->buffers.y;
     int64_t channels = d->x.c, area = d->x.h * d->x.w;
-    for (int64_t n = 0; n < d->x.n; n++)
+    for (int64_t n = 0; n < d->x.n; n++) {
+        int64_t partner = run->partner == NULL ? n : run->partner[n];
+        double share = run->partner == NULL ? 1 : (double)run->pixel_share[n];
         for (int64_t c = 0; c < channels; c++)
             for (int64_t i = 0; i < area; i++) {
-                double pixel = run->images[(n * area + i) * channels + c];
-                y[(n * channels + c) * area + i] = (pixel / 255 - (double)d->input.mean[c]) / (double)d->input.std[c];
+                double own = normalised(d, run->images[(n * area + i) * channels + c], c);
+                double other = normalised(d, run->images[(partner * area + i) * channels + c], c);
+                y[(n * channels + c) * area + i] = share * own + (1 - share) * other;
             }
+    }
     return LK_OK;
 }
 
