@@ -46,9 +46,7 @@ static void stop_workers(lk_loader *loader) {
 static void free_loads(lk_load *load) {
     while (load != NULL) {
         lk_load *next = load->next;
-        lk_free(load->images);
-        lk_free(load->labels);
-        lk_free(load);
+        lk_load_free(load);
         load = next;
     }
 }
@@ -59,6 +57,7 @@ void lk_loader_free(lk_loader *loader) {
     for (int i = 0; loader->workers != NULL && i < loader->config.workers; i++) {
         lk_transformer_free(loader->workers[i].transformer);
         lk_free(loader->workers[i].buffer);
+        lk_free(loader->workers[i].box);
     }
     free_loads(loader->first);
     free_loads(loader->spare);
@@ -109,7 +108,10 @@ lk_status lk_loader_create(lk_loader **out, const lk_dataset *dataset, const lk_
     loader->config = *config;
     loader->image_bytes = (size_t)p->height * (size_t)p->width * (size_t)p->channels;
     LK_TRY(LK_NEW(&loader->workers, config->workers, "loader threads", err));
-    for (int i = 0; i < config->workers; i++) LK_TRY(lk_transformer_create(&loader->workers[i].transformer, p, err));
+    for (int i = 0; i < config->workers; i++) {
+        LK_TRY(lk_transformer_create(&loader->workers[i].transformer, p, err));
+        LK_TRY(lk_alloc((void **)&loader->workers[i].box, loader->image_bytes, 1, "the box of cutmix", err));
+    }
     LK_TRY(start_workers(loader, err));
     *out = loader;
     loader = NULL;
@@ -194,8 +196,17 @@ lk_status lk_loader_next(lk_loader *loader, lk_microbatch *out, lk_error *err) {
         status = lk_fail(err, load->error.status, "%s", load->error.message);
         lk_load_recycle(loader, load);
     } else {
-        *out = (lk_microbatch){load->request.tag, load->request.rows,    load->images,
-                               load->labels,      load->request.samples, load};
+        *out = (lk_microbatch){.tag = load->request.tag,
+                               .rows = load->request.rows,
+                               .images = load->images,
+                               .labels = load->labels,
+                               .samples = load->request.samples,
+                               .owner = load};
+        if (load->mix.kind != LK_MIX_NONE) {
+            out->partner = load->partner;
+            out->pixel_share = load->pixel_share;
+            out->label_share = load->label_share;
+        }
     }
     pthread_mutex_unlock(&loader->mutex);
     return status;

@@ -30,6 +30,11 @@ typedef struct lk_microbatch {
     uint8_t *images;
     int32_t *labels;
     const int64_t *samples;
+    /* How the rows are to be mixed, `microbatch` values each, or NULL: not at all. Row i's input is pixel_share[i] of
+     * its normalised pixels and the rest of row partner[i]'s, its target label_share[i] of its label and the rest of
+     * the partner's. Cutmix has changed the pixels already: pixel_share is 1. */
+    const int32_t *partner;
+    const float *pixel_share, *label_share;
     void *owner;
 } lk_microbatch;
 

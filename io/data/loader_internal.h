@@ -25,8 +25,10 @@ typedef struct lk_load {
     int running;        /* parts that workers hold */
     int64_t failed_row; /* least row that failed, so that the error is the same for any number of workers; -1: none */
     lk_error error;
-    uint8_t *images; /* microbatch x H x W x C */
-    int32_t *labels; /* microbatch */
+    lk_mix_choice mix;
+    uint8_t *images;                  /* microbatch x H x W x C */
+    int32_t *labels, *partner;        /* microbatch */
+    float *pixel_share, *label_share; /* microbatch */
     struct lk_load *next;
 } lk_load;
 
@@ -36,6 +38,7 @@ typedef struct lk_worker {
     lk_transformer *transformer;
     uint8_t *buffer; /* encoded bytes of one sample */
     size_t capacity;
+    uint8_t *box; /* one image: what cutmix needs to keep */
 } lk_worker;
 
 struct lk_loader {
@@ -60,6 +63,9 @@ struct lk_loader {
 
 /* The thread function: argument lk_worker. */
 void *lk_loader_work(void *worker);
+
+/* Frees a load's buffers and the load. NULL is accepted. */
+void lk_load_free(lk_load *load);
 
 /* With the mutex held: */
 void lk_load_activate(lk_loader *loader); /* gives buffers to queued requests, up to prefetch ahead */

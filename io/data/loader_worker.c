@@ -43,12 +43,39 @@ static lk_status take_spare(lk_loader *loader, lk_load **out, lk_error *err) {
     LK_TRY(lk_alloc((void **)&load->images, (size_t)loader->config.microbatch, loader->image_bytes,
                     "the pixels of a microbatch", err));
     LK_TRY(LK_NEW(&load->labels, loader->config.microbatch, "the labels of a microbatch", err));
+    LK_TRY(LK_NEW(&load->partner, loader->config.microbatch, "the partners of a microbatch", err));
+    LK_TRY(LK_NEW(&load->pixel_share, loader->config.microbatch, "the shares of a microbatch", err));
+    LK_TRY(LK_NEW(&load->label_share, loader->config.microbatch, "the shares of a microbatch", err));
     *out = load;
     return LK_OK;
 out:
-    if (load != NULL) lk_free(load->images);
-    lk_free(load);
+    lk_load_free(load);
     return status;
+}
+
+void lk_load_free(lk_load *load) {
+    if (load == NULL) return;
+    lk_free(load->images);
+    lk_free(load->labels);
+    lk_free(load->partner);
+    lk_free(load->pixel_share);
+    lk_free(load->label_share);
+    lk_free(load);
+}
+
+static void prepare_mixing(const lk_loader *loader, lk_load *load) {
+    const lk_preprocess *p = &loader->config.preprocess;
+    int64_t rows = load->request.rows;
+    load->mix = (lk_mix_choice){.kind = LK_MIX_NONE};
+    if (load->augmented)
+        lk_mix_draw(&load->mix, &load->augment.mix, load->seed, load->request.epoch, load->request.first_position,
+                    p->width, p->height);
+    float pixels = load->mix.kind == LK_MIX_MIXUP ? (float)load->mix.lambda : 1, labels = (float)load->mix.lambda;
+    for (int64_t row = 0; row < loader->config.microbatch; row++) {
+        load->partner[row] = row < rows ? lk_mix_partner(row, rows) : (int32_t)row;
+        load->pixel_share[row] = row < rows ? pixels : 1;
+        load->label_share[row] = row < rows ? labels : 1;
+    }
 }
 
 static void prepare(const lk_loader *loader, lk_load *load, const lk_queued *queued) {
@@ -62,6 +89,7 @@ static void prepare(const lk_loader *loader, lk_load *load, const lk_queued *que
     load->failed_row = -1;
     lk_error_clear(&load->error);
     load->next = NULL;
+    prepare_mixing(loader, load);
     for (int64_t row = 0; row < loader->config.microbatch; row++)
         load->labels[row] = row < load->request.rows ? loader->dataset->samples[load->request.samples[row]].label : -1;
     size_t used = (size_t)load->request.rows * loader->image_bytes;
@@ -125,6 +153,35 @@ static int64_t decode_part(lk_worker *worker, const part *part, lk_error *err) {
     return -1;
 }
 
+/* The worker that lets go last pastes cutmix's boxes, which need all rows. With the mutex held; releases it meanwhile.
+ */
+static void paste_boxes(lk_worker *worker, lk_load *load) {
+    lk_loader *loader = worker->loader;
+    const lk_preprocess *p = &loader->config.preprocess;
+    bool last = load->running == 1 && load->next_row == load->request.rows;
+    if (!last || load->mix.kind != LK_MIX_CUTMIX || load->failed_row >= 0 || load->cancelled) return;
+    pthread_mutex_unlock(&loader->mutex);
+    lk_mix_paste(&load->mix, load->images, load->request.rows, p->width, p->height, p->channels, worker->box);
+    pthread_mutex_lock(&loader->mutex);
+}
+
+/* With the mutex held; releases it while it decodes. */
+static void work_on(lk_worker *worker, const part *part) {
+    lk_loader *loader = worker->loader;
+    lk_load *load = part->load;
+    lk_error error = {0};
+    pthread_mutex_unlock(&loader->mutex);
+    int64_t failed = decode_part(worker, part, &error);
+    pthread_mutex_lock(&loader->mutex);
+    if (failed >= 0 && (load->failed_row < 0 || failed < load->failed_row)) {
+        load->failed_row = failed;
+        load->error = error;
+    }
+    paste_boxes(worker, load);
+    load->running--;
+    if (lk_load_is_done(load)) pthread_cond_broadcast(&loader->done);
+}
+
 void *lk_loader_work(void *argument) {
     lk_worker *worker = argument;
     lk_loader *loader = worker->loader;
@@ -133,17 +190,7 @@ void *lk_loader_work(void *argument) {
         part part;
         while (!loader->stopping && !find_part(loader, &part)) pthread_cond_wait(&loader->work, &loader->mutex);
         if (loader->stopping) break;
-        pthread_mutex_unlock(&loader->mutex);
-        lk_error error = {0};
-        int64_t failed = decode_part(worker, &part, &error);
-        pthread_mutex_lock(&loader->mutex);
-        lk_load *load = part.load;
-        load->running--;
-        if (failed >= 0 && (load->failed_row < 0 || failed < load->failed_row)) {
-            load->failed_row = failed;
-            load->error = error;
-        }
-        if (lk_load_is_done(load)) pthread_cond_broadcast(&loader->done);
+        work_on(worker, &part);
     }
     pthread_mutex_unlock(&loader->mutex);
     return NULL;

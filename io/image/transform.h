@@ -3,6 +3,7 @@
 #define LK_IO_IMAGE_TRANSFORM_H
 
 #include "core/random.h"
+#include "io/image/mix.h"
 #include "io/image/resize.h"
 
 typedef enum lk_resize_rule {
@@ -37,6 +38,7 @@ typedef struct lk_augment {
     double scale_min, scale_max, ratio_min, ratio_max; /* RANDOM_RESIZED: 0.08, 1, 3/4, 4/3 */
     int32_t crop_pad;                                  /* PAD_RANDOM: pixels */
     double hflip;                                      /* probability */
+    lk_mix mix;                                        /* of the samples of a microbatch */
 } lk_augment;
 
 /* Number ("sub") of each draw of a sample under LK_RANDOM_AUGMENT. Values are part of a run's bits: append, never

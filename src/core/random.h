@@ -11,7 +11,7 @@ typedef enum lk_random_purpose {
     LK_RANDOM_SHUFFLE = 2, /* index: position in the epoch */
     LK_RANDOM_AUGMENT = 3, /* index: position in the epoch's order, sub: which draw of that sample */
     LK_RANDOM_DROPOUT = 4, /* index: logical element, sub: layer */
-    LK_RANDOM_MIX = 5,     /* index: leaf */
+    LK_RANDOM_MIX = 5,     /* index: position in the epoch's order of a microbatch's first sample */
     LK_RANDOM_SPLIT = 6,   /* index: sample, when packing */
     LK_RANDOM_GOLDEN = 7,  /* index: which golden image */
     LK_RANDOM_RESAMPLE = 8 /* epoch: resample; index: draw; sub 0: of samples, 1 and 2: of seeds */
@@ -33,6 +33,12 @@ double lk_random_uniform_double(const lk_random_key *key, uint64_t index, uint32
 
 /* Standard normal by Box-Muller, in double. Pure. */
 double lk_random_normal(const lk_random_key *key, uint64_t index, uint32_t sub);
+
+/* Beta(a, b) by two gamma variates; a, b > 0, of any size. Takes the sub-draws sub ... sub + LK_RANDOM_BETA_DRAWS - 1.
+ * Source: Marsaglia and Tsang 2000, "A simple method for generating gamma variables", in logarithms, so that small a
+ * and b do not underflow. Pure. */
+#define LK_RANDOM_BETA_DRAWS 258
+double lk_random_beta(const lk_random_key *key, uint64_t index, uint32_t sub, double a, double b);
 
 /* Uniform integer in [0, bound), without modulo bias beyond 2^-32 (128-bit multiply). bound > 0. Pure. */
 uint64_t lk_random_below(const lk_random_key *key, uint64_t index, uint32_t sub, uint64_t bound);

@@ -165,6 +165,12 @@ static lk_status on_gradient(void *context, int param, lk_error *err) {
     return lk_gradient_tree_complete(&window->tree, at->slot->stream, at->leaf, bucket, err);
 }
 
+/* What a mixed row counts as: the label with the larger share of its target. */
+static int32_t majority_label(const lk_microbatch *batch, int64_t row) {
+    bool partners = batch->partner != NULL && batch->label_share[row] < 0.5F;
+    return batch->labels[partners ? batch->partner[row] : row];
+}
+
 static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbatch *batch, worker_state *worker,
                              lk_error *err) {
     leaf_record *record = (leaf_record *)(window->mine + (batch->tag - window->share.first) * window->leaf_bytes);
@@ -174,7 +180,7 @@ static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbat
     LK_RETURN_IF(lk_lane_read_logits(lane, worker->logits, err));
     for (int64_t i = 0; i < batch->rows; i++) {
         record->loss_sum += worker->losses[i];
-        record->correct += lk_argmax(worker->logits + i * classes, classes) == batch->labels[i];
+        record->correct += lk_argmax(worker->logits + i * classes, classes) == majority_label(batch, i);
         record->sample_sum += lk_sample_hash(batch->samples[i]);
     }
     record->samples = batch->rows;
@@ -194,7 +200,10 @@ static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker,
                   .images = batch->images,
                   .labels = batch->labels,
                   .rows = batch->rows,
-                  .loss_scale = 1.0 / (double)window->window_samples};
+                  .loss_scale = 1.0 / (double)window->window_samples,
+                  .partner = batch->partner,
+                  .pixel_share = batch->pixel_share,
+                  .label_share = batch->label_share};
     LK_RETURN_IF(lk_gradient_tree_take(&window->tree, leaf, &run.grads, err));
     memcpy(window->workers[worker].params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
     LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));

@@ -31,7 +31,12 @@ static bool accepted(lk_status status, lk_error *err) {
 }
 
 static void run_transforms(const uint8_t *bytes, size_t size, const lk_image_info *info, bool whole) {
-    static const lk_augment augment = {LK_CROP_RANDOM_RESIZED, 0.08, 1, 3.0 / 4, 4.0 / 3, 0, 0.5};
+    static const lk_augment augment = {.crop = LK_CROP_RANDOM_RESIZED,
+                                       .scale_min = 0.08,
+                                       .scale_max = 1,
+                                       .ratio_min = 3.0 / 4,
+                                       .ratio_max = 4.0 / 3,
+                                       .hflip = 0.5};
     lk_error err = {0};
     uint8_t out[24 * 20 * 3];
     lk_transformer *transformer = NULL;

@@ -138,6 +138,19 @@ static lk_status run_draw(tool *t, lk_error *err) {
     return LK_OK;
 }
 
+/* mix MIXUP CUTMIX PROBABILITY SHARE WIDTH HEIGHT SEED EPOCH POSITION */
+static lk_status run_mix(tool *t, lk_error *err) {
+    (void)err;
+    lk_mix mix = {atof(arg(t, 1)), atof(arg(t, 2)), atof(arg(t, 3)), atof(arg(t, 4))};
+    lk_mix_choice choice;
+    lk_mix_draw(&choice, &mix, strtoull(arg(t, 7), NULL, 10), (uint32_t)number(t, 8), number(t, 9), number(t, 5),
+                number(t, 6));
+    t->result.width = t->result.height = t->result.channels = 0;
+    snprintf(t->text, sizeof t->text, "%d %.17g %d %d %d %d", choice.kind, choice.lambda, choice.box.x, choice.box.y,
+             choice.box.width, choice.box.height);
+    return LK_OK;
+}
+
 static lk_status run_encode(tool *t, lk_error *err) {
     LK_RETURN_IF(lk_image_decode(t->decoder, &t->image, t->bytes, t->size, 3, 0, 0, err));
     uint8_t *bytes = NULL;
@@ -204,6 +217,7 @@ out:
 static lk_status run(tool *t, lk_error *err) {
     const char *command = arg(t, 0);
     if (strcmp(command, "draw") == 0) return run_draw(t, err);
+    if (strcmp(command, "mix") == 0) return run_mix(t, err);
     if (strcmp(command, "bench") == 0) return run_bench(t, err);
     LK_RETURN_IF(read_file(arg(t, 1), &t->bytes, &t->size, err));
     if (strcmp(command, "probe") == 0) return run_probe(t, err);

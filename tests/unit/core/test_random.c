@@ -48,6 +48,29 @@ static void test_every_part_counts(void **state) {
         for (int j = 0; j < i; j++) assert_int_not_equal(memcmp(words[i], words[j], sizeof words[i]), 0);
 }
 
+/* Beta(a, b): mean and variance within five standard errors; tiny and huge a and b stay numbers in [0, 1]. The
+ * distribution itself is compared with SciPy's (tests/parity/test_image_mix.py). */
+static void test_beta(void **state) {
+    (void)state;
+    enum { DRAWS = 20000 };
+    static const double shapes[][2] = {{0.2, 0.2}, {1, 1}, {0.4, 3}, {8, 2}, {1e-3, 1e-3}, {1e4, 1e4}};
+    lk_random_key key = {5, 1, LK_RANDOM_MIX};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        double a = shapes[s][0], b = shapes[s][1], sum = 0, squares = 0;
+        double mean = a / (a + b), variance = mean * (1 - mean) / (a + b + 1);
+        for (int i = 0; i < DRAWS; i++) {
+            double x = lk_random_beta(&key, (uint64_t)i, 16, a, b);
+            assert_true(x >= 0 && x <= 1);
+            sum += x;
+            squares += (x - mean) * (x - mean);
+        }
+        assert_true(fabs(sum / DRAWS - mean) <= 5 * sqrt(variance / DRAWS));
+        assert_true(fabs(squares / DRAWS / variance - 1) <= 5 * sqrt(2.0 / DRAWS) + 0.02);
+    }
+    assert_true(lk_random_beta(&key, 3, 16, 1, 1) == lk_random_beta(&key, 3, 16, 1, 1));
+    assert_true(lk_random_beta(&key, 3, 16, 1, 1) != lk_random_beta(&key, 4, 16, 1, 1));
+}
+
 /* Values are part of a run's bits. */
 static void test_purposes(void **state) {
     (void)state;
@@ -163,13 +186,9 @@ static void test_permutation_is_fair(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_answers),
-        cmocka_unit_test(test_every_part_counts),
-        cmocka_unit_test(test_purposes),
-        cmocka_unit_test(test_distributions),
-        cmocka_unit_test(test_below),
-        cmocka_unit_test(test_permutation),
-        cmocka_unit_test(test_permutation_is_fair),
+        cmocka_unit_test(test_known_answers), cmocka_unit_test(test_every_part_counts),   cmocka_unit_test(test_beta),
+        cmocka_unit_test(test_purposes),      cmocka_unit_test(test_distributions),       cmocka_unit_test(test_below),
+        cmocka_unit_test(test_permutation),   cmocka_unit_test(test_permutation_is_fair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,7 +78,8 @@ enum { IMAGE = INPUT * INPUT * 3, REQUESTS = 9 };
 
 typedef struct outcome {
     uint8_t pixels[REQUESTS][MICROBATCH][IMAGE];
-    int32_t labels[REQUESTS][MICROBATCH];
+    int32_t labels[REQUESTS][MICROBATCH], partner[REQUESTS][MICROBATCH]; /* partner: -9 where nothing is mixed */
+    float pixel_share[REQUESTS][MICROBATCH], label_share[REQUESTS][MICROBATCH];
 } outcome;
 
 /* REQUESTS microbatches of 5 (the last: 3) samples, some drawn more than once. */
@@ -107,6 +108,11 @@ static void load_all(outcome *out, const lk_dataset *set, int workers, int prefe
         assert_ptr_equal(got.samples, requests[r].samples);
         memcpy(out->pixels[r], got.images, sizeof out->pixels[r]);
         memcpy(out->labels[r], got.labels, sizeof out->labels[r]);
+        for (int row = 0; row < MICROBATCH; row++) {
+            out->partner[r][row] = got.partner == NULL ? -9 : got.partner[row];
+            out->pixel_share[r][row] = got.partner == NULL ? 0 : got.pixel_share[row];
+            out->label_share[r][row] = got.partner == NULL ? 0 : got.label_share[row];
+        }
         lk_loader_release(loader, &got);
     }
     lk_microbatch none;
@@ -136,6 +142,56 @@ static void test_workers(void **state) {
                              r == REQUESTS - 1 && row >= 3 ? -1 : (r * MICROBATCH + row) * 7 % SET_COUNT % 3);
     for (int row = 3; row < MICROBATCH; row++)
         for (int p = 0; p < IMAGE; p++) assert_int_equal(one->pixels[REQUESTS - 1][row][p], 0);
+    free(one);
+    free(other);
+    lk_dataset_free(set);
+}
+
+/* What one mixed microbatch must be, by hand from the unmixed one. Returns its kind. */
+static lk_mix_kind check_mixed(const outcome *got, const outcome *plain, const lk_augment *how, int r) {
+    lk_mix_choice choice;
+    int rows = r == REQUESTS - 1 ? 3 : MICROBATCH;
+    lk_mix_draw(&choice, &how->mix, 9, 2, (int64_t)r * MICROBATCH, INPUT, INPUT);
+    for (int row = 0; row < MICROBATCH; row++) {
+        bool mixed = choice.kind != LK_MIX_NONE && row < rows;
+        int partner = !mixed ? row : row == 0 ? rows - 1 : row - 1;
+        assert_int_equal(got->partner[r][row], choice.kind == LK_MIX_NONE ? -9 : partner);
+        assert_int_equal(got->labels[r][row], plain->labels[r][row]);
+        if (choice.kind == LK_MIX_NONE) continue;
+        float share = mixed ? (float)choice.lambda : 1;
+        assert_true(got->label_share[r][row] == share);
+        assert_true(got->pixel_share[r][row] == (choice.kind == LK_MIX_MIXUP ? share : 1));
+        for (int p = 0; p < IMAGE; p++) {
+            int x = p / 3 % INPUT - choice.box.x, y = p / 3 / INPUT - choice.box.y;
+            bool inside = x >= 0 && x < choice.box.width && y >= 0 && y < choice.box.height;
+            int from = choice.kind == LK_MIX_CUTMIX && inside ? partner : row;
+            assert_int_equal(got->pixels[r][row][p], plain->pixels[r][from][p]);
+        }
+    }
+    return choice.kind;
+}
+
+/* P16: mixing is a function of the request: partners, shares and pasted boxes, for any number of workers. */
+static void test_mixing(void **state) {
+    char path[320];
+    lk_error err = {0};
+    lk_dataset *set = NULL;
+    lk_augment mixed = augment;
+    mixed.mix = (lk_mix){.mixup = 0.4, .cutmix = 1, .probability = 0.7, .cutmix_share = 0.5};
+    path_in(path, state, "a.h5");
+    write_jpegs(path, NONE, true);
+    check_ok(lk_dataset_open(&set, path, &err), err);
+    outcome *plain = malloc(sizeof *plain), *one = malloc(sizeof *one), *other = malloc(sizeof *other);
+    load_all(plain, set, 2, 2, &augment);
+    load_all(one, set, 1, 1, &mixed);
+    load_all(other, set, 2, 3, &mixed);
+    assert_memory_equal(one, other, sizeof *one);
+    load_all(other, set, 7, 4, &mixed);
+    assert_memory_equal(one, other, sizeof *one);
+    bool seen[3] = {false, false, false};
+    for (int r = 0; r < REQUESTS; r++) seen[check_mixed(one, plain, &mixed, r)] = true;
+    assert_true(seen[LK_MIX_NONE] && seen[LK_MIX_MIXUP] && seen[LK_MIX_CUTMIX]);
+    free(plain);
     free(one);
     free(other);
     lk_dataset_free(set);
@@ -389,6 +445,7 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_workers, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(test_mixing, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_equals_transform, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_drawn_twice, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_bad_sample, folder_setup, folder_teardown),

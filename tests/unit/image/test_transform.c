@@ -4,7 +4,12 @@
 #include "io/image/transform.h"
 #include "support.h"
 
-static const lk_augment random_resized = {LK_CROP_RANDOM_RESIZED, 0.08, 1, 3.0 / 4, 4.0 / 3, 0, 0.5};
+static const lk_augment random_resized = {.crop = LK_CROP_RANDOM_RESIZED,
+                                          .scale_min = 0.08,
+                                          .scale_max = 1,
+                                          .ratio_min = 3.0 / 4,
+                                          .ratio_max = 4.0 / 3,
+                                          .hflip = 0.5};
 
 static lk_preprocess preprocess_of(int channels, int width, int height, lk_resize_rule rule, int resize_size) {
     return (lk_preprocess){
