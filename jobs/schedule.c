@@ -27,7 +27,8 @@ typedef struct schedule_options {
 
 #define AT(field) offsetof(schedule_options, field)
 static const lk_option options[] = {
-    {"csv", LK_OPTION_BOOL, AT(csv), 0, "false", 0, 0, NULL, "every update as CSV: update,epoch,lr", 0, false},
+    {"csv", LK_OPTION_BOOL, AT(csv), 0, "false", 0, 0, NULL,
+     "every update as CSV: update,epoch,lr and what else the schedule moves", 0, false},
     {"output", LK_OPTION_STRING, AT(output), 0, NULL, 0, 0, NULL, "draw it as SVG into this file (needs gnuplot)", 'o',
      true},
     {"updates-per-epoch", LK_OPTION_INT, AT(updates_per_epoch), 0, "0", 0, 1e9, NULL,
@@ -37,8 +38,10 @@ static const lk_option options[] = {
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 typedef struct trace {
+    const lk_job *job;
     lk_schedule schedule;
     int64_t per_epoch, updates;
+    double *lowest; /* plateau: the rate of each epoch when no evaluation after the first is better; else NULL */
 } trace;
 
 static lk_status count_updates(const lk_job *job, int64_t *per_epoch, lk_error *err) {
@@ -62,32 +65,103 @@ out:
     return status;
 }
 
+/* How fast a plateau schedule can lower the rate: evaluations in the warm-up do not count. */
+static lk_status bound_plateau(trace *t, lk_error *err) {
+    lk_plateau plateau;
+    lk_plateau_state state;
+    int64_t epochs = (t->updates + t->per_epoch - 1) / t->per_epoch;
+    if (t->schedule.kind != LK_SCHEDULE_PLATEAU) return LK_OK;
+    lk_job_plateau(t->job, &plateau);
+    lk_plateau_start(&state, t->schedule.lr);
+    LK_RETURN_IF(LK_NEW(&t->lowest, epochs, "the rates of the epochs", err));
+    for (int64_t epoch = 0; epoch < epochs; epoch++) {
+        t->lowest[epoch] = state.lr;
+        if ((epoch + 1) * t->per_epoch > lk_schedule_warmup_updates(&t->schedule)) lk_plateau_step(&plateau, &state, 1);
+    }
+    return LK_OK;
+}
+
+static double lowest_lr(const trace *t, int64_t update) {
+    if (update < lk_schedule_warmup_updates(&t->schedule)) return lk_schedule_lr(&t->schedule, update);
+    return t->lowest[update / t->per_epoch];
+}
+
+/* The second figure of an update, where the schedule has one. */
+static bool second(const trace *t, int64_t update, double *value) {
+    if (t->lowest == NULL) return lk_schedule_momentum(&t->schedule, update, value);
+    *value = lowest_lr(t, update);
+    return true;
+}
+
 static void print_csv(const trace *t) {
-    puts("update,epoch,lr");
-    for (int64_t u = 0; u < t->updates; u++)
-        printf("%" PRId64 ",%" PRId64 ",%.17g\n", u, u / t->per_epoch, lk_schedule_lr(&t->schedule, u));
+    double value;
+    bool more = second(t, 0, &value);
+    printf("update,epoch,lr%s\n", !more ? "" : t->lowest != NULL ? ",lowest_lr" : ",momentum");
+    for (int64_t u = 0; u < t->updates; u++) {
+        printf("%" PRId64 ",%" PRId64 ",%.17g", u, u / t->per_epoch, lk_schedule_lr(&t->schedule, u));
+        if (second(t, u, &value)) printf(",%.17g", value);
+        putchar('\n');
+    }
+}
+
+static void print_plateau(const lk_job *job) {
+    printf("the rate depends on the run: it is multiplied by %g after %" PRId64
+           " epochs in a row without a better validation %s; the rates below are\n"
+           "the highest (never reduced) and the lowest possible (no evaluation after the first is better)\n\n",
+           job->schedule.factor, job->schedule.patience + 1,
+           job->schedule.monitor == LK_MONITOR_F1 ? "macro-F1" : "loss");
 }
 
 static void print_epochs(const trace *t) {
+    bool plateau = t->lowest != NULL;
+    double first_momentum, last_momentum;
+    bool momentum = !plateau && second(t, 0, &first_momentum);
     printf("%" PRId64 " updates, %" PRId64 " an epoch\n\n", t->updates, t->per_epoch);
-    puts(" epoch  first update    first rate     last rate");
+    if (plateau) print_plateau(t->job);
+    printf(" epoch  first update  %12s  %12s%s\n", plateau ? "highest rate" : "first rate",
+           plateau ? "lowest rate" : "last rate", momentum ? "  first momentum  last momentum" : "");
     for (int64_t first = 0; first < t->updates; first += t->per_epoch) {
         int64_t last = first + t->per_epoch - 1 < t->updates ? first + t->per_epoch - 1 : t->updates - 1;
-        printf("%6" PRId64 "  %12" PRId64 "  %12.6g  %12.6g\n", first / t->per_epoch, first,
-               lk_schedule_lr(&t->schedule, first), lk_schedule_lr(&t->schedule, last));
+        printf("%6" PRId64 "  %12" PRId64 "  %12.6g  %12.6g", first / t->per_epoch, first,
+               lk_schedule_lr(&t->schedule, plateau ? last : first),
+               plateau ? lowest_lr(t, last) : lk_schedule_lr(&t->schedule, last));
+        if (momentum && second(t, first, &first_momentum) && second(t, last, &last_momentum))
+            printf("  %14.6g  %13.6g", first_momentum, last_momentum);
+        putchar('\n');
     }
+}
+
+/* One curve's points for gnuplot. */
+static void write_points(const trace *t, bool want_second, FILE *out) {
+    int64_t step = (t->updates + MAX_POINTS - 1) / MAX_POINTS;
+    double value = 0;
+    for (int64_t u = 0; u < t->updates; u += step) {
+        if (!want_second || !second(t, u, &value)) value = lk_schedule_lr(&t->schedule, u);
+        fprintf(out, "%" PRId64 " %.17g\n", u, value);
+    }
+    fputs("e\n", out);
 }
 
 /* gnuplot's program and the points, on its standard input. */
 static void write_script(const trace *t, FILE *out) {
-    fputs(
-        "set terminal svg size 800,400 background rgb 'white'\nset xlabel 'update'\nset ylabel 'learning rate'\n"
-        "set grid\nset yrange [0:*]\nunset key\nplot '-' using 1:2 with lines linewidth 2\n",
-        out);
-    int64_t step = (t->updates + MAX_POINTS - 1) / MAX_POINTS;
-    for (int64_t u = 0; u < t->updates; u += step)
-        fprintf(out, "%" PRId64 " %.17g\n", u, lk_schedule_lr(&t->schedule, u));
-    fputs("e\n", out);
+    double value;
+    bool plateau = t->lowest != NULL, momentum = !plateau && second(t, 0, &value);
+    fprintf(out,
+            "set terminal svg size 800,420 background rgb 'white'\nset xlabel 'update'\nset ylabel 'learning rate'\n"
+            "set x2label 'epoch'\nset xtics nomirror\nset x2tics\nset grid\nset xrange [0:%" PRId64
+            "]\nset x2range [0:%.17g]\nset yrange [0:*]\nset offsets 0,0,graph 0.05,0\nset ytics nomirror\n",
+            t->updates, (double)t->updates / (double)t->per_epoch);
+    if (momentum)
+        fputs("set y2label 'momentum'\nset y2tics\nset y2range [0:1]\nset key bmargin center horizontal\n", out);
+    if (plateau) fputs("set key bmargin center horizontal\n", out);
+    const char *first = plateau ? "highest possible: never reduced" : momentum ? "learning rate" : "";
+    fprintf(out, "plot '-' using 1:2 with %s linewidth 2 %s '%s'", plateau ? "steps" : "lines",
+            *first == '\0' ? "notitle" : "title", first);
+    if (plateau) fputs(", '-' using 1:2 with steps linewidth 2 title 'lowest possible: no evaluation is better'", out);
+    if (momentum) fputs(", '-' using 1:2 axes x1y2 with lines linewidth 2 dashtype 2 title 'momentum'", out);
+    fputs("\n", out);
+    write_points(t, false, out);
+    if (plateau || momentum) write_points(t, true, out);
 }
 
 /* Starts gnuplot with a pipe as its input and the file as its output. */
@@ -143,12 +217,13 @@ static lk_status run(const schedule_options *given, const char *path, char *cons
                      lk_error *err) {
     lk_status status = LK_OK;
     lk_job job;
-    trace t = {.per_epoch = given->updates_per_epoch};
+    trace t = {.job = &job, .per_epoch = given->updates_per_epoch};
     LK_RETURN_IF(lk_job_read(&job, path, overrides, count, err));
     if (t.per_epoch == 0) LK_TRY(count_updates(&job, &t.per_epoch, err));
     lk_job_schedule(&job, t.per_epoch, &t.schedule);
     t.updates = job.epochs * t.per_epoch;
     if (job.max_updates > 0 && job.max_updates < t.updates) t.updates = job.max_updates;
+    LK_TRY(bound_plateau(&t, err));
     if (given->csv) {
         print_csv(&t);
     } else {
@@ -156,6 +231,7 @@ static lk_status run(const schedule_options *given, const char *path, char *cons
     }
     if (given->output != NULL) LK_TRY(draw(&t, given->output, err));
 out:
+    lk_free(t.lowest);
     lk_job_free(&job);
     return status;
 }

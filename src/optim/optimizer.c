@@ -106,16 +106,16 @@ static int first_range(const lk_optimizer *optimizer, int64_t begin) {
 }
 
 lk_status lk_optimizer_step(lk_optimizer *optimizer, lk_stream *stream, void *params, const void *grads, int64_t begin,
-                            int64_t end, double lr, int64_t update, lk_error *err) {
+                            int64_t end, const lk_step *step, lk_error *err) {
     assert(begin >= 0 && end <= optimizer->slab_count);
     const lk_optimizer_config *config = &optimizer->config;
     lk_device *device = optimizer->device;
     int64_t size = (int64_t)lk_dtype_size(device->master);
-    lk_sgd sgd = {.lr = lr,
-                  .momentum = config->momentum,
+    lk_sgd sgd = {.lr = step->lr,
+                  .momentum = step->momentum < 0 ? config->momentum : step->momentum,
                   .dampening = config->dampening,
                   .nesterov = config->nesterov,
-                  .first_step = update == 0};
+                  .first_step = step->update == 0};
     for (int i = first_range(optimizer, begin); i < optimizer->range_count; i++) {
         const lk_param_range *range = &optimizer->ranges[i];
         int64_t from = range->offset > begin ? range->offset : begin;

@@ -16,6 +16,13 @@ typedef struct lk_param_range {
     bool decay;
 } lk_param_range;
 
+/* What changes from update to update. */
+typedef struct lk_step {
+    double lr;
+    double momentum; /* or beta1, where a schedule moves it; negative: the configuration's */
+    int64_t update;  /* 0 for the first */
+} lk_step;
+
 typedef struct lk_optimizer lk_optimizer;
 
 /* Ranges are copied; neighbours with equal settings are merged. slab_count: elements of a slab.
@@ -27,9 +34,9 @@ LK_MUST_CHECK lk_status lk_optimizer_create(lk_optimizer **out, lk_device *devic
 void lk_optimizer_free(lk_optimizer *optimizer);
 
 /* Steps the elements [begin, end) of the slab: several threads may step disjoint parts of one update, each on its
- * stream. update: number of this update, 0 for the first. */
+ * stream. */
 LK_MUST_CHECK lk_status lk_optimizer_step(lk_optimizer *optimizer, lk_stream *stream, void *params, const void *grads,
-                                          int64_t begin, int64_t end, double lr, int64_t update, lk_error *err);
+                                          int64_t begin, int64_t end, const lk_step *step, lk_error *err);
 
 /* State slabs, for checkpoints: `*count` of them (momentum: 0 or 1), each slab_count elements on the device; names are
  * static ("momentum"). Borrowed. */

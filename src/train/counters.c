@@ -10,6 +10,11 @@
     X(epoch)           \
     X(update_in_epoch) \
     X(update) X(microbatches) X(loss.epoch) X(f1.epoch) X(epochs_since_best) X(samples) X(correct) X(reductions)
+/* Fields that a checkpoint of an older program lacks: zero then. */
+#define LATER_INTEGERS(X) X(plateau.has_best) X(plateau.bad) X(plateau.cooldown)
+#define LATER_REALS(X) X(plateau.lr) X(plateau.best)
+#define ALL_INTEGERS(X) INTEGERS(X) LATER_INTEGERS(X)
+#define ALL_REALS(X) REALS(X) LATER_REALS(X)
 #define REALS(X) X(loss.value) X(f1.value) X(loss_sum) X(seconds) X(wait_seconds)
 
 lk_status lk_counters_write(char **json, const lk_counters *counters, lk_error *err) {
@@ -17,10 +22,10 @@ lk_status lk_counters_write(char **json, const lk_counters *counters, lk_error *
     json_t *root = json_object();
     int failed = root == NULL;
 #define X(field) failed |= json_object_set_new(root, #field, json_integer((json_int_t)counters->field));
-    INTEGERS(X)
+    ALL_INTEGERS(X)
 #undef X
 #define X(field) failed |= json_object_set_new(root, #field, json_real(counters->field));
-    REALS(X)
+    ALL_REALS(X)
 #undef X
     failed |= json_object_set_new(root, "sample_sum", json_integer((json_int_t)counters->sample_sum));
     failed |= json_object_set_new(root, "finished", json_boolean(counters->finished));
@@ -34,6 +39,27 @@ lk_status lk_counters_write(char **json, const lk_counters *counters, lk_error *
 
 static lk_status missing(const char *where, const char *field, lk_error *err) {
     return lk_fail(err, LK_ERR_DATA, "%s: the state of the run lacks a valid '%s'", where, field);
+}
+
+static lk_status parse_later(lk_counters *out, const json_t *root, const char *where, lk_error *err) {
+#define X(field)                                                                         \
+    {                                                                                    \
+        const json_t *value = json_object_get(root, #field);                             \
+        if (value != NULL && (!json_is_integer(value) || json_integer_value(value) < 0)) \
+            return missing(where, #field, err);                                          \
+        out->field = json_integer_value(value);                                          \
+    }
+    LATER_INTEGERS(X)
+#undef X
+#define X(field)                                                                         \
+    {                                                                                    \
+        const json_t *value = json_object_get(root, #field);                             \
+        if (value != NULL && !json_is_number(value)) return missing(where, #field, err); \
+        out->field = json_number_value(value);                                           \
+    }
+    LATER_REALS(X)
+#undef X
+    return LK_OK;
 }
 
 static lk_status parse_fields(lk_counters *out, const json_t *root, const char *where, lk_error *err) {
@@ -67,6 +93,7 @@ lk_status lk_counters_parse(lk_counters *out, const char *json, const char *wher
     json_t *root = json_loads(json, 0, &at);
     if (root == NULL) return lk_fail(err, LK_ERR_DATA, "%s: the state of the run is not JSON: %s", where, at.text);
     lk_status status = parse_fields(out, root, where, err);
+    if (status == LK_OK) status = parse_later(out, root, where, err);
     json_decref(root);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "optim/plateau.h"
 
 typedef struct lk_best {
     int64_t epoch; /* 1 for the first; 0: none yet */
@@ -18,6 +19,7 @@ typedef struct lk_counters {
     int64_t microbatches;      /* run in all: BatchNorm's num_batches_tracked */
     lk_best loss, f1;          /* on the validation split */
     int64_t epochs_since_best; /* of the monitored figure */
+    lk_plateau_state plateau;  /* of schedule.kind=plateau (P9) */
     bool finished;             /* the run came to its end (epochs or early stopping) */
     /* Sums and ledger of the epoch that is under way (P26). */
     double loss_sum;

@@ -57,10 +57,8 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     if (job->evaluate.batch == 0) job->evaluate.batch = job->microbatch;
     if (job->optimizer.nesterov && (job->optimizer.momentum == 0 || job->optimizer.dampening != 0))
         return lk_fail(err, LK_ERR_CONFIG, "optimizer.nesterov needs a momentum above 0 and no dampening");
-    if (job->schedule.warmup_epochs > (double)job->epochs)
-        return lk_fail(err, LK_ERR_CONFIG, "schedule.warmup_epochs is %g, longer than the run of %lld epochs",
-                       job->schedule.warmup_epochs, (long long)job->epochs);
     LK_RETURN_IF(check_network(job, err));
+    LK_RETURN_IF(lk_job_check_schedule(job, err));
     return check_input(job, err);
 }
 
@@ -120,7 +118,7 @@ lk_status lk_job_write(const lk_job *job, char **text, lk_error *err) {
 static bool is_launch_key(const lk_job *stored, const lk_job *now, const char *name) {
     if (strcmp(name, "data") == 0 || strcmp(name, "max_updates") == 0) return true;
     if (strncmp(name, "loader.", 7) == 0 || strncmp(name, "checkpoint.", 11) == 0) return true;
-    return strcmp(name, "epochs") == 0 && now->epochs >= stored->epochs && now->schedule.kind != LK_SCHEDULE_COSINE;
+    return strcmp(name, "epochs") == 0 && now->epochs >= stored->epochs && !lk_job_schedule_has_end(now);
 }
 
 lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error *err) {

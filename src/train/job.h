@@ -7,11 +7,13 @@
 #include "io/image/transform.h"
 #include "nn/model.h"
 #include "optim/optimizer.h"
+#include "optim/plateau.h"
 #include "optim/schedule.h"
 
 #define LK_JOB_VERSION 1
 
 typedef enum lk_monitor { LK_MONITOR_F1, LK_MONITOR_LOSS } lk_monitor;
+typedef enum lk_schedule_per { LK_PER_UPDATE, LK_PER_EPOCH } lk_schedule_per; /* when the rate changes */
 
 typedef struct lk_job {
     int64_t version;
@@ -60,8 +62,22 @@ typedef struct lk_job {
     } optimizer;
 
     struct {
-        int kind; /* lk_schedule_kind */
+        int kind;       /* lk_schedule_kind */
+        int per;        /* lk_schedule_per */
+        int64_t epochs; /* length, warm-up included; 0: the run's */
         double step_epochs, gamma, warmup_epochs, warmup_factor, eta_min;
+        double milestones[LK_OPTION_MAX_LIST]; /* epochs */
+        int milestones_count;
+        double restart_epochs;
+        int64_t restart_factor;
+        double power;
+        double pct_start, div_factor, final_div_factor, base_momentum, max_momentum;
+        int anneal; /* 0 cosine, 1 linear */
+        bool three_phase, cycle_momentum;
+        int monitor; /* lk_monitor */
+        double factor, threshold, min_lr, eps;
+        int64_t patience, cooldown;
+        int threshold_mode; /* 0 relative, 1 absolute */
     } schedule;
 
     struct {
@@ -111,5 +127,11 @@ void lk_job_augment(const lk_job *job, lk_augment *out);
 void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out);
 void lk_job_optimizer(const lk_job *job, lk_optimizer_config *out);
 void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *out);
+void lk_job_plateau(const lk_job *job, lk_plateau *out);
+
+/* Does a longer run have other rates? Pure. */
+bool lk_job_schedule_has_end(const lk_job *job);
+/* What one key of schedule.* cannot tell alone; part of lk_job_read. Errors: LK_ERR_CONFIG. */
+LK_MUST_CHECK lk_status lk_job_check_schedule(const lk_job *job, lk_error *err);
 
 #endif

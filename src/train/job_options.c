@@ -9,7 +9,11 @@ static const char *const RESIZES[] = {"none", "short_side", "stretch", NULL};
 static const char *const INTERPOLATIONS[] = {"bilinear", "bicubic", NULL};
 static const char *const DECODES[] = {"exact", "scaled", NULL};
 static const char *const CROPS[] = {"center", "random_resized", "pad_random", NULL};
-static const char *const SCHEDULES[] = {"constant", "step", "cosine", NULL};
+static const char *const SCHEDULES[] = {"constant",        "step",      "cosine",     "multistep", "exponential",
+                                        "cosine_restarts", "one_cycle", "polynomial", "plateau",   NULL};
+static const char *const PERS[] = {"update", "epoch", NULL};
+static const char *const ANNEALS[] = {"cosine", "linear", NULL};
+static const char *const THRESHOLDS[] = {"relative", "absolute", NULL};
 static const char *const MONITORS[] = {"f1", "loss", NULL};
 
 /* clang-format off */
@@ -62,11 +66,33 @@ static const lk_option OPTIONS[] = {
     BOOL("optimizer.nesterov", optimizer.nesterov, "false", "Nesterov momentum"),
     BOOL("optimizer.decay_norm_and_bias", optimizer.decay_norm_and_bias, "true", "false: no weight decay on BatchNorm and biases"),
     PICK("schedule.kind", schedule.kind, "step", SCHEDULES, "learning rate over the updates"),
+    PICK("schedule.per", schedule.per, "update", PERS, "when the rate changes; epoch: lengths are whole epochs"),
+    INT("schedule.epochs", schedule.epochs, "0", 0, 1e6, "cosine, one_cycle, polynomial: length, warm-up included; 0: the run's"),
     NUM("schedule.step_epochs", schedule.step_epochs, "30", 0.001, 1e6, "step: epochs between decays"),
-    NUM("schedule.gamma", schedule.gamma, "0.1", 0, 1, "step: factor"),
+    NUM("schedule.gamma", schedule.gamma, "0.1", 0, 1, "step, multistep: factor of a decay; exponential: of an epoch"),
     NUM("schedule.warmup_epochs", schedule.warmup_epochs, "0", 0, 1e6, "linear warm-up before the schedule"),
-    NUM("schedule.warmup_factor", schedule.warmup_factor, "0.01", 0, 1, "first rate of the warm-up as a share of lr"),
-    NUM("schedule.eta_min", schedule.eta_min, "0", 0, 1e6, "cosine: last rate"),
+    NUM("schedule.warmup_factor", schedule.warmup_factor, "0.01", 0, 1, "first rate of the warm-up as a share of the schedule's first"),
+    NUM("schedule.eta_min", schedule.eta_min, "0", 0, 1e6, "cosine, cosine_restarts, polynomial: last rate"),
+    LIST("schedule.milestones", schedule.milestones, "30, 60, 80", 0.001, 1e6, "multistep: epochs after the warm-up at which the rate decays"),
+    NUM("schedule.restart_epochs", schedule.restart_epochs, "10", 0.001, 1e6, "cosine_restarts: length of the first cycle"),
+    INT("schedule.restart_factor", schedule.restart_factor, "1", 1, 1000, "cosine_restarts: each cycle is so many times as long as the one before"),
+    NUM("schedule.power", schedule.power, "1", 0, 100, "polynomial: exponent"),
+    NUM("schedule.pct_start", schedule.pct_start, "0.3", 0, 1, "one_cycle: share of the length in which the rate rises to optimizer.lr"),
+    NUM("schedule.div_factor", schedule.div_factor, "25", 1, 1e12, "one_cycle: the first rate is optimizer.lr / div_factor"),
+    NUM("schedule.final_div_factor", schedule.final_div_factor, "10000", 1, 1e12, "one_cycle: the last rate is the first / final_div_factor"),
+    PICK("schedule.anneal", schedule.anneal, "cosine", ANNEALS, "one_cycle: form of rise and fall"),
+    BOOL("schedule.three_phase", schedule.three_phase, "false", "one_cycle: fall as long as the rise, then to the last rate"),
+    BOOL("schedule.cycle_momentum", schedule.cycle_momentum, "true", "one_cycle: momentum (Adam: beta1) goes the other way"),
+    NUM("schedule.base_momentum", schedule.base_momentum, "0.85", 0, 0.999999, "one_cycle: momentum at the highest rate"),
+    NUM("schedule.max_momentum", schedule.max_momentum, "0.95", 0, 0.999999, "one_cycle: momentum at the first and last rate"),
+    PICK("schedule.monitor", schedule.monitor, "loss", MONITORS, "plateau: validation figure; loss shall fall, f1 (macro-F1) shall rise"),
+    NUM("schedule.factor", schedule.factor, "0.1", 0, 0.999999, "plateau: of a reduction"),
+    INT("schedule.patience", schedule.patience, "10", 0, 1e6, "plateau: epochs without improvement that are borne"),
+    NUM("schedule.threshold", schedule.threshold, "0.0001", 0, 1e6, "plateau: least improvement"),
+    PICK("schedule.threshold_mode", schedule.threshold_mode, "relative", THRESHOLDS, "plateau: threshold as a share of the best figure, or as a difference"),
+    INT("schedule.cooldown", schedule.cooldown, "0", 0, 1e6, "plateau: epochs after a reduction that do not count"),
+    NUM("schedule.min_lr", schedule.min_lr, "0", 0, 1e6, "plateau: lowest rate"),
+    NUM("schedule.eps", schedule.eps, "1e-8", 0, 1e6, "plateau: a reduction by no more than this is not made"),
 
     INT("evaluate.batch", evaluate.batch, "0", 0, 1e6, "samples per evaluation batch; 0: microbatch"),
     INT("checkpoint.keep_best", checkpoint.keep_best, "1", 1, 1000, "how many best checkpoints of each kind stay"),

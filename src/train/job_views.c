@@ -1,5 +1,4 @@
 /* What a job says, as other parts take it. */
-#include <math.h>
 #include <string.h>
 
 #include "train/job.h"
@@ -55,18 +54,4 @@ void lk_job_optimizer(const lk_job *job, lk_optimizer_config *out) {
     out->weight_decay = job->optimizer.weight_decay;
     out->nesterov = job->optimizer.nesterov;
     out->decay_norm_and_bias = job->optimizer.decay_norm_and_bias;
-}
-
-void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *out) {
-    double per_epoch = (double)updates_per_epoch;
-    memset(out, 0, sizeof *out);
-    out->kind = (lk_schedule_kind)job->schedule.kind;
-    out->lr = job->optimizer.lr;
-    out->gamma = job->schedule.gamma;
-    out->step_updates = (int64_t)fmax(1.0, floor(job->schedule.step_epochs * per_epoch + 0.5));
-    out->warmup_updates = (int64_t)floor(job->schedule.warmup_epochs * per_epoch + 0.5);
-    out->warmup_factor = job->schedule.warmup_factor;
-    int64_t total = job->epochs * updates_per_epoch;
-    out->total_updates = total > out->warmup_updates ? total - out->warmup_updates : 1;
-    out->eta_min = job->schedule.eta_min;
 }

@@ -37,6 +37,7 @@ typedef struct lk_trainer {
     lk_lanes *lanes;
     lk_window *window;
     lk_schedule schedule;
+    lk_plateau plateau;
     lk_augment augment;
     int64_t updates_per_epoch;
 
@@ -76,11 +77,14 @@ void lk_report_start(const lk_trainer *trainer);
 LK_MUST_CHECK lk_status lk_report_run(lk_trainer *trainer, lk_error *err);
 /* Seconds from the start of the command to the first forward pass. */
 LK_MUST_CHECK lk_status lk_report_startup(lk_trainer *trainer, lk_error *err);
-LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, double lr, double loss, double norm, double seconds,
-                                         lk_error *err);
+/* step: what the optimizer was given. */
+LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, const lk_step *step, double loss, double norm,
+                                         double seconds, lk_error *err);
 /* epoch: the counters with the sums of the epoch that ended. */
 LK_MUST_CHECK lk_status lk_report_epoch(lk_trainer *trainer, const lk_counters *epoch, const lk_evaluation *evaluation,
                                         double lr, const uint64_t hash[2], bool new_loss, bool new_f1, lk_error *err);
+/* Says that the plateau schedule lowered the rate from `before`. */
+void lk_report_plateau(const lk_trainer *trainer, double before);
 void lk_report_updates_done(const lk_trainer *trainer, const uint64_t hash[2]);
 LK_MUST_CHECK lk_status lk_report_final(lk_trainer *trainer, const char *best, const char *split,
                                         const lk_evaluation *evaluation, lk_error *err);

@@ -20,6 +20,21 @@ static lk_status prefetch_epoch(lk_trainer *t, lk_error *err) {
     return LK_OK;
 }
 
+/* Learning rate of an update; what a plateau schedule learned from the epochs before is in the counters. */
+static double rate_of(const lk_trainer *t, int64_t update) {
+    bool plateau = t->schedule.kind == LK_SCHEDULE_PLATEAU && update >= lk_schedule_warmup_updates(&t->schedule);
+    return plateau ? t->counters.plateau.lr : lk_schedule_lr(&t->schedule, update);
+}
+
+/* The figure is the same on all ranks, so the rate is (P9). An evaluation inside the warm-up does not count. */
+static void step_plateau(lk_trainer *t, const lk_metrics *metrics) {
+    if (t->schedule.kind != LK_SCHEDULE_PLATEAU) return;
+    if (t->counters.update <= lk_schedule_warmup_updates(&t->schedule) && t->schedule.warmup > 0) return;
+    double before = t->counters.plateau.lr;
+    double figure = t->plateau.larger_is_better ? metrics->macro_f1 : metrics->loss;
+    if (lk_plateau_step(&t->plateau, &t->counters.plateau, figure)) lk_report_plateau(t, before);
+}
+
 static lk_status check_finite(lk_trainer *t, const lk_window_result *result, double *norm, lk_error *err) {
     lk_error problem = {0};
     lk_status status = lk_gradient_norm(norm, t->lanes, lk_window_gradients(t->window), &problem);
@@ -33,9 +48,11 @@ static lk_status check_finite(lk_trainer *t, const lk_window_result *result, dou
 }
 
 static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_error *err) {
-    double norm, lr = lk_schedule_lr(&t->schedule, t->counters.update);
+    double norm;
+    lk_step step = {.lr = rate_of(t, t->counters.update), .momentum = -1, .update = t->counters.update};
+    lk_schedule_momentum(&t->schedule, step.update, &step.momentum);
     LK_RETURN_IF(check_finite(t, result, &norm, err));
-    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), lr, t->counters.update, err));
+    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step, err));
     lk_counters *c = &t->counters;
     c->microbatches += lk_sampler_window_leaves(t->sampler, c->update_in_epoch);
     c->update++;
@@ -47,7 +64,7 @@ static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_
     c->reductions++;
     double now = lk_clock_seconds(), seconds = now - t->last_update;
     t->last_update = now;
-    return lk_report_update(t, lr, result->loss_sum / (double)result->samples, norm, seconds, err);
+    return lk_report_update(t, &step, result->loss_sum / (double)result->samples, norm, seconds, err);
 }
 
 static bool save_is_due(const lk_trainer *t) {
@@ -143,7 +160,7 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     lk_status status;
     uint64_t hash[2];
     lk_evaluation evaluation = {0};
-    double lr = lk_schedule_lr(&t->schedule, t->counters.update - 1);
+    double lr = rate_of(t, t->counters.update - 1);
     lk_evaluation_config config = {
         .samples = t->validation, .count = t->validation_count, .batch = t->job->evaluate.batch};
     LK_TRY(check_ledger(t, err));
@@ -162,6 +179,7 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     c->finished = c->epoch >= t->job->epochs || impatient || !updates_left(t);
     /* The line comes before the checkpoint: a run that is killed in between drops it and writes it again. */
     LK_TRY(lk_report_epoch(t, c, &evaluation, lr, hash, new_loss, new_f1, err));
+    step_plateau(t, &evaluation.metrics);
     lk_counters_start_epoch(c);
     status = save_epoch(t, new_loss, new_f1, &before, err);
 out:

@@ -69,15 +69,20 @@ static lk_status tolerate(const lk_trainer *t, lk_status status, lk_error *probl
     return LK_OK;
 }
 
-lk_status lk_report_update(lk_trainer *t, double lr, double loss, double norm, double seconds, lk_error *err) {
+lk_status lk_report_update(lk_trainer *t, const lk_step *step, double loss, double norm, double seconds,
+                           lk_error *err) {
     if (t->comm->rank != 0) return LK_OK;
     lk_error problem = {0};
     int64_t update = t->counters.update;
-    json_t *line =
-        json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f}", "type", "update", "epoch", (json_int_t)t->counters.epoch + 1,
-                  "update", (json_int_t)update, "lr", lr, "loss", loss, "gradient_norm", norm, "seconds", seconds);
+    json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f}", "type", "update", "epoch",
+                             (json_int_t)t->counters.epoch + 1, "update", (json_int_t)update, "lr", step->lr, "loss",
+                             loss, "gradient_norm", norm, "seconds", seconds);
+    bool moves = step->momentum >= 0;
+    if (moves) json_object_set_new(line, "momentum", json_real(step->momentum));
     lk_status status = lk_run_folder_record(&t->folder, line, false, &problem);
-    if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/lr", update, lr, &problem);
+    if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/lr", update, step->lr, &problem);
+    if (status == LK_OK && moves)
+        status = lk_events_scalar(t->folder.events, "train/momentum", update, step->momentum, &problem);
     if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/loss", update, loss, &problem);
     return tolerate(t, status, &problem, err);
 }
@@ -148,6 +153,14 @@ lk_status lk_report_epoch(lk_trainer *t, const lk_counters *c, const lk_evaluati
     fflush(stdout);
     lk_error problem = {0};
     return tolerate(t, record_epoch(t, c, m, lr, weights, rate, wait, &problem), &problem, err);
+}
+
+void lk_report_plateau(const lk_trainer *t, double before) {
+    if (t->comm->rank != 0) return;
+    printf("lr %.4g -> %.4g: no better validation %s than %.4f for %" PRId64 " epochs\n", before,
+           t->counters.plateau.lr, t->plateau.larger_is_better ? "macro-F1" : "loss", t->counters.plateau.best,
+           t->plateau.patience + 1);
+    fflush(stdout);
 }
 
 void lk_report_updates_done(const lk_trainer *t, const uint64_t hash[2]) {

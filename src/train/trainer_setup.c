@@ -35,6 +35,8 @@ static lk_status create_sampler(lk_trainer *t, lk_error *err) {
     if (status != LK_OK) return status;
     t->updates_per_epoch = lk_sampler_updates(t->sampler);
     lk_job_schedule(t->job, t->updates_per_epoch, &t->schedule);
+    lk_job_plateau(t->job, &t->plateau);
+    lk_plateau_start(&t->counters.plateau, t->schedule.lr);
     return LK_OK;
 }
 

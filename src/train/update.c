@@ -11,8 +11,7 @@ typedef struct segment_work {
     lk_optimizer *optimizer;
     const void *grads;
     double squares[SEGMENTS];
-    double lr;
-    int64_t update;
+    const lk_step *step;
 } segment_work;
 
 /* Segment boundaries are multiples of 16 elements. */
@@ -67,13 +66,13 @@ static lk_status step_segment(void *context, int index, int worker, lk_lane_slot
     (void)worker;
     segment_work *work = context;
     int64_t begin = segment_at(work->network, index), end = segment_at(work->network, index + 1);
-    return lk_optimizer_step(work->optimizer, slot->stream, work->network->params, work->grads, begin, end, work->lr,
-                             work->update, err);
+    return lk_optimizer_step(work->optimizer, slot->stream, work->network->params, work->grads, begin, end, work->step,
+                             err);
 }
 
-lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads, double lr, int64_t update,
+lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads, const lk_step *step,
                           lk_error *err) {
-    segment_work work = {.network = lanes->network, .optimizer = optimizer, .grads = grads, .lr = lr, .update = update};
+    segment_work work = {.network = lanes->network, .optimizer = optimizer, .grads = grads, .step = step};
     LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, SEGMENTS, err));
     lk_network_touch(lanes->network);
     return LK_OK;

@@ -10,8 +10,8 @@
  * Errors: LK_ERR_NUMERIC naming the first parameter, in forward order, that holds NaN or Inf (P13). */
 LK_MUST_CHECK lk_status lk_gradient_norm(double *norm, lk_lanes *lanes, const void *grads, lk_error *err);
 
-/* One optimizer step of all parameters; the derived copies become stale. update: 0 for the first. */
-LK_MUST_CHECK lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads, double lr,
-                                        int64_t update, lk_error *err);
+/* One optimizer step of all parameters; the derived copies become stale. */
+LK_MUST_CHECK lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads,
+                                        const lk_step *step, lk_error *err);
 
 #endif

@@ -70,6 +70,46 @@ def test_drawing(job, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["job.yaml", out.name])
 
 
+def test_drawings(job, tmp_path):
+    """What depends on the run is drawn as a band and said so; momentum has an axis of its own."""
+    job.write_text(JOB.replace("step_epochs: 2", "patience: 1"))
+    for kind, texts in (("plateau", ["highest possible", "lowest possible"]), ("one_cycle", ["momentum", "learning rate"]),
+                        ("cosine_restarts", ["learning rate", "epoch"])):
+        out = tmp_path / f"{kind}.svg"
+        printed = schedule(job, f"schedule.kind={kind}", "--updates-per-epoch", 10, "-o", out).stdout
+        assert ("depends on the run" in printed) == (kind == "plateau")
+        words = "".join(ElementTree.parse(out).getroot().itertext())
+        assert all(text in words for text in texts)
+
+
+def test_plateau_bound(job):
+    """The lowest rate is that of torch when nothing improves after the first evaluation that counts."""
+    rows = list(csv.DictReader(schedule(job, "schedule.kind=plateau", "schedule.patience=1", "schedule.factor=0.5",
+                                        "--csv", "--updates-per-epoch", 10).stdout.splitlines()))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+    torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    for epoch in range(1, 6):  # the first epoch is the warm-up's
+        assert {float(r["lowest_lr"]) for r in rows if int(r["epoch"]) == epoch} == {optimizer.param_groups[0]["lr"]}
+        assert {float(r["lr"]) for r in rows if int(r["epoch"]) == epoch} == {0.2}
+        torchs.step(1.0)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["schedule.kind=cosine", "schedule.epochs=5"], "the schedule ends before the run: schedule.epochs is 5 and epochs is 6"),
+    (["schedule.kind=one_cycle", "schedule.epochs=1"], "the schedule ends before the run"),
+    (["schedule.warmup_epochs=7"], "schedule.warmup_epochs is 7, longer than the run of 6 epochs"),
+    (["schedule.per=epoch", "schedule.warmup_epochs=0.5"], "schedule.warmup_epochs is 0.5, but schedule.per=epoch"),
+    (["schedule.per=epoch", "schedule.step_epochs=2.5"], "schedule.step_epochs is 2.5"),
+    (["schedule.kind=multistep", "schedule.milestones=3, 3"], "schedule.milestones must ascend: 3 stands after 3"),
+    (["schedule.kind=one_cycle", "schedule.three_phase=true", "schedule.pct_start=0.6"], "schedule.pct_start is 0.6"),
+    (["schedule.kind=one_cycle", "optimizer.momentum=0"], "schedule.cycle_momentum needs a momentum"),
+    (["schedule.kind=cosin"], "cosine_restarts"),
+    (["schedule.factor=1"], "schedule.factor"),
+])
+def test_bad_schedules(job, words, message):
+    assert message in schedule(job, *words, "--updates-per-epoch", 10, code=1).stderr
+
+
 def test_bad_input(job):
     assert "did you mean 'epochs'" in schedule(job, "epocs=3", code=1).stderr
     assert "nothing.h5" in schedule(job, code=1).stderr

@@ -56,6 +56,7 @@ static void fill(double *values, int count, int sub) {
     for (int i = 0; i < count; i++) values[i] = lk_random_normal(&key, (uint64_t)i, (uint32_t)sub);
 }
 
+static const lk_step first = {.lr = 0.5, .momentum = -1};
 static const lk_optimizer_config config = {.momentum = 0.9, .weight_decay = 0.1};
 
 static void test_neighbours_are_merged(void **state) {
@@ -77,7 +78,7 @@ static void test_neighbours_are_merged(void **state) {
         fill(grads, SLAB, 1);
         memcpy(before, params, sizeof params);
         d.calls = 0;
-        assert_int_equal(lk_optimizer_step(optimizer, NULL, params, grads, 0, SLAB, 0.5, 0, &err), LK_OK);
+        assert_int_equal(lk_optimizer_step(optimizer, NULL, params, grads, 0, SLAB, &first, &err), LK_OK);
         assert_int_equal(d.calls, wanted[all]);
         for (int i = 0; i < SLAB; i++) {
             bool inside = i < 64 || (i >= 80 && i < 128), decays = all == 1 || i < 96 || i >= 112;
@@ -135,7 +136,7 @@ static void test_state(void **state) {
     fill(params, SLAB, 0);
     memset(params, 0, sizeof params);
     fill(grads, SLAB, 1);
-    assert_int_equal(lk_optimizer_step(optimizer, NULL, params, grads, 0, SLAB, 0.5, 0, &err), LK_OK);
+    assert_int_equal(lk_optimizer_step(optimizer, NULL, params, grads, 0, SLAB, &first, &err), LK_OK);
     assert_memory_equal(slabs[0], grads, sizeof grads);
     lk_optimizer_free(optimizer);
     lk_device_free(d.real);
@@ -151,8 +152,8 @@ typedef struct part {
 static void *step_part(void *argument) {
     part *p = argument;
     lk_error err = {0};
-    return (void *)(intptr_t)lk_optimizer_step(p->optimizer, NULL, p->params, p->grads, p->begin, p->end, 0.1,
-                                               p->update, &err);
+    lk_step step = {.lr = 0.1, .momentum = -1, .update = p->update};
+    return (void *)(intptr_t)lk_optimizer_step(p->optimizer, NULL, p->params, p->grads, p->begin, p->end, &step, &err);
 }
 
 /* P5: the cut of the slab among threads leaves no trace in the bits. */
@@ -172,7 +173,8 @@ static void test_threads_step_disjoint_parts(void **state) {
     memcpy(b, a, sizeof a);
     for (int update = 0; update < 5; update++) {
         fill(grads, SLAB, update + 1);
-        assert_int_equal(lk_optimizer_step(whole, NULL, a, grads, 0, SLAB, 0.1, update, &err), LK_OK);
+        lk_step step = {.lr = 0.1, .momentum = -1, .update = update};
+        assert_int_equal(lk_optimizer_step(whole, NULL, a, grads, 0, SLAB, &step, &err), LK_OK);
         const int64_t cuts[] = {0, 39, 41, 105, 200 + update, SLAB};
         part todo[5];
         pthread_t threads[5];
@@ -211,7 +213,8 @@ static int print_trajectory(char **argv) {
     for (int step = 0; step < steps; step++) {
         for (int i = 0; i < count; i++)
             if (scanf("%lf", &grads[i]) != 1) return 1;
-        if (lk_optimizer_step(optimizer, NULL, params, grads, 0, count, lr, step, &err) != LK_OK) return 1;
+        lk_step now = {.lr = lr, .momentum = -1, .update = step};
+        if (lk_optimizer_step(optimizer, NULL, params, grads, 0, count, &now, &err) != LK_OK) return 1;
         for (int i = 0; i < count; i++) printf("%.17g ", params[i]);
         putchar('\n');
     }
