@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/tensor.h"
+#include "device/loss.h"
 
 /* X(name in enum, text, inputs, what it does) */
 #define LK_OP_LIST(X)                                                                                        \
@@ -19,7 +20,7 @@
     X(MAXPOOL, "maxpool", 1, "maximum pooling")                                                              \
     X(GLOBAL_AVGPOOL, "global_avgpool", 1, "mean over height and width")                                     \
     X(LINEAR, "linear", 1, "fully connected layer with bias")                                                \
-    X(CROSS_ENTROPY, "cross_entropy", 1, "softmax cross-entropy with label smoothing, a loss per sample")
+    X(LOSS, "loss", 1, "cross-entropy, focal loss and soft macro-F1, a loss per sample")
 
 typedef enum lk_op_kind {
 #define X(name, text, inputs, help) LK_OP_##name,
@@ -98,9 +99,7 @@ typedef struct lk_op_desc {
         struct {
             int64_t out_features;
         } linear;
-        struct {
-            double smoothing;
-        } cross_entropy; /* target = (1-s) onehot + s/K, PyTorch's convention */
+        lk_loss_config loss; /* what its arrays point to must outlive the op */
     };
 } lk_op_desc;
 
@@ -115,7 +114,7 @@ typedef struct lk_param_info {
 /* What planning decided. */
 typedef struct lk_op_info {
     lk_act_desc y; /* output with the layout chosen. The gradient of x always has x's descriptor,
-                      the gradient of y has y's. CROSS_ENTROPY: y is the loss, n x 1, master dtype. */
+                      the gradient of y has y's. LOSS: y is the loss, n x 1, master dtype. */
     int param_count;
     lk_param_info params[LK_OP_MAX_PARAMS];
     int64_t stats_count;     /* BATCHNORM: 2 * C elements (mean, then variance), master dtype; else 0 */
@@ -153,6 +152,11 @@ typedef struct lk_run {
     const int32_t *labels; /* N; rows at `rows` and after are padding and give loss 0, gradient 0 */
     int64_t rows;          /* valid samples of this microbatch, <= N; only evaluation pads */
     double loss_scale;     /* d(total loss) / d(loss of one sample): 1 / samples in the window */
+    double weight_scale;   /* read with class weights only: samples / sum of their weights, over the window */
+    /* Read with an F1 term over the window only, in backward: 3 K soft counts (device/loss.h) of the window's samples,
+     * and how many samples they are. NULL where backward will not run. */
+    const double *f1_counts;
+    int64_t f1_samples;
     /* Mixed samples (mixup, cutmix), or NULL: N each; partner[i] is a row of this microbatch. INPUT gives
      * pixel_share[i] * x_i + (1 - pixel_share[i]) * x_partner of the normalised values; the loss takes label_share[i]
      * of the row's own target and the rest of its partner's. Source: Zhang et al. 2018, "mixup", equation 1. */

@@ -24,7 +24,7 @@ static lk_status check_append(const lk_graph *g, lk_op_kind kind, const char *na
     LK_RETURN_IF(check_name(g, name, err));
     if (x >= g->count || (x < 0 && kind != LK_OP_INPUT))
         return lk_fail(err, LK_ERR_CONFIG, "layer %s reads node %d of a graph of %d nodes", name, x, g->count);
-    if (g->count > 0 && g->nodes[g->count - 1].op.kind == LK_OP_CROSS_ENTROPY)
+    if (g->count > 0 && g->nodes[g->count - 1].op.kind == LK_OP_LOSS)
         return lk_fail(err, LK_ERR_CONFIG, "layer %s comes after the loss: the loss must be last", name);
     return LK_OK;
 }
@@ -88,6 +88,7 @@ lk_status lk_graph_create(lk_graph **out, int64_t channels, int64_t h, int64_t w
 void lk_graph_free(lk_graph *graph) {
     if (graph == NULL) return;
     lk_free(graph->nodes);
+    lk_free(graph->loss_values);
     lk_free(graph);
 }
 
@@ -202,18 +203,5 @@ lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_nod
     node->op.linear.out_features = out_features;
     g->logits = *out = g->count - 1;
     g->classes = out_features;
-    return LK_OK;
-}
-
-lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing, lk_error *err) {
-    if (g->logits < 0) return lk_fail(err, LK_ERR_CONFIG, "a loss needs a linear layer before it");
-    if (!(smoothing >= 0 && smoothing < 1))
-        return lk_fail(err, LK_ERR_CONFIG, "label smoothing of %g is outside [0, 1)", smoothing);
-    lk_status status = LK_OK;
-    lk_node *node = lk_graph_append(g, LK_OP_CROSS_ENTROPY, "loss", g->logits, &status, err);
-    if (node == NULL) return status;
-    node->c = 1;
-    node->op.cross_entropy.smoothing = smoothing;
-    *out = g->count - 1;
     return LK_OK;
 }

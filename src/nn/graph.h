@@ -33,7 +33,8 @@ typedef struct lk_graph {
     size_t capacity;
     int64_t in_channels, in_h, in_w; /* pixels */
     int64_t classes;
-    lk_node_id logits; /* the loss node, if any, comes after it */
+    lk_node_id logits;   /* the loss node, if any, comes after it */
+    double *loss_values; /* what the arrays of the loss node point into */
 } lk_graph;
 
 /* Starts a graph with its INPUT node (id 0). Owner: the caller, with lk_graph_free.
@@ -66,7 +67,9 @@ LK_MUST_CHECK lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, co
 /* The classifier: sets graph->logits and graph->classes when it is the last. */
 LK_MUST_CHECK lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
                                         int64_t out_features, lk_init_rule init, lk_error *err);
-/* The loss over graph->logits; must come last. */
+/* The loss over graph->logits; must come last. The arrays of config are copied. */
+LK_MUST_CHECK lk_status lk_graph_loss(lk_graph *g, lk_node_id *out, const lk_loss_config *config, lk_error *err);
+/* The same of cross-entropy with label smoothing alone. */
 LK_MUST_CHECK lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing, lk_error *err);
 
 /* What one sample costs: parameters, and multiply-adds of convolutions and linear layers in a forward pass, windows

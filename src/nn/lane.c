@@ -150,7 +150,7 @@ lk_status lk_lane_read_logits(lk_lane *lane, double *logits, lk_error *err) {
 
 lk_status lk_lane_read_losses(lk_lane *lane, double *losses, lk_error *err) {
     const lk_graph *graph = lane->plan->graph;
-    if (graph->nodes[graph->count - 1].op.kind != LK_OP_CROSS_ENTROPY)
+    if (graph->nodes[graph->count - 1].op.kind != LK_OP_LOSS)
         return lk_fail(err, LK_ERR_CONFIG, "this plan has no loss to read");
     return lk_lane_read_value(lane, graph->count - 1, losses, err);
 }

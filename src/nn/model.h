@@ -41,7 +41,7 @@ const lk_model_entry *lk_model_find(const char *name);
  * create_transform. Pure. */
 int64_t lk_model_resize_size(const lk_model_weights *weights, int64_t size);
 
-/* Builds a model's graph up to the logits; add the loss with lk_graph_cross_entropy for training.
+/* Builds a model's graph up to the logits; add the loss with lk_graph_loss for training.
  * Errors: LK_ERR_CONFIG for an unknown name (with the nearest one) or shapes that do not fit; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_model_build(lk_graph **out, const char *name, const lk_model_spec *spec, lk_error *err);
 

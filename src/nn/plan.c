@@ -31,7 +31,7 @@ static lk_status check_options(const lk_graph *graph, lk_device *device, const l
         return lk_fail(err, LK_ERR_CONFIG, "a microbatch of %" PRId64 " samples is outside 1..%d", options->batch,
                        MAX_BATCH);
     if (graph->logits < 0) return lk_fail(err, LK_ERR_CONFIG, "the model has no linear layer that gives logits");
-    if (options->training && graph->nodes[graph->count - 1].op.kind != LK_OP_CROSS_ENTROPY)
+    if (options->training && graph->nodes[graph->count - 1].op.kind != LK_OP_LOSS)
         return lk_fail(err, LK_ERR_CONFIG, "a plan for training needs a loss as the last layer");
     if (options->like != NULL && options->like->device != device)
         return lk_fail(err, LK_ERR_INTERNAL, "a plan and the plan whose layout it keeps are for two devices");

@@ -61,8 +61,7 @@ lk_status lk_plan_arena(lk_plan *plan, lk_error *err) {
     }
     /* Logits and losses are read after the whole pass. */
     lk_plan_use(plan, plan->nodes[graph->logits].y, last);
-    if (graph->nodes[graph->count - 1].op.kind == LK_OP_CROSS_ENTROPY)
-        lk_plan_use(plan, plan->nodes[graph->count - 1].y, last);
+    if (graph->nodes[graph->count - 1].op.kind == LK_OP_LOSS) lk_plan_use(plan, plan->nodes[graph->count - 1].y, last);
     LK_RETURN_IF(lk_arena_assign(plan->live, plan->live_count, &plan->totals.arena_bytes, err));
     add_up(plan);
     return LK_OK;

@@ -26,7 +26,7 @@ lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err) {
     for (int i = 0; i < graph->count; i++) {
         lk_plan_node *planned = &plan->nodes[i];
         lk_op_kind kind = graph->nodes[i].op.kind;
-        if (planned->has_backward && planned->contributions == 0 && kind != LK_OP_CROSS_ENTROPY)
+        if (planned->has_backward && planned->contributions == 0 && kind != LK_OP_LOSS)
             return lk_fail(err, LK_ERR_CONFIG, "layer %s has no way to the loss: remove it or use its output",
                            graph->nodes[i].name);
         int most = slots(plan, kind);

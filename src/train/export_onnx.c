@@ -146,7 +146,7 @@ static lk_status add_layer(exporter *e, lk_node_id id, lk_error *err) {
         case LK_OP_MAXPOOL: return add_maxpool(e, node, x, value, err);
         case LK_OP_GLOBAL_AVGPOOL: return add_node(e, "GlobalAveragePool", value, &x, 1, NULL, 0, err);
         case LK_OP_LINEAR: return add_linear(e, node, x, value, err);
-        case LK_OP_CROSS_ENTROPY: return LK_OK; /* the loss stays at home */
+        case LK_OP_LOSS: return LK_OK; /* the loss stays at home */
         case LK_OP_COUNT: break;
     }
     return lk_fail(err, LK_ERR_UNSUPPORTED, "layer %s (%s) has no ONNX form in this program", node->name,

@@ -75,7 +75,8 @@ static void add_ends(table *t, int64_t features) {
     add(t, "pool", LK_OP_GLOBAL_AVGPOOL, 1, features, 7);
     d = add(t, "linear", LK_OP_LINEAR, 1, features, 1);
     d->linear.out_features = 1000;
-    d = add(t, "loss", LK_OP_CROSS_ENTROPY, 1, 1000, 1);
+    d = add(t, "loss", LK_OP_LOSS, 1, 1000, 1);
+    d->loss.cross_entropy = 1;
     d->dy_count = 0;
 }
 

@@ -13,8 +13,7 @@ LAYERS = {
     "dist": {"core", "device", "dist"},
     "io": {"core", "device", "io"},
     "train": {"core", "device", "nn", "optim", "dist", "io", "train"},
-    "report": {"core", "io", "train", "report"},
-    "jobs": {"core", "device", "nn", "optim", "dist", "io", "train", "report", "jobs"},
+    "jobs": {"core", "device", "nn", "optim", "dist", "io", "train", "jobs"},
 }
 # header: the places that may include it
 LIBRARIES = {

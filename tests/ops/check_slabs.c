@@ -147,11 +147,12 @@ out:
 
 lk_status op_check_labels(op_context *context, lk_error *err) {
     const op_case c = {.name = "labels",
-                       .desc = {.kind = LK_OP_CROSS_ENTROPY,
+                       .desc = {.kind = LK_OP_LOSS,
                                 .training = true,
                                 .need_dx = true,
                                 .dy_count = 1,
-                                .x = {.n = 4, .c = 10, .h = 1, .w = 1}},
+                                .x = {.n = 4, .c = 10, .h = 1, .w = 1},
+                                .loss = {.cross_entropy = 1}},
                        .rows = 3};
     const struct {
         int row;

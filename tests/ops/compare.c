@@ -91,6 +91,7 @@ out:
 /* A training case's forward pass as a plan for evaluation with the training plan's parameter layout. */
 static lk_status check_evaluation(const subject *s, const op_plan *training, lk_error *err) {
     if (!s->c->desc.training || s->c->desc.kind == LK_OP_BATCHNORM) return LK_OK; /* which then computes otherwise */
+    if (s->c->desc.kind == LK_OP_LOSS && s->c->desc.loss.f1_microbatch) return LK_OK; /* and leaves its F1 out */
     op_case c = *s->c;
     c.desc.training = false;
     op_plan *plan = NULL;
@@ -250,7 +251,7 @@ bool op_mode_compare(op_context *context) {
         if (!well && context->stop_at_first) return false;
     }
     lk_error err = {0};
-    bool losses = context->only_kind < 0 || context->only_kind == LK_OP_CROSS_ENTROPY;
+    bool losses = context->only_kind < 0 || context->only_kind == LK_OP_LOSS;
     if (context->filter == NULL && losses && op_check_labels(context, &err) != LK_OK) {
         report(context, "labels", dtypes[0], 1, &err);
         well = false;

@@ -36,6 +36,13 @@ static lk_status write_integers(writer *w, json_t *tensors, const op_values *v, 
     return status;
 }
 
+static lk_status write_shares(writer *w, json_t *tensors, const char *name, const float *shares, double *copy,
+                              int64_t rows, lk_error *err) {
+    if (shares == NULL) return LK_OK;
+    for (int64_t i = 0; i < rows; i++) copy[i] = (double)shares[i];
+    return write_array(w, tensors, name, copy, rows, err);
+}
+
 static lk_status write_mixing(writer *w, json_t *tensors, const op_values *v, int64_t rows, lk_error *err) {
     if (v->partner == NULL) return LK_OK;
     double *copy = NULL;
@@ -43,11 +50,28 @@ static lk_status write_mixing(writer *w, json_t *tensors, const op_values *v, in
     LK_TRY(LK_NEW(&copy, rows, "partners", err));
     for (int64_t i = 0; i < rows; i++) copy[i] = v->partner[i];
     LK_TRY(write_array(w, tensors, "in_partner", copy, rows, err));
-    for (int64_t i = 0; i < rows; i++) copy[i] = (double)v->pixel_share[i];
-    LK_TRY(write_array(w, tensors, "in_pixel_share", copy, rows, err));
+    LK_TRY(write_shares(w, tensors, "in_pixel_share", v->pixel_share, copy, rows, err));
+    LK_TRY(write_shares(w, tensors, "in_label_share", v->label_share, copy, rows, err));
 out:
     lk_free(copy);
     return status;
+}
+
+static json_t *list_of(const double *values, int64_t count) {
+    if (values == NULL) return json_null();
+    json_t *list = json_array();
+    for (int64_t i = 0; i < count; i++) json_array_append_new(list, json_real(values[i]));
+    return list;
+}
+
+static json_t *describe_loss(const lk_op_desc *d, const op_values *v) {
+    const lk_loss_config *l = &d->loss;
+    return json_pack("{s:f,s:f,s:f,s:f,s:b,s:f,s:f,s:b,s:o,s:o,s:o,s:f,s:I}", "cross_entropy", l->cross_entropy,
+                     "focal", l->focal, "f1", l->f1, "smoothing", l->smoothing, "others",
+                     (int)(l->smoothing_rule == LK_SMOOTHING_OTHERS), "gamma", l->focal_gamma, "epsilon", l->f1_epsilon,
+                     "f1_microbatch", (int)l->f1_microbatch, "class_weights", list_of(l->class_weights, d->x.c),
+                     "alpha", list_of(l->focal_alpha, d->x.c), "logit_offsets", list_of(l->logit_offsets, d->x.c),
+                     "weight_scale", v->weight_scale, "f1_samples", (json_int_t)v->f1_samples);
 }
 
 static json_t *describe(const op_case *c, const op_values *v) {
@@ -68,7 +92,7 @@ static json_t *describe(const op_case *c, const op_values *v) {
         more = json_pack("{s:I,s:I,s:I}", "kernel", (json_int_t)d->maxpool.kernel, "stride",
                          (json_int_t)d->maxpool.stride, "pad", (json_int_t)d->maxpool.pad);
     if (d->kind == LK_OP_LINEAR) more = json_pack("{s:I}", "out_features", (json_int_t)d->linear.out_features);
-    if (d->kind == LK_OP_CROSS_ENTROPY) more = json_pack("{s:f}", "smoothing", d->cross_entropy.smoothing);
+    if (d->kind == LK_OP_LOSS) more = describe_loss(d, v);
     if (d->kind == LK_OP_INPUT) {
         json_t *mean = json_array(), *std = json_array();
         for (int i = 0; i < d->x.c; i++) {
@@ -99,6 +123,7 @@ static lk_status dump_case(op_context *context, const op_case *c, writer *w, jso
     LK_TRY(write_array(w, tensors, "in_stats", v->stats, v->stats_count, err));
     LK_TRY(write_integers(w, tensors, v, c->desc.x.n, err));
     LK_TRY(write_mixing(w, tensors, v, c->desc.x.n, err));
+    LK_TRY(write_array(w, tensors, "in_f1_others", v->f1_others, 3 * c->desc.x.c, err));
     for (int k = 0; k < OP_RESULT_COUNT; k++)
         LK_TRY(write_array(w, tensors, op_result_name(k), r->data[k], r->count[k], err));
     j = describe(c, v);

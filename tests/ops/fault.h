@@ -64,7 +64,7 @@ const op_fault *op_faults_of_add(int *count);
 const op_fault *op_faults_of_maxpool(int *count);
 const op_fault *op_faults_of_global_avgpool(int *count);
 const op_fault *op_faults_of_linear(int *count);
-const op_fault *op_faults_of_cross_entropy(int *count);
+const op_fault *op_faults_of_loss(int *count);
 const op_fault *op_faults_of_slabs(int *count);
 
 /* inner and fault (NULL: nothing broken) are borrowed. Only ops of `kind` are broken.

@@ -15,7 +15,7 @@ static const op_fault *faults_of(lk_op_kind kind, int *count) {
         case LK_OP_MAXPOOL: return op_faults_of_maxpool(count);
         case LK_OP_GLOBAL_AVGPOOL: return op_faults_of_global_avgpool(count);
         case LK_OP_LINEAR: return op_faults_of_linear(count);
-        case LK_OP_CROSS_ENTROPY: return op_faults_of_cross_entropy(count);
+        case LK_OP_LOSS: return op_faults_of_loss(count);
         case LK_OP_COUNT: break;
     }
     *count = 0;

@@ -18,6 +18,23 @@ typedef struct differences {
     op_results *scratch; /* of the moved forward passes */
 } differences;
 
+/* The loss's F1 term over the window, which y leaves out: the counts of the others and of x as it is. */
+static lk_status f1_of_window(const differences *d, double *out, lk_error *err) {
+    const lk_loss_config *loss = &d->c->desc.loss;
+    int64_t classes = d->c->desc.x.c;
+    double *counts = NULL, sum = 0;
+    *out = 0;
+    if (d->c->desc.kind != LK_OP_LOSS || d->values->f1_others == NULL) return LK_OK;
+    LK_RETURN_IF(LK_NEW(&counts, 3 * classes, "soft counts", err));
+    for (int64_t i = 0; i < 3 * classes; i++) counts[i] = d->values->f1_others[i];
+    op_values_count(d->values, classes, counts);
+    for (int64_t k = 0; k < classes; k++)
+        sum += 2 * counts[k] / (counts[classes + k] + counts[2 * classes + k] + loss->f1_epsilon);
+    *out = loss->f1 * (1 - sum / (double)classes);
+    lk_free(counts);
+    return LK_OK;
+}
+
 /* The scalar whose gradient backward gives: sum of y (dy[0] + dy[1]), or loss_scale times the losses. */
 static lk_status objective(differences *d, double *out, lk_error *err) {
     LK_RETURN_IF(op_lane_run(d->lane, d->values, d->scratch, err));
@@ -29,7 +46,9 @@ static lk_status objective(differences *d, double *out, lk_error *err) {
         if (d->values->dy[1] != NULL) weight += d->values->dy[1][i];
         sum += y[i] * weight;
     }
-    *out = sum;
+    double f1;
+    LK_RETURN_IF(f1_of_window(d, &f1, err));
+    *out = sum + f1 * d->values->loss_scale * (double)d->values->f1_samples;
     return LK_OK;
 }
 
@@ -82,7 +101,7 @@ static lk_status check_case(op_context *context, const op_case *c, int *checked,
     int coordinates = (int)fmin(MAX_COORDINATES, fmax(4, WORK / (4 * work)));
     /* At offset 1e4 an x of float64 holds 12 digits of the step of 1: a larger step loses less. */
     if (fabs(c->offset) > 100) h *= 10;
-    if (c->desc.kind == LK_OP_CROSS_ENTROPY) h = STEP; /* exp is not scale free */
+    if (c->desc.kind == LK_OP_LOSS) h = STEP; /* exp is not scale free */
     const struct {
         const char *name;
         double *input;

@@ -25,12 +25,13 @@ typedef enum buffer_kind {
     B_LABELS,
     B_PARTNER,
     B_PIXEL_SHARE,
+    B_LABEL_SHARE,
     B_COUNT
 } buffer_kind;
 
-static const char *const NAMES[B_COUNT] = {"x",         "residual", "y",         "dy[0]",   "dy[1]",      "dx",
-                                           "dresidual", "stash",    "workspace", "params",  "grads",      "stats",
-                                           "derived",   "images",   "labels",    "partner", "pixel_share"};
+static const char *const NAMES[B_COUNT] = {
+    "x",      "residual", "y",     "dy[0]",   "dy[1]",  "dx",     "dresidual", "stash",       "workspace",
+    "params", "grads",    "stats", "derived", "images", "labels", "partner",   "pixel_share", "label_share"};
 
 struct op_lane {
     const op_plan *plan;
@@ -66,9 +67,11 @@ static lk_status make_buffers(op_lane *l, lk_error *err) {
     bytes[B_Y] = y;
     if (d->kind == LK_OP_INPUT) bytes[B_IMAGES] = lk_act_bytes(&d->x);
     if (d->kind != LK_OP_INPUT) bytes[B_X] = lk_act_bytes(&d->x);
-    if (d->kind == LK_OP_CROSS_ENTROPY) bytes[B_LABELS] = d->x.n * (int64_t)sizeof(int32_t);
-    if (p->c->flags & OP_MIXED) bytes[B_PARTNER] = d->x.n * (int64_t)sizeof(int32_t);
-    if (p->c->flags & OP_MIXED) bytes[B_PIXEL_SHARE] = d->x.n * (int64_t)sizeof(float);
+    if (d->kind == LK_OP_LOSS) bytes[B_LABELS] = d->x.n * (int64_t)sizeof(int32_t);
+    if (p->c->flags & OP_MIXED) {
+        bytes[B_PARTNER] = d->x.n * (int64_t)sizeof(int32_t);
+        bytes[d->kind == LK_OP_LOSS ? B_LABEL_SHARE : B_PIXEL_SHARE] = d->x.n * (int64_t)sizeof(float);
+    }
     if (op_case_has_residual(d)) bytes[B_RESIDUAL] = y;
     bytes[B_STASH] = p->info.stash_bytes;
     bytes[B_WORKSPACE] = p->info.workspace_bytes;
@@ -186,8 +189,10 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
         memcpy(op_buffer_sent(&l->buffers[B_LABELS]), v->labels, (size_t)p->desc.x.n * sizeof *v->labels);
     size_t rows = (size_t)p->desc.x.n;
     if (v->partner != NULL) memcpy(op_buffer_sent(&l->buffers[B_PARTNER]), v->partner, rows * sizeof *v->partner);
-    if (v->partner != NULL)
+    if (v->pixel_share != NULL)
         memcpy(op_buffer_sent(&l->buffers[B_PIXEL_SHARE]), v->pixel_share, rows * sizeof *v->pixel_share);
+    if (v->label_share != NULL)
+        memcpy(op_buffer_sent(&l->buffers[B_LABEL_SHARE]), v->label_share, rows * sizeof *v->label_share);
     if (v->stats != NULL)
         for (int64_t i = 0; i < v->stats_count; i++)
             op_put(device->master, op_buffer_sent(&l->buffers[B_STATS]), l->bound.stats_offset + i, v->stats[i]);
@@ -195,6 +200,7 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     LK_RETURN_IF(send(l, B_LABELS, err));
     LK_RETURN_IF(send(l, B_PARTNER, err));
     LK_RETURN_IF(send(l, B_PIXEL_SHARE, err));
+    LK_RETURN_IF(send(l, B_LABEL_SHARE, err));
     LK_RETURN_IF(send(l, B_STATS, err));
     LK_RETURN_IF(pack_params(l, v, err));
     l->run = (lk_run){.params = data_of(l, B_PARAMS),
@@ -205,8 +211,12 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
                       .labels = (const int32_t *)data_of(l, B_LABELS),
                       .rows = v->rows,
                       .loss_scale = v->loss_scale,
+                      .weight_scale = v->weight_scale,
+                      .f1_counts = v->f1_counts,
+                      .f1_samples = v->f1_samples,
                       .partner = (const int32_t *)data_of(l, B_PARTNER),
-                      .pixel_share = (const float *)data_of(l, B_PIXEL_SHARE)};
+                      .pixel_share = (const float *)data_of(l, B_PIXEL_SHARE),
+                      .label_share = (const float *)data_of(l, B_LABEL_SHARE)};
     return device->op_refresh(device, p->op, l->stream, &l->bound, l->run.params, data_of(l, B_DERIVED), err);
 }
 

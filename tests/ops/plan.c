@@ -6,7 +6,7 @@
 static lk_status check_info(const op_plan *p, lk_error *err) {
     const lk_act_desc *y = &p->info.y;
     bool positive = y->n > 0 && y->c > 0 && y->h > 0 && y->w > 0 && y->block > 0;
-    lk_dtype want = p->desc.kind == LK_OP_CROSS_ENTROPY ? p->device->master : p->desc.compute;
+    lk_dtype want = p->desc.kind == LK_OP_LOSS ? p->device->master : p->desc.compute;
     if (!positive || y->dtype != want)
         return lk_fail(err, LK_ERR_NUMERIC, "its output is planned as %s with channel block %lld",
                        lk_dtype_name(y->dtype), (long long)y->block);

@@ -24,13 +24,13 @@ static bool check_chain(op_context *context, const op_case *c, const lk_act_desc
         {.kind = LK_OP_MAXPOOL, .maxpool = {.kernel = 1, .stride = 1}},
         {.kind = LK_OP_GLOBAL_AVGPOOL},
         {.kind = LK_OP_LINEAR, .linear = {.out_features = 5}},
-        {.kind = LK_OP_CROSS_ENTROPY, .cross_entropy = {.smoothing = 0.1}},
+        {.kind = LK_OP_LOSS, .loss = {.cross_entropy = 1}},
     };
-    if (c->desc.kind == LK_OP_CROSS_ENTROPY) return true;
+    if (c->desc.kind == LK_OP_LOSS) return true;
     bool well = true;
     for (size_t i = 0; i < sizeof CONSUMERS / sizeof CONSUMERS[0]; i++) {
         op_case next = {.name = "consumer", .desc = CONSUMERS[i]};
-        bool flat = next.desc.kind == LK_OP_LINEAR || next.desc.kind == LK_OP_CROSS_ENTROPY;
+        bool flat = next.desc.kind == LK_OP_LINEAR || next.desc.kind == LK_OP_LOSS;
         if (flat && (y->h != 1 || y->w != 1)) continue;
         if (next.desc.kind == LK_OP_BATCHNORM && y->n * y->h * y->w < 2) continue;
         next.desc.x = *y;
@@ -110,7 +110,7 @@ static bool check_nonsense(op_context *context, lk_dtype compute) {
          .desc = {X(2, 16, 3, 3), .kind = LK_OP_ACTIVATION, .activation = {.act = LK_ACT_COUNT}}},
         {.name = "no features", .desc = {X(2, 16, 1, 1), .kind = LK_OP_LINEAR, .linear = {.out_features = 0}}},
         {.name = "smoothing over 1",
-         .desc = {X(2, 16, 1, 1), .kind = LK_OP_CROSS_ENTROPY, .cross_entropy = {.smoothing = 1.5}}},
+         .desc = {X(2, 16, 1, 1), .kind = LK_OP_LOSS, .loss = {.cross_entropy = 1, .smoothing = 1.5}}},
         {.name = "std 0", .desc = {X(2, 3, 4, 4), .kind = LK_OP_INPUT, .input = {{0, 0, 0}, {1, 0, 1}}}},
         {.name = "five channels of an image",
          .desc = {X(2, 5, 4, 4), .kind = LK_OP_INPUT, .input = {{0, 0, 0, 0}, {1, 1, 1, 1}}}},

@@ -20,7 +20,7 @@ torch.set_num_threads(2)
 TOLERANCE = 1e-10
 BUILD = pathlib.Path(os.environ.get("LOCKSTEP_BUILD", "build"))
 KINDS = 9
-CASES = 154
+CASES = 184
 
 
 class Dump:
@@ -50,6 +50,53 @@ def activate(case, value):
 
 def leaf(tensor):
     return None if tensor is None else tensor.requires_grad_(True)
+
+
+def optional(values):
+    return None if values is None else torch.tensor(values, dtype=torch.float64)
+
+
+def soft_f1(probabilities, labels, others, epsilon):
+    """Macro-F1 with probabilities for predictions, over these samples and the counts of others."""
+    tp, predicted, support = torch.zeros(3, labels.shape[1], dtype=torch.float64) if others is None else others
+    tp, predicted = tp + (probabilities * labels).sum(0), predicted + probabilities.sum(0)
+    return (2 * tp / (predicted + support + labels.sum(0) + epsilon)).mean()
+
+
+def recompute_loss(dump, case, x):
+    """The losses of the rows, and the scalar whose gradient dx is."""
+    n, classes, rows = *case["shape"][:2], case["rows"]
+    x = x.reshape(n, classes)[:rows]
+    labels = dump.get(case, "labels").long()[:rows]
+    own = F.one_hot(labels, classes).double()
+    share, partner = dump.get(case, "in_label_share"), dump.get(case, "in_partner")
+    mixed = own if share is None else share[:rows, None] * own + (1 - share[:rows, None]) * own[partner.long()[:rows]]
+    s = case["smoothing"]
+    target = (1 - s) * mixed + (s * (1 - mixed) / (classes - 1) if case["others"] else s / classes)
+    weights, alpha, offsets = (optional(case[name]) for name in ("class_weights", "alpha", "logit_offsets"))
+    z = x if offsets is None else x + offsets
+
+    losses = case["cross_entropy"] * F.cross_entropy(z, target, weights, reduction="none")
+    if case["focal"] > 0:
+        log_p = torch.log_softmax(z, 1)
+        factors = target * (1 if alpha is None else alpha) * (1 if weights is None else weights)
+        losses = losses - case["focal"] * (factors * (1 - log_p.exp()) ** case["gamma"] * log_p).sum(1)
+    if weights is not None:
+        losses = losses * case["weight_scale"]
+    if share is None and not case["others"] and case["cross_entropy"] > 0 and case["focal"] == 0:
+        # The mean over the samples is PyTorch's own weighted mean (P6).
+        theirs = case["cross_entropy"] * F.cross_entropy(z, labels, weights, label_smoothing=s)
+        assert_close(losses.mean().detach(), theirs.detach(), f"{case['name']}: mean")
+
+    apart = 0
+    if case["f1"] > 0 and case["training"]:
+        others = dump.get(case, "in_f1_others", (3, classes))
+        value = case["f1"] * (1 - soft_f1(torch.softmax(x, 1), mixed, others, case["epsilon"]))
+        if case["f1_microbatch"]:
+            losses = losses + value
+        else:
+            apart = value * case["f1_samples"]
+    return torch.cat([losses, torch.zeros(n - rows, dtype=torch.float64)]), losses.sum() + apart
 
 
 def recompute(dump, case):
@@ -91,19 +138,16 @@ def recompute(dump, case):
         y = F.adaptive_avg_pool2d(x, 1)
     elif kind == "linear":
         y = F.linear(x.reshape(n, c), params[0].reshape(case["out_features"], c), params[1])
-    elif kind == "cross_entropy":
-        rows = case["rows"]
-        labels = dump.get(case, "labels").long()[:rows]
-        losses = F.cross_entropy(x.reshape(n, c)[:rows], labels, reduction="none", label_smoothing=case["smoothing"])
-        y = torch.cat([losses, torch.zeros(n - rows, dtype=torch.float64)])
+    elif kind == "loss":
+        y, total = recompute_loss(dump, case, x)
     else:
         pytest.fail(f"no PyTorch counterpart of {kind}")
 
     result["y"] = y.detach()
     if not case["training"]:
         return result
-    if kind == "cross_entropy":
-        dy = torch.full_like(y, case["loss_scale"])
+    if kind == "loss":
+        y, dy = total, torch.tensor(case["loss_scale"], dtype=torch.float64)
     else:
         dy = dump.get(case, "in_dy0", y.shape)
         if case["dy_count"] == 2:

@@ -23,18 +23,18 @@ static double terms(const op_plan *p, op_result_kind k) {
         case LK_OP_MAXPOOL: return (double)(d->maxpool.kernel * d->maxpool.kernel);
         case LK_OP_GLOBAL_AVGPOOL: return area_x;
         case LK_OP_LINEAR: return k == OP_Y ? (double)d->x.c : k == OP_DX ? (double)y->c : (double)d->x.n;
-        case LK_OP_CROSS_ENTROPY: return (double)d->x.c;
+        case LK_OP_LOSS: return (double)d->x.c;
         default: return 1;
     }
 }
 
 /* How much a relative error of x grows, where that is not 1.
  * BATCHNORM subtracts the mean: an error of it in the last place is |mean| / std times as large in xhat.
- * CROSS_ENTROPY takes exp of logits: an absolute error of x is a relative one of exp(x). */
+ * LOSS takes exp of logits: an absolute error of x is a relative one of exp(x). */
 static double amplification(const op_plan *p) {
     double scale = p->c->scale == 0 ? 1 : p->c->scale, offset = fabs(p->c->offset);
     if (p->desc.kind == LK_OP_BATCHNORM) return 1 + offset / scale;
-    if (p->desc.kind == LK_OP_CROSS_ENTROPY) return 1 + 4 * scale + offset;
+    if (p->desc.kind == LK_OP_LOSS) return 1 + 4 * scale + offset;
     if (p->desc.kind == LK_OP_INPUT) return 4; /* p/255 - mean cancels, then is divided by std */
     return 1;
 }
@@ -45,9 +45,9 @@ static double amplification(const op_plan *p) {
  * parameters, the statistics and the loss are stored in the master type. */
 double op_tolerance(const op_plan *p, op_result_kind k) {
     lk_dtype compute = p->desc.compute, master = p->device->master;
-    bool stored_as_master = k >= OP_GRAD0 || p->desc.kind == LK_OP_CROSS_ENTROPY;
+    bool stored_as_master = k >= OP_GRAD0 || p->desc.kind == LK_OP_LOSS;
     double sum = roundoff(compute == LK_F64 ? LK_F64 : LK_F32), store = roundoff(stored_as_master ? master : compute);
-    if (p->desc.kind == LK_OP_CROSS_ENTROPY && k == OP_DX) store = roundoff(compute);
+    if (p->desc.kind == LK_OP_LOSS && k == OP_DX) store = roundoff(compute);
     return 5 * sum * (sqrt(terms(p, k)) + 4 * amplification(p)) + 2 * store;
 }
 

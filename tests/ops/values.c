@@ -32,7 +32,7 @@ bool op_case_has_residual(const lk_op_desc *desc) {
 }
 
 bool op_case_takes_dy(const lk_op_desc *desc) {
-    return desc->training && desc->kind != LK_OP_INPUT && desc->kind != LK_OP_CROSS_ENTROPY;
+    return desc->training && desc->kind != LK_OP_INPUT && desc->kind != LK_OP_LOSS;
 }
 
 lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block) {
@@ -125,12 +125,70 @@ static lk_status draw_images(op_values *v, const op_case *c, const source *s, lk
     return LK_OK;
 }
 
+static lk_status draw_mix(op_values *v, const op_case *c, const source *s, lk_error *err) {
+    int64_t n = c->desc.x.n;
+    LK_RETURN_IF(LK_NEW(&v->partner, n, "partners", err));
+    LK_RETURN_IF(LK_NEW(&v->label_share, n, "shares of labels", err));
+    for (int64_t i = 0; i < n; i++) {
+        v->partner[i] = (int32_t)lk_random_below(&s->key, (uint64_t)i, 32, (uint64_t)v->rows);
+        /* Rows that keep all or nothing of their own label are among them. */
+        v->label_share[i] = i < 2 ? (float)i : lk_random_uniform(&s->key, (uint64_t)i, 33);
+    }
+    return LK_OK;
+}
+
+double op_values_label(const op_values *v, int64_t row, int64_t k) {
+    if (v->label_share == NULL) return v->labels[row] == k;
+    double share = (double)v->label_share[row];
+    return share * (v->labels[row] == k) + (1 - share) * (v->labels[v->partner[row]] == k);
+}
+
+void op_values_count(const op_values *v, int64_t classes, double *counts) {
+    for (int64_t row = 0; row < v->rows; row++) {
+        const double *x = v->x + row * classes;
+        double largest = -INFINITY, sum = 0;
+        for (int64_t k = 0; k < classes; k++) largest = fmax(largest, x[k]);
+        for (int64_t k = 0; k < classes; k++) sum += exp(x[k] - largest);
+        for (int64_t k = 0; k < classes; k++) {
+            double p = exp(x[k] - largest) / sum, q = op_values_label(v, row, k);
+            counts[k] += p * q;
+            counts[classes + k] += p;
+            counts[2 * classes + k] += q;
+        }
+    }
+}
+
+/* What the rest of the window brings: twice as many samples, and its class weights. */
+static lk_status draw_window(op_values *v, const op_case *c, const source *s, lk_error *err) {
+    int64_t classes = c->desc.x.c;
+    const lk_loss_config *loss = &c->desc.loss;
+    double sum = 0;
+    for (int64_t i = 0; i < v->rows; i++)
+        for (int64_t k = 0; loss->class_weights != NULL && k < classes; k++)
+            sum += op_values_label(v, i, k) * loss->class_weights[k];
+    v->weight_scale = sum > 0 ? (double)v->rows / sum : 0;
+    if (loss->f1 == 0 || loss->f1_microbatch || !c->desc.training) return LK_OK;
+    LK_RETURN_IF(LK_NEW(&v->f1_counts, 3 * classes, "soft counts", err));
+    LK_RETURN_IF(LK_NEW(&v->f1_others, 3 * classes, "soft counts", err));
+    v->f1_samples = 3 * v->rows;
+    double others = 2 * (double)v->rows / (double)classes;
+    for (int64_t k = 0; k < classes; k++) {
+        v->f1_others[classes + k] = others * (0.5 + lk_random_uniform_double(&s->key, (uint64_t)k, 34));
+        v->f1_others[2 * classes + k] = others * (0.5 + lk_random_uniform_double(&s->key, (uint64_t)k, 35));
+        v->f1_others[k] = 0.5 * others * lk_random_uniform_double(&s->key, (uint64_t)k, 36);
+    }
+    memcpy(v->f1_counts, v->f1_others, 3 * (size_t)classes * sizeof *v->f1_counts);
+    op_values_count(v, classes, v->f1_counts);
+    return LK_OK;
+}
+
 static lk_status draw_labels(op_values *v, const op_case *c, const source *s, lk_error *err) {
     int64_t n = c->desc.x.n;
     LK_RETURN_IF(LK_NEW(&v->labels, n, "labels", err));
     for (int64_t i = 0; i < n; i++) /* Labels of padding rows may hold anything. */
         v->labels[i] = i < v->rows ? (int32_t)lk_random_below(&s->key, (uint64_t)i, 31, (uint64_t)c->desc.x.c) : -77;
-    return LK_OK;
+    if (c->flags & OP_MIXED) LK_RETURN_IF(draw_mix(v, c, s, err));
+    return draw_window(v, c, s, err);
 }
 
 /* Zeroes dy where the value before the activation is near the kink. */
@@ -166,7 +224,7 @@ static lk_status draw_all(op_values *v, lk_device *reference, const op_case *c, 
     LK_RETURN_IF(draw_x(v, c, &s, err));
     LK_RETURN_IF(draw_params(v, c, info, compute, s, err));
     LK_RETURN_IF(draw_stats(v, c, info, compute, s, err));
-    if (c->desc.kind == LK_OP_CROSS_ENTROPY) return draw_labels(v, c, &s, err);
+    if (c->desc.kind == LK_OP_LOSS) return draw_labels(v, c, &s, err);
     if (op_case_has_residual(&c->desc)) {
         s.purpose = 2;
         LK_RETURN_IF(draw(&v->residual, v->y_count, &s, 0, 1, err));
@@ -200,12 +258,14 @@ out:
 
 void op_values_free(op_values *v) {
     if (v == NULL) return;
-    double *const arrays[] = {v->x, v->residual, v->dy[0], v->dy[1], v->param[0], v->param[1], v->stats};
+    double *const arrays[] = {v->x,        v->residual, v->dy[0],     v->dy[1],    v->param[0],
+                              v->param[1], v->stats,    v->f1_counts, v->f1_others};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) lk_free(arrays[i]);
     lk_free(v->images);
     lk_free(v->labels);
     lk_free(v->partner);
     lk_free(v->pixel_share);
+    lk_free(v->label_share);
     lk_free(v);
 }
 

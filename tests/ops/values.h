@@ -12,9 +12,18 @@ typedef struct op_values {
     int32_t *labels;                                                /* N */
     int32_t *partner;                                               /* N, OP_MIXED; else NULL */
     float *pixel_share;                                             /* N, OP_MIXED; else NULL */
+    float *label_share;                                             /* N, OP_MIXED; else NULL */
     int64_t rows;
-    double loss_scale;
+    double loss_scale, weight_scale;
+    /* LOSS with an F1 term over the window, else NULL: soft counts of the microbatch and others, of the others alone */
+    double *f1_counts, *f1_others;
+    int64_t f1_samples;
 } op_values;
+
+/* LOSS: share of class k in the label of a valid row. */
+double op_values_label(const op_values *v, int64_t row, int64_t k);
+/* LOSS: adds the soft counts of the valid rows: tp, predicted, support, `classes` each. */
+void op_values_count(const op_values *v, int64_t classes, double *counts);
 
 typedef enum op_result_kind {
     OP_Y,

@@ -52,7 +52,7 @@ static bool like_ok(const lk_op_desc *d, const lk_op *like) {
 lk_status lk_cpu_check(const lk_op *op, const lk_op *like, lk_error *err) {
     const lk_op_desc *d = &op->desc;
     lk_dtype wanted = d->kind == LK_OP_INPUT ? LK_U8 : LK_F32;
-    bool takes_dy = d->kind != LK_OP_INPUT && d->kind != LK_OP_CROSS_ENTROPY;
+    bool takes_dy = d->kind != LK_OP_INPUT && d->kind != LK_OP_LOSS;
     int most = op->class->one_dy ? 1 : 2;
     if (!shape_ok(&d->x)) return lk_cpu_unsupported(op, "its input is empty, too large or in an unknown layout", err);
     if (d->x.dtype != wanted && !(wanted == LK_F32 && d->x.dtype == LK_BF16))

@@ -23,7 +23,7 @@ static const lk_cpu_op_class *class_of(lk_op_kind kind) {
         case LK_OP_MAXPOOL: return &lk_cpu_maxpool;
         case LK_OP_GLOBAL_AVGPOOL: return &lk_cpu_avgpool;
         case LK_OP_LINEAR: return &lk_cpu_linear;
-        case LK_OP_CROSS_ENTROPY: return &lk_cpu_cross_entropy;
+        case LK_OP_LOSS: return &lk_cpu_loss;
         case LK_OP_COUNT: break;
     }
     return NULL;

@@ -52,7 +52,7 @@ struct lk_cpu_op_class {
 };
 
 extern const lk_cpu_op_class lk_cpu_input, lk_cpu_conv, lk_cpu_batchnorm, lk_cpu_activation, lk_cpu_add, lk_cpu_maxpool,
-    lk_cpu_avgpool, lk_cpu_linear, lk_cpu_cross_entropy;
+    lk_cpu_avgpool, lk_cpu_linear, lk_cpu_loss;
 
 /* slab_* of lk_device. */
 void lk_cpu_slab_install(lk_cpu *cpu);

@@ -65,7 +65,7 @@ lk_status lk_reference_check_common(const lk_op *op, lk_error *err) {
         return lk_reference_refuse(op, LK_ERR_UNSUPPORTED, err,
                                    "the input must be %s, not %s with channel block %" PRId64,
                                    input ? "uint8 NHWC" : "float64 NCHW", lk_dtype_name(x->dtype), x->block);
-    bool takes_dy = !input && d->kind != LK_OP_CROSS_ENTROPY;
+    bool takes_dy = !input && d->kind != LK_OP_LOSS;
     if (d->training && takes_dy && d->dy_count != 1 && d->dy_count != 2)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err, "%d gradients arrive at its output; 1 or 2 are possible",
                                    d->dy_count);
@@ -97,7 +97,7 @@ lk_status lk_reference_check_buffers(const lk_op *op, const lk_op_buffers *b, lk
     if (op->info.workspace_bytes > 0) LK_RETURN_IF(need(op, b->workspace, "workspace", err));
     if (!d->training || d->kind == LK_OP_INPUT) return LK_OK;
     if (d->need_dx) LK_RETURN_IF(need(op, b->dx, "dx", err));
-    if (d->kind == LK_OP_CROSS_ENTROPY) return LK_OK;
+    if (d->kind == LK_OP_LOSS) return LK_OK;
     LK_RETURN_IF(need(op, b->dy[0], "dy[0]", err));
     if (d->dy_count == 2) LK_RETURN_IF(need(op, b->dy[1], "dy[1]", err));
     return LK_OK;
@@ -116,7 +116,7 @@ void lk_reference_fill_costs(lk_op *op) {
         info->flops_backward = 0;
         return;
     }
-    bool takes_dy = d->kind != LK_OP_CROSS_ENTROPY;
+    bool takes_dy = d->kind != LK_OP_LOSS;
     info->bytes_backward = (takes_dy ? d->dy_count * y : 0) + (d->need_dx ? x : 0) + (residual ? y : 0) + stash +
                            2 * params + (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0);
     if (d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "ref");

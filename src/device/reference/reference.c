@@ -27,7 +27,7 @@ static const lk_reference_op *const KINDS[] = {
 
 static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
     (void)device;
-    return kind != LK_OP_INPUT && kind != LK_OP_CROSS_ENTROPY; /* no gradient tensor arrives at these */
+    return kind != LK_OP_INPUT && kind != LK_OP_LOSS; /* no gradient tensor arrives at these */
 }
 
 static void device_free(lk_device *device) { lk_free(device->impl); }

@@ -242,11 +242,11 @@ static void the_loss_of_equal_logits(void **state) {
     f->labels[0] = 0;
     f->labels[1] = 99;
     f->run.rows = 1;
-    lk_op_desc desc = {.kind = LK_OP_CROSS_ENTROPY,
+    lk_op_desc desc = {.kind = LK_OP_LOSS,
                        .training = true,
                        .need_dx = true,
                        .x = {.n = 2, .c = 2, .h = 1, .w = 1},
-                       .cross_entropy = {0.5}};
+                       .loss = {.cross_entropy = 1, .smoothing = 0.5}};
     assert_int_equal(run(f, desc), LK_OK);
     ASSERT_VALUES(f->y, log(2), 0);
     ASSERT_VALUES(f->dx, -0.125, 0.125, 0, 0);
@@ -255,7 +255,7 @@ static void the_loss_of_equal_logits(void **state) {
 static void a_label_outside_the_classes_is_named(void **state) {
     fixture *f = *state;
     f->labels[1] = 2;
-    lk_op_desc desc = {.kind = LK_OP_CROSS_ENTROPY, .x = {.n = 2, .c = 2, .h = 1, .w = 1}};
+    lk_op_desc desc = {.kind = LK_OP_LOSS, .x = {.n = 2, .c = 2, .h = 1, .w = 1}, .loss = {.cross_entropy = 1}};
     assert_int_equal(run(f, desc), LK_ERR_DATA);
     assert_non_null(strstr(f->err.message, "sample 1"));
     assert_non_null(strstr(f->err.message, "label 2"));

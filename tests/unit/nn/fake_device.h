@@ -112,7 +112,7 @@ static lk_status fake_op_plan(lk_device *device, lk_op **out, const lk_op_desc *
         y->h = y->w = 1;
     } else if (desc->kind == LK_OP_LINEAR) {
         y->c = desc->linear.out_features;
-    } else if (desc->kind == LK_OP_CROSS_ENTROPY) {
+    } else if (desc->kind == LK_OP_LOSS) {
         y->c = 1;
     } else if (desc->kind == LK_OP_ADD) {
         y->block = desc->x.block;
@@ -126,7 +126,7 @@ static lk_status fake_op_plan(lk_device *device, lk_op **out, const lk_op_desc *
             like ? desc->like->info.params[0].stored_count : op->info.params[0].stored_count + desc->x.n;
     }
     op->info.keeps_x = desc->training && (desc->kind == LK_OP_CONV2D || desc->kind == LK_OP_LINEAR ||
-                                          desc->kind == LK_OP_BATCHNORM || desc->kind == LK_OP_CROSS_ENTROPY);
+                                          desc->kind == LK_OP_BATCHNORM || desc->kind == LK_OP_LOSS);
     op->info.keeps_y = desc->training && desc->kind == LK_OP_BATCHNORM && desc->batchnorm.act == LK_ACT_RELU;
     op->info.stash_bytes = desc->training && desc->kind != LK_OP_CONV2D ? FAKE_STASH : 0;
     op->info.workspace_bytes = desc->kind == LK_OP_CONV2D ? 64 * desc->conv.kernel_h : 0;

@@ -100,9 +100,8 @@ static void interpret(const lk_graph *g, expectation *e) {
         const lk_node *node = &g->nodes[i];
         lk_op_kind kind = node->op.kind;
         if (!has_params_at_or_before(g, i)) continue;
-        double dy = kind == LK_OP_CROSS_ENTROPY ? 1 : e->gradient[i];
-        bool keeps_x =
-            kind == LK_OP_CONV2D || kind == LK_OP_LINEAR || kind == LK_OP_BATCHNORM || kind == LK_OP_CROSS_ENTROPY;
+        double dy = kind == LK_OP_LOSS ? 1 : e->gradient[i];
+        bool keeps_x = kind == LK_OP_CONV2D || kind == LK_OP_LINEAR || kind == LK_OP_BATCHNORM || kind == LK_OP_LOSS;
         bool keeps_y = kind == LK_OP_BATCHNORM && node->op.batchnorm.act == LK_ACT_RELU;
         double stash = kind == LK_OP_CONV2D ? 0 : e->value[i];
         fake_gradient gradient = fake_backward_rule(kind, dy, fake_mix(keeps_x ? e->value[node->x] : 0, stash, 0),
