@@ -1,48 +1,21 @@
 #include "train/window.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "core/memory.h"
-#include "train/buckets.h"
-#include "train/gradient_tree.h"
-#include "train/metrics.h"
+#include "train/window_internal.h"
 
-/* What one leaf reports to all ranks, beside its BatchNorm statistics. */
-typedef struct leaf_record {
-    double loss_sum;
-    int64_t samples, correct;
-    uint64_t sample_sum;
-} leaf_record;
+int64_t lk_window_stats_bytes(const lk_window *window) {
+    return window->network->totals.stats_count * (int64_t)lk_dtype_size(window->network->device->master);
+}
 
-/* Scratch of one worker. */
-typedef struct worker_state {
-    int *params_left; /* per bucket: parameters whose gradient of this leaf is not complete */
-    double *logits, *losses;
-} worker_state;
-
-struct lk_window {
-    lk_network *network;
-    lk_lanes *lanes;
-    lk_comm *comm;
-    lk_loader *loader;
-    lk_span share;
-    int64_t microbatch;
-    lk_buckets buckets;
-    lk_gradient_tree tree;
-    lk_reducer *reducer;
-    worker_state *workers;
-    int64_t leaf_bytes; /* record and statistics of one leaf */
-    char *mine, *all;   /* leaf_bytes for each leaf of the share, of all ranks */
-    void *stats;        /* device memory: the statistics of each leaf of the share */
-    double first_forward;
-    /* The window that runs. */
-    int present;
-    int64_t window_samples;
-    bool buckets_may_leave; /* no boundary comes before the reduction any more */
-    int taken;              /* buckets handed to the reducer */
-};
+lk_status lk_window_drive_reducer(lk_window *window, lk_error *err) {
+    if (!window->buckets_may_leave) return LK_OK;
+    int bucket;
+    while ((bucket = lk_gradient_tree_next(&window->tree, &window->taken)) >= 0)
+        LK_RETURN_IF(lk_reducer_submit(window->reducer, bucket, err));
+    return lk_reducer_poll(window->reducer, err);
+}
 
 uint64_t lk_sample_hash(int64_t sample) {
     /* The finaliser of splitmix64: a bijection that scatters neighbours. */
@@ -52,22 +25,19 @@ uint64_t lk_sample_hash(int64_t sample) {
     return x ^ (x >> 31);
 }
 
-static int64_t stats_bytes(const lk_window *window) {
-    return window->network->totals.stats_count * (int64_t)lk_dtype_size(window->network->device->master);
-}
-
 static lk_status create_buffers(lk_window *window, lk_error *err) {
     lk_network *network = window->network;
-    window->leaf_bytes = (int64_t)lk_round_up(sizeof(leaf_record) + (size_t)stats_bytes(window));
+    window->leaf_bytes = (int64_t)lk_round_up(sizeof(lk_leaf_record) + (size_t)lk_window_stats_bytes(window));
     LK_RETURN_IF(lk_alloc((void **)&window->mine, (size_t)window->share.count, (size_t)window->leaf_bytes,
                           "statistics of the leaves", err));
     LK_RETURN_IF(lk_alloc((void **)&window->all, (size_t)(window->share.count * window->comm->size),
                           (size_t)window->leaf_bytes, "statistics of all leaves", err));
-    LK_RETURN_IF(network->device->alloc(network->device, &window->stats, window->share.count * stats_bytes(window),
-                                        "statistics of the leaves", err));
+    LK_RETURN_IF(network->device->alloc(network->device, &window->stats,
+                                        window->share.count * lk_window_stats_bytes(window), "statistics of the leaves",
+                                        err));
     LK_RETURN_IF(LK_NEW(&window->workers, window->lanes->count, "worker state", err));
     for (int i = 0; i < window->lanes->count; i++) {
-        worker_state *worker = &window->workers[i];
+        lk_window_worker *worker = &window->workers[i];
         LK_RETURN_IF(LK_NEW(&worker->params_left, window->buckets.count, "worker state", err));
         LK_RETURN_IF(LK_NEW(&worker->logits, window->microbatch * network->graph->classes, "logits", err));
         LK_RETURN_IF(LK_NEW(&worker->losses, window->microbatch, "losses", err));
@@ -141,87 +111,6 @@ lk_status lk_window_prefetch(lk_window *window, const lk_sampler *sampler, int64
     return LK_OK;
 }
 
-/* Hands complete buckets to the reducer and makes progress. Only the thread that owns the communicator. */
-static lk_status drive_reducer(lk_window *window, lk_error *err) {
-    if (!window->buckets_may_leave) return LK_OK;
-    int bucket;
-    while ((bucket = lk_gradient_tree_next(&window->tree, &window->taken)) >= 0)
-        LK_RETURN_IF(lk_reducer_submit(window->reducer, bucket, err));
-    return lk_reducer_poll(window->reducer, err);
-}
-
-typedef struct leaf_context {
-    lk_window *window;
-    lk_lane_slot *slot;
-    int leaf, worker;
-} leaf_context;
-
-static lk_status on_gradient(void *context, int param, lk_error *err) {
-    leaf_context *at = context;
-    lk_window *window = at->window;
-    if (param < 0) return at->worker == 0 ? drive_reducer(window, err) : LK_OK;
-    int bucket = window->buckets.of_param[param];
-    if (--window->workers[at->worker].params_left[bucket] > 0) return LK_OK;
-    return lk_gradient_tree_complete(&window->tree, at->slot->stream, at->leaf, bucket, err);
-}
-
-/* What a mixed row counts as: the label with the larger share of its target. */
-static int32_t majority_label(const lk_microbatch *batch, int64_t row) {
-    bool partners = batch->partner != NULL && batch->label_share[row] < 0.5F;
-    return batch->labels[partners ? batch->partner[row] : row];
-}
-
-static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbatch *batch, worker_state *worker,
-                             lk_error *err) {
-    leaf_record *record = (leaf_record *)(window->mine + (batch->tag - window->share.first) * window->leaf_bytes);
-    int classes = (int)window->network->graph->classes;
-    memset(record, 0, sizeof *record);
-    LK_RETURN_IF(lk_lane_read_losses(lane, worker->losses, err));
-    LK_RETURN_IF(lk_lane_read_logits(lane, worker->logits, err));
-    for (int64_t i = 0; i < batch->rows; i++) {
-        record->loss_sum += worker->losses[i];
-        record->correct += lk_argmax(worker->logits + i * classes, classes) == majority_label(batch, i);
-        record->sample_sum += lk_sample_hash(batch->samples[i]);
-    }
-    record->samples = batch->rows;
-    return LK_OK;
-}
-
-static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
-                              lk_error *err) {
-    lk_network *network = window->network;
-    lk_network_mode mode = batch->rows == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
-    lk_lane *lane = slot->lanes[mode];
-    int leaf = (int)batch->tag;
-    leaf_context context = {window, slot, leaf, worker};
-    lk_run run = {.params = network->params,
-                  .derived = network->derived[mode],
-                  .stats = (char *)window->stats + (leaf - window->share.first) * stats_bytes(window),
-                  .images = batch->images,
-                  .labels = batch->labels,
-                  .rows = batch->rows,
-                  .loss_scale = 1.0 / (double)window->window_samples,
-                  .partner = batch->partner,
-                  .pixel_share = batch->pixel_share,
-                  .label_share = batch->label_share};
-    LK_RETURN_IF(lk_gradient_tree_take(&window->tree, leaf, &run.grads, err));
-    memcpy(window->workers[worker].params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
-    LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));
-    LK_RETURN_IF(record_leaf(window, lane, batch, &window->workers[worker], err));
-    return lk_lane_backward(lane, &run, on_gradient, &context, err);
-}
-
-static lk_status run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
-    lk_window *window = context;
-    lk_microbatch batch;
-    (void)index; /* which leaf it is, the loader says: any lane may run any leaf of the round */
-    LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
-    if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
-    lk_status status = compute_leaf(window, slot, worker, &batch, err);
-    lk_loader_release(window->loader, &batch);
-    return status;
-}
-
 enum { FLAG_NONE, FLAG_STOP, FLAG_FAILED };
 
 /* A point that all ranks pass together: the worst flag of any reaches all. */
@@ -247,7 +136,7 @@ static lk_status run_rounds(lk_window *window, lk_stop_requested stop, void *sto
         if (window->buckets_may_leave)
             LK_RETURN_IF(lk_reducer_begin(window->reducer, window->tree.slabs[0], window->present, err));
         int count = mine - round * lanes < lanes ? mine - round * lanes : lanes;
-        if (count > 0) *failed = lk_lanes_run(window->lanes, run_leaf, window, count, err);
+        if (count > 0) *failed = lk_lanes_run(window->lanes, lk_window_run_leaf, window, count, err);
     }
     return LK_OK;
 }
@@ -270,58 +159,10 @@ static lk_status finish_reduction(lk_window *window, lk_status failed, lk_error 
     lk_error *sink = failed == LK_OK ? err : NULL; /* the first error is kept */
     bool contributes = window->share.first < window->present;
     if (contributes && failed == LK_OK)
-        LK_RETURN_IF(drive_reducer(window, sink));
+        LK_RETURN_IF(lk_window_drive_reducer(window, sink));
     else
         LK_RETURN_IF(submit_rest(window, sink));
     return lk_reducer_wait(window->reducer, sink);
-}
-
-/* running = (1 - momentum) * running + momentum * fresh, once for each leaf in order (P23): what one rank that runs all
- * microbatches would do. Source: torch.nn.BatchNorm2d, unbiased variance. */
-static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t samples, lk_stream *stream,
-                            lk_error *err) {
-    lk_network *network = window->network;
-    lk_device *device = network->device;
-    lk_network_mode mode = samples == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
-    size_t size = lk_dtype_size(device->master);
-    int count;
-    const lk_stat *stats = lk_plan_get_stats(network->plans[mode], &count);
-    for (int i = 0; i < count; i++) {
-        size_t mean = (size_t)stats[i].offset * size;
-        size_t variance = mean + (size_t)stats[i].channels * size;
-        double unbiased = (double)stats[i].values / (double)(stats[i].values - 1);
-        char *running = network->stats;
-        const char *fresh = leaf_stats;
-        LK_RETURN_IF(device->slab_blend(device, stream, running + mean, fresh + mean, stats[i].channels,
-                                        stats[i].momentum, 1.0, err));
-        LK_RETURN_IF(device->slab_blend(device, stream, running + variance, fresh + variance, stats[i].channels,
-                                        stats[i].momentum, unbiased, err));
-    }
-    return LK_OK;
-}
-
-/* Gathers records and statistics of all leaves and applies them in leaf order. */
-static lk_status finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
-    lk_device *device = window->network->device;
-    lk_stream *stream;
-    LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
-    for (int i = 0; i < window->share.count; i++)
-        LK_RETURN_IF(device->download(device, window->mine + i * window->leaf_bytes + sizeof(leaf_record),
-                                      (char *)window->stats + i * stats_bytes(window), stats_bytes(window), err));
-    LK_RETURN_IF(
-        lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err));
-    for (int leaf = 0; leaf < window->present; leaf++) {
-        const char *at = window->all + leaf * window->leaf_bytes;
-        leaf_record record;
-        memcpy(&record, at, sizeof record);
-        result->loss_sum += record.loss_sum;
-        result->samples += record.samples;
-        result->correct += record.correct;
-        result->sample_sum += record.sample_sum;
-        LK_RETURN_IF(device->upload(device, window->stats, at + sizeof record, stats_bytes(window), err));
-        LK_RETURN_IF(blend_leaf(window, window->stats, record.samples, stream, err));
-    }
-    return LK_OK;
 }
 
 lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t update, lk_stop_requested stop,
@@ -343,7 +184,7 @@ lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t up
         return LK_STOPPED;
     }
     if (flag == FLAG_FAILED) return lk_comm_agree(window->comm, failed, err);
-    return finish_statistics(window, result, err);
+    return lk_window_finish_statistics(window, result, err);
 }
 
 const void *lk_window_gradients(const lk_window *window) { return window->tree.slabs[0]; }

@@ -1,0 +1,78 @@
+/* One leaf of a window, on one lane. */
+#include <string.h>
+
+#include "core/clock.h"
+#include "train/metrics.h"
+#include "train/window_internal.h"
+
+typedef struct leaf_context {
+    lk_window *window;
+    lk_lane_slot *slot;
+    int leaf, worker;
+} leaf_context;
+
+static lk_status on_gradient(void *context, int param, lk_error *err) {
+    leaf_context *at = context;
+    lk_window *window = at->window;
+    if (param < 0) return at->worker == 0 ? lk_window_drive_reducer(window, err) : LK_OK;
+    int bucket = window->buckets.of_param[param];
+    if (--window->workers[at->worker].params_left[bucket] > 0) return LK_OK;
+    return lk_gradient_tree_complete(&window->tree, at->slot->stream, at->leaf, bucket, err);
+}
+
+/* What a mixed row counts as: the label with the larger share of its target. */
+static int32_t majority_label(const lk_microbatch *batch, int64_t row) {
+    bool partners = batch->partner != NULL && batch->label_share[row] < 0.5F;
+    return batch->labels[partners ? batch->partner[row] : row];
+}
+
+static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbatch *batch, lk_window_worker *worker,
+                             lk_error *err) {
+    lk_leaf_record *record = (lk_leaf_record *)(window->mine + (batch->tag - window->share.first) * window->leaf_bytes);
+    int classes = (int)window->network->graph->classes;
+    memset(record, 0, sizeof *record);
+    LK_RETURN_IF(lk_lane_read_losses(lane, worker->losses, err));
+    LK_RETURN_IF(lk_lane_read_logits(lane, worker->logits, err));
+    for (int64_t i = 0; i < batch->rows; i++) {
+        record->loss_sum += worker->losses[i];
+        record->correct += lk_argmax(worker->logits + i * classes, classes) == majority_label(batch, i);
+        record->sample_sum += lk_sample_hash(batch->samples[i]);
+    }
+    record->samples = batch->rows;
+    return LK_OK;
+}
+
+static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
+                              lk_error *err) {
+    lk_network *network = window->network;
+    lk_network_mode mode = batch->rows == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
+    lk_lane *lane = slot->lanes[mode];
+    int leaf = (int)batch->tag;
+    leaf_context context = {window, slot, leaf, worker};
+    lk_run run = {.params = network->params,
+                  .derived = network->derived[mode],
+                  .stats = (char *)window->stats + (leaf - window->share.first) * lk_window_stats_bytes(window),
+                  .images = batch->images,
+                  .labels = batch->labels,
+                  .rows = batch->rows,
+                  .loss_scale = 1.0 / (double)window->window_samples,
+                  .partner = batch->partner,
+                  .pixel_share = batch->pixel_share,
+                  .label_share = batch->label_share};
+    LK_RETURN_IF(lk_gradient_tree_take(&window->tree, leaf, &run.grads, err));
+    memcpy(window->workers[worker].params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
+    LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));
+    LK_RETURN_IF(record_leaf(window, lane, batch, &window->workers[worker], err));
+    return lk_lane_backward(lane, &run, on_gradient, &context, err);
+}
+
+lk_status lk_window_run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    lk_window *window = context;
+    lk_microbatch batch;
+    (void)index; /* which leaf it is, the loader says: any lane may run any leaf of the round */
+    LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
+    if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
+    lk_status status = compute_leaf(window, slot, worker, &batch, err);
+    lk_loader_release(window->loader, &batch);
+    return status;
+}

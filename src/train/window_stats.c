@@ -1,0 +1,52 @@
+/* What follows from all leaves of a window: its record, and BatchNorm's running statistics. */
+#include <string.h>
+
+#include "train/window_internal.h"
+
+/* running = (1 - momentum) * running + momentum * fresh, once for each leaf in order (P23): what one rank that runs all
+ * microbatches would do. Source: torch.nn.BatchNorm2d, unbiased variance. */
+static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t samples, lk_stream *stream,
+                            lk_error *err) {
+    lk_network *network = window->network;
+    lk_device *device = network->device;
+    lk_network_mode mode = samples == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
+    size_t size = lk_dtype_size(device->master);
+    int count;
+    const lk_stat *stats = lk_plan_get_stats(network->plans[mode], &count);
+    for (int i = 0; i < count; i++) {
+        size_t mean = (size_t)stats[i].offset * size;
+        size_t variance = mean + (size_t)stats[i].channels * size;
+        double unbiased = (double)stats[i].values / (double)(stats[i].values - 1);
+        char *running = network->stats;
+        const char *fresh = leaf_stats;
+        LK_RETURN_IF(device->slab_blend(device, stream, running + mean, fresh + mean, stats[i].channels,
+                                        stats[i].momentum, 1.0, err));
+        LK_RETURN_IF(device->slab_blend(device, stream, running + variance, fresh + variance, stats[i].channels,
+                                        stats[i].momentum, unbiased, err));
+    }
+    return LK_OK;
+}
+
+lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
+    lk_device *device = window->network->device;
+    lk_stream *stream;
+    LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
+    for (int i = 0; i < window->share.count; i++)
+        LK_RETURN_IF(device->download(device, window->mine + i * window->leaf_bytes + sizeof(lk_leaf_record),
+                                      (char *)window->stats + i * lk_window_stats_bytes(window),
+                                      lk_window_stats_bytes(window), err));
+    LK_RETURN_IF(
+        lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err));
+    for (int leaf = 0; leaf < window->present; leaf++) {
+        const char *at = window->all + leaf * window->leaf_bytes;
+        lk_leaf_record record;
+        memcpy(&record, at, sizeof record);
+        result->loss_sum += record.loss_sum;
+        result->samples += record.samples;
+        result->correct += record.correct;
+        result->sample_sum += record.sample_sum;
+        LK_RETURN_IF(device->upload(device, window->stats, at + sizeof record, lk_window_stats_bytes(window), err));
+        LK_RETURN_IF(blend_leaf(window, window->stats, record.samples, stream, err));
+    }
+    return LK_OK;
+}
