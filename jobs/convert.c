@@ -1,4 +1,7 @@
-/* lockstep convert: a checkpoint as safetensors or ONNX, and safetensors back as a checkpoint. */
+/* lockstep convert: a checkpoint as safetensors or ONNX, safetensors back as a checkpoint, and weights of other
+ * programs as any of them. */
+#include "jobs/convert.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,11 +14,55 @@
 #include "train/export.h"
 
 typedef struct convert_options {
+    lk_convert_import import;
     bool uint8, force, json, help;
 } convert_options;
 
 #define FIELD(name) offsetof(convert_options, name)
 static const lk_option options[] = {
+    {.name = "model",
+     .type = LK_OPTION_STRING,
+     .offset = FIELD(import.model),
+     .optional = true,
+     .help = "IN holds bare weights (.pth, .safetensors) of this model ('lockstep models' lists them)"},
+    {.name = "classes",
+     .type = LK_OPTION_STRING,
+     .offset = FIELD(import.classes),
+     .optional = true,
+     .help = "with --model: text file of class names, one a line in the order of the logits; else they are 0, 1, ..."},
+    {.name = "size",
+     .type = LK_OPTION_INT,
+     .offset = FIELD(import.size),
+     .default_text = "0",
+     .max = 4096,
+     .help = "with --model: input height and width, pixels; 0: that of the published weights"},
+    {.name = "resize-size",
+     .type = LK_OPTION_INT,
+     .offset = FIELD(import.resize_size),
+     .default_text = "0",
+     .max = 16384,
+     .help = "with --model: short side before the centre crop; 0: as the published weights, in proportion to the size"},
+    {.name = "interpolation",
+     .type = LK_OPTION_CHOICE,
+     .offset = FIELD(import.interpolation),
+     .default_text = "published",
+     .choices = lk_convert_interpolations,
+     .help = "with --model: of the resize"},
+    {.name = "mean",
+     .type = LK_OPTION_DOUBLES,
+     .offset = FIELD(import.mean),
+     .count_offset = FIELD(import.mean_count),
+     .default_text = "0, 0, 0",
+     .min = -10,
+     .max = 10,
+     .help = "with --model: of pixels / 255, three numbers, and --std; all 0: the published ones"},
+    {.name = "std",
+     .type = LK_OPTION_DOUBLES,
+     .offset = FIELD(import.std),
+     .count_offset = FIELD(import.std_count),
+     .default_text = "0, 0, 0",
+     .max = 10,
+     .help = "with --model: of pixels / 255, three numbers above 0, and --mean"},
     {.name = "uint8",
      .type = LK_OPTION_BOOL,
      .offset = FIELD(uint8),
@@ -49,6 +96,8 @@ static void print_help(void) {
         "  .onnx         from a checkpoint or safetensors: opset 17, dynamic batch; float32 input \"input\"\n"
         "                [batch, channels, height, width], normalised as OUT.json says; output \"logits\"\n"
         "  .h5           from safetensors that this program wrote: a checkpoint for eval and predict\n"
+        "With --model, IN may be a PyTorch state dict (.pth) or safetensors of another program, with the names of\n"
+        "torchvision, timm or efficientnet_pytorch; docs/weights.md says where there are some.\n"
         "The class names, the preprocessing and the golden samples go along; OUT.json describes the model.",
         options, OPTION_COUNT, stdout);
 }
@@ -74,12 +123,13 @@ static lk_status check_free(const char *path, bool force, lk_error *err) {
     return lk_fail(err, LK_ERR_IO, "%s exists and was left as it is; give --force to replace it", path);
 }
 
-static lk_status check_pair(lk_model_format in, lk_model_format out, const char *in_path, lk_error *err) {
+static lk_status check_pair(lk_model_format in, lk_model_format out, bool imported, const char *in_path,
+                            lk_error *err) {
     if (in == LK_MODEL_ONNX)
         return lk_fail(err, LK_ERR_UNSUPPORTED,
                        "%s is ONNX, which is written but not converted from; convert the checkpoint it came from",
                        in_path);
-    if (in == out)
+    if (in == out && !imported)
         return lk_fail(err, LK_ERR_USAGE, "%s has the format that is asked for already; copy it instead", in_path);
     return LK_OK;
 }
@@ -90,6 +140,7 @@ static lk_status write_model(const lk_model_file *file, lk_model_format format, 
         case LK_MODEL_CHECKPOINT: return lk_export_checkpoint(file, path, err);
         case LK_MODEL_SAFETENSORS: return lk_export_safetensors(file, path, err);
         case LK_MODEL_ONNX: return lk_export_onnx(file, pixels, path, err);
+        case LK_MODEL_TORCH: break;
     }
     return lk_fail(err, LK_ERR_INTERNAL, "unknown format of %s", path);
 }
@@ -97,7 +148,7 @@ static lk_status write_model(const lk_model_file *file, lk_model_format format, 
 static lk_status convert(const char *in, const char *out, const convert_options *given, lk_error *err) {
     lk_model_file file = {0};
     lk_model_format format;
-    char *beside = NULL;
+    char *beside = NULL, *summary = NULL;
     struct stat info = {0};
     lk_status status = LK_OK;
     LK_TRY(parse_format(&format, out, err));
@@ -108,8 +159,13 @@ static lk_status convert(const char *in, const char *out, const convert_options 
     LK_TRY(lk_format(&beside, err, "%s.json", out));
     LK_TRY(check_free(out, given->force, err));
     LK_TRY(check_free(beside, given->force, err));
-    LK_TRY(lk_model_file_open(&file, in, err));
-    LK_TRY(check_pair(file.format, format, in, err));
+    if (given->import.model != NULL) {
+        LK_TRY(lk_convert_import_read(&file, &summary, in, &given->import, err));
+        fprintf(stderr, "%s\n", summary);
+    } else {
+        LK_TRY(lk_model_file_open(&file, in, err));
+    }
+    LK_TRY(check_pair(file.format, format, given->import.model != NULL, in, err));
     LK_TRY(write_model(&file, format, given->uint8, out, err));
     if (stat(out, &info) != 0) LK_TRY(lk_fail_errno(err, "examine", out));
     if (given->json)
@@ -121,6 +177,7 @@ static lk_status convert(const char *in, const char *out, const convert_options 
 out:
     lk_model_file_free(&file);
     lk_free(beside);
+    lk_free(summary);
     return status;
 }
 

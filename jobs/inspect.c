@@ -10,11 +10,17 @@
 #include "jobs/usage.h"
 
 typedef struct inspect_options {
+    char *model;
     bool json, help;
 } inspect_options;
 
 #define FIELD(name) offsetof(inspect_options, name)
 static const lk_option options[] = {
+    {.name = "model",
+     .type = LK_OPTION_STRING,
+     .offset = FIELD(model),
+     .optional = true,
+     .help = "list what this model would load from the file, and what not ('lockstep models' lists them)"},
     {.name = "json", .type = LK_OPTION_BOOL, .offset = FIELD(json), .default_text = "false", .help = "one JSON object"},
     {.name = "help",
      .type = LK_OPTION_BOOL,
@@ -41,11 +47,14 @@ static lk_status inspect_dataset(const char *path, bool json, lk_error *err) {
 /* The first bytes tell what it claims to be; its reader tells whether it is. */
 static lk_status inspect(const char *path, bool json, lk_error *err) {
     char magic[9] = "";
+    bool weights = false;
     FILE *file = fopen(path, "rbe");
     if (file == NULL) return lk_fail_errno(err, "open", path);
     size_t size = fread(magic, 1, 8, file);
     fclose(file);
     if (size == 8 && memcmp(magic, "LKCKPT01", 8) == 0) return lk_inspect_checkpoint(path, json, err);
+    LK_RETURN_IF(lk_inspect_is_weights(&weights, path, err));
+    if (weights) return lk_inspect_weights(path, json, err);
     if (ends_with(path, ".safetensors") || ends_with(path, ".onnx")) return lk_inspect_export(path, json, err);
     if (size == 8 && memcmp(magic, "\211HDF\r\n\032\n", 8) == 0) return inspect_dataset(path, json, err);
     return lk_fail(err, LK_ERR_DATA,
@@ -56,8 +65,8 @@ static lk_status inspect(const char *path, bool json, lk_error *err) {
 static void print_help(void) {
     lk_usage_print(
         "inspect FILE [options]",
-        "Describes a data set (.h5), a checkpoint (.h5), or an export (.safetensors, .onnx). Every byte of a\n"
-        "checkpoint is checked against its hash first.",
+        "Describes a data set (.h5), a checkpoint (.h5), an export (.safetensors, .onnx), or weights that other\n"
+        "programs wrote (.pth, .safetensors). Every byte of a checkpoint is checked against its hash first.",
         options, OPTION_COUNT, stdout);
 }
 
@@ -73,7 +82,7 @@ lk_status lk_command_inspect(int argc, char **argv, lk_error *err) {
         status = lk_fail(err, LK_ERR_USAGE, "inspect takes one FILE and was given %d arguments; see inspect --help",
                          arguments);
     else
-        status = inspect(argv[1], given.json, err);
+        status = given.model != NULL ? lk_inspect_match(argv[1], given.model, err) : inspect(argv[1], given.json, err);
 out:
     lk_options_free(options, OPTION_COUNT, &given);
     return status;

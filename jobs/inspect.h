@@ -10,5 +10,11 @@
 LK_MUST_CHECK lk_status lk_inspect_checkpoint(const char *path, bool json, lk_error *err);
 /* The same for .safetensors and .onnx. */
 LK_MUST_CHECK lk_status lk_inspect_export(const char *path, bool json, lk_error *err);
+/* Is this a file of weights that do not say which model they are of? Errors: those of lk_safetensors_open. */
+LK_MUST_CHECK lk_status lk_inspect_is_weights(bool *out, const char *path, lk_error *err);
+/* Weights that do not say which model they are of: names, types, shapes. Errors: those of lk_model_source_open. */
+LK_MUST_CHECK lk_status lk_inspect_weights(const char *path, bool json, lk_error *err);
+/* What of a file `architecture` would load, tensor by tensor. Errors: those of lk_weights_open. */
+LK_MUST_CHECK lk_status lk_inspect_match(const char *path, const char *architecture, lk_error *err);
 
 #endif

@@ -6,7 +6,7 @@ LOCKSTEP_CACHE=${LOCKSTEP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lockstep}
 LOCKSTEP_ONEDNN=$LOCKSTEP_CACHE/onednn-3.2
 
 BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config python3 python3-venv libopenmpi-dev openmpi-bin libhdf5-dev librandom123-dev
-  libyaml-dev libjansson-dev libjpeg-dev libspng-dev libwebp-dev libxxhash-dev libhwloc-dev libprotobuf-c-dev
+  libyaml-dev libjansson-dev libjpeg-dev libspng-dev libwebp-dev libzip-dev libxxhash-dev libhwloc-dev libprotobuf-c-dev
   protobuf-c-compiler zlib1g-dev gnuplot-nox"
 DATA_PACKAGES="dataset-fashion-mnist"
 TEST_PACKAGES="libcmocka-dev mpich libmpich-dev clang-format clang-tidy hdf5-tools"

@@ -6,7 +6,8 @@
 #include "train/inference_file.h"
 
 struct lk_inference {
-    lk_model_file file;
+    lk_model_file *file;
+    lk_model_file opened; /* file points here where the model was read by lk_inference_open */
     lk_device *device;
     lk_plan *plan;
     lk_plan_totals totals;
@@ -38,7 +39,7 @@ static lk_status load_params(lk_inference *inference, double *scratch, lk_error 
     int count;
     const lk_param *params = lk_plan_get_params(inference->plan, &count);
     for (int i = 0; i < count; i++) {
-        const lk_named_tensor *found = find_tensor(&inference->file, params[i].name);
+        const lk_named_tensor *found = find_tensor(inference->file, params[i].name);
         if (found == NULL || !lk_shape_equal(&found->tensor.shape, &params[i].shape))
             return lk_fail(err, LK_ERR_INTERNAL, "parameter '%s' of the plan is not in the state_dict", params[i].name);
         const void *values = as_master(inference, &found->tensor, scratch);
@@ -57,7 +58,7 @@ static lk_status load_stats(lk_inference *inference, double *scratch, lk_error *
         const lk_stat *stat = &stats[i / 2];
         char *name = NULL;
         LK_RETURN_IF(lk_format(&name, err, "%s.%s", stat->name, suffixes[i % 2]));
-        const lk_named_tensor *found = find_tensor(&inference->file, name);
+        const lk_named_tensor *found = find_tensor(inference->file, name);
         lk_free(name);
         if (found == NULL || lk_shape_count(&found->tensor.shape) != stat->channels)
             return lk_fail(err, LK_ERR_INTERNAL, "statistics of '%s' are not in the state_dict", stat->name);
@@ -70,8 +71,8 @@ static lk_status load_stats(lk_inference *inference, double *scratch, lk_error *
 
 static lk_status load_tensors(lk_inference *inference, lk_error *err) {
     int64_t largest = 1;
-    for (int i = 0; i < inference->file.tensor_count; i++) {
-        int64_t count = lk_shape_count(&inference->file.tensors[i].tensor.shape);
+    for (int i = 0; i < inference->file->tensor_count; i++) {
+        int64_t count = lk_shape_count(&inference->file->tensors[i].tensor.shape);
         if (count > largest) largest = count;
     }
     double *scratch = NULL;
@@ -90,11 +91,25 @@ static lk_status allocate(lk_inference *inference, lk_error *err) {
     LK_RETURN_IF(device->alloc(device, &inference->stats, totals->stats_count * size, "running statistics", err));
     LK_RETURN_IF(device->alloc(device, &inference->derived, totals->derived_bytes, "derived parameters", err));
     LK_RETURN_IF(device->alloc(device, &inference->arena, totals->arena_bytes, "activations", err));
-    const lk_graph *graph = inference->file.graph;
+    const lk_graph *graph = inference->file->graph;
     inference->image_bytes = graph->in_h * graph->in_w * graph->in_channels;
     LK_RETURN_IF(LK_NEW(&inference->images, inference->batch * inference->image_bytes, "a batch of images", err));
     LK_RETURN_IF(LK_NEW(&inference->labels, inference->batch, "a batch of labels", err));
     return LK_NEW(&inference->logits, inference->batch * graph->classes, "a batch of logits", err);
+}
+
+static lk_status compile(lk_inference *inference, const lk_inference_options *options, lk_error *err) {
+    inference->batch = options->batch;
+    LK_RETURN_IF(
+        lk_device_create(&inference->device, options->device, options->threads < 1 ? 1 : options->threads, err));
+    lk_plan_options plan = {.batch = options->batch, .compute = options->compute, .training = false};
+    LK_RETURN_IF(lk_plan_create(&inference->plan, inference->file->graph, inference->device, &plan, err));
+    lk_plan_get_totals(inference->plan, &inference->totals);
+    LK_RETURN_IF(allocate(inference, err));
+    LK_RETURN_IF(load_tensors(inference, err));
+    LK_RETURN_IF(inference->device->stream_create(inference->device, &inference->stream, err));
+    LK_RETURN_IF(lk_plan_refresh(inference->plan, inference->stream, inference->params, inference->derived, err));
+    return lk_lane_create(&inference->lane, inference->plan, inference->stream, inference->arena, err);
 }
 
 lk_status lk_inference_open(lk_inference **out, const char *path, const lk_inference_options *options, lk_error *err) {
@@ -102,21 +117,27 @@ lk_status lk_inference_open(lk_inference **out, const char *path, const lk_infer
     lk_inference *inference = NULL;
     lk_status status = LK_OK;
     LK_TRY(LK_NEW(&inference, 1, "a model", err));
-    inference->batch = options->batch;
-    LK_TRY(lk_model_file_open(&inference->file, path, err));
-    LK_TRY(lk_device_create(&inference->device, options->device, options->threads < 1 ? 1 : options->threads, err));
-    lk_plan_options plan = {.batch = options->batch, .compute = options->compute, .training = false};
-    LK_TRY(lk_plan_create(&inference->plan, inference->file.graph, inference->device, &plan, err));
-    lk_plan_get_totals(inference->plan, &inference->totals);
-    LK_TRY(allocate(inference, err));
-    LK_TRY(load_tensors(inference, err));
-    LK_TRY(inference->device->stream_create(inference->device, &inference->stream, err));
-    LK_TRY(lk_plan_refresh(inference->plan, inference->stream, inference->params, inference->derived, err));
-    LK_TRY(lk_lane_create(&inference->lane, inference->plan, inference->stream, inference->arena, err));
+    LK_TRY(lk_model_file_open(&inference->opened, path, err));
+    inference->file = &inference->opened;
+    LK_TRY(compile(inference, options, err));
     *out = inference;
     inference = NULL;
 out:
     lk_inference_free(inference);
+    return status;
+}
+
+lk_status lk_inference_borrow(lk_inference **out, lk_model_file *file, const lk_inference_options *options,
+                              lk_error *err) {
+    *out = NULL;
+    lk_inference *inference = NULL;
+    LK_RETURN_IF(LK_NEW(&inference, 1, "a model", err));
+    inference->file = file;
+    lk_status status = compile(inference, options, err);
+    if (status == LK_OK)
+        *out = inference;
+    else
+        lk_inference_free(inference);
     return status;
 }
 
@@ -130,20 +151,20 @@ void lk_inference_free(lk_inference *inference) {
         if (memory[i] != NULL) device->release(device, memory[i]);
     lk_plan_free(inference->plan);
     lk_device_free(device);
-    lk_model_file_free(&inference->file);
+    lk_model_file_free(&inference->opened);
     lk_free(inference->images);
     lk_free(inference->labels);
     lk_free(inference->logits);
     lk_free(inference);
 }
 
-const lk_meta *lk_inference_get_meta(const lk_inference *inference) { return &inference->file.meta; }
+const lk_meta *lk_inference_get_meta(const lk_inference *inference) { return &inference->file->meta; }
 
-const lk_graph *lk_inference_get_graph(const lk_inference *inference) { return inference->file.graph; }
+const lk_graph *lk_inference_get_graph(const lk_inference *inference) { return inference->file->graph; }
 
 const lk_named_tensor *lk_inference_get_tensors(const lk_inference *inference, int *count) {
-    *count = inference->file.tensor_count;
-    return inference->file.tensors;
+    *count = inference->file->tensor_count;
+    return inference->file->tensors;
 }
 
 lk_status lk_inference_run(lk_inference *inference, const uint8_t *images, int64_t rows, double *logits,
@@ -163,10 +184,11 @@ lk_status lk_inference_run(lk_inference *inference, const uint8_t *images, int64
                   .loss_scale = 1};
     LK_RETURN_IF(lk_lane_forward(inference->lane, &run, NULL, NULL, err));
     LK_RETURN_IF(lk_lane_read_logits(inference->lane, inference->logits, err));
-    memcpy(logits, inference->logits, (size_t)(rows * inference->file.graph->classes) * sizeof *logits);
+    memcpy(logits, inference->logits, (size_t)(rows * inference->file->graph->classes) * sizeof *logits);
     return LK_OK;
 }
 
 void lk_inference_get_golden(const lk_inference *inference, lk_golden *golden) {
-    *golden = (lk_golden){inference->file.golden_count, inference->file.golden_images, inference->file.golden_logits};
+    *golden =
+        (lk_golden){inference->file->golden_count, inference->file->golden_images, inference->file->golden_logits};
 }

@@ -19,6 +19,11 @@ typedef struct lk_inference_options {
  * lk_plan_create. */
 LK_MUST_CHECK lk_status lk_inference_open(lk_inference **out, const char *path, const lk_inference_options *options,
                                           lk_error *err);
+struct lk_model_file;
+/* The same from a model in memory, which stays the caller's and must outlive the result. Errors: those of
+ * lk_plan_create. */
+LK_MUST_CHECK lk_status lk_inference_borrow(lk_inference **out, struct lk_model_file *file,
+                                            const lk_inference_options *options, lk_error *err);
 void lk_inference_free(lk_inference *inference);
 
 const lk_meta *lk_inference_get_meta(const lk_inference *inference);   /* borrowed */

@@ -125,8 +125,11 @@ lk_status lk_model_file_open(lk_model_file *out, const char *path, lk_error *err
     out->format = source.format;
     const char *meta = lk_model_source_text(&source, "meta");
     if (meta == NULL) {
-        status = lk_fail(err, LK_ERR_DATA,
-                         "%s does not say which model it holds: it has no 'meta'; only files of this program do", path);
+        status =
+            lk_fail(err, LK_ERR_DATA,
+                    "%s does not say which model it holds: it has no 'meta'; only files of this program do. Make a "
+                    "checkpoint of other weights with 'lockstep convert --model NAME'",
+                    path);
         goto out;
     }
     LK_TRY(lk_meta_parse(&out->meta, meta, path, err));

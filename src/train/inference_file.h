@@ -6,7 +6,12 @@
 #include "nn/model.h"
 #include "train/meta.h"
 
-typedef enum lk_model_format { LK_MODEL_CHECKPOINT, LK_MODEL_SAFETENSORS, LK_MODEL_ONNX } lk_model_format;
+typedef enum lk_model_format {
+    LK_MODEL_CHECKPOINT,
+    LK_MODEL_SAFETENSORS,
+    LK_MODEL_ONNX,
+    LK_MODEL_TORCH /* .pth: names and tensors alone */
+} lk_model_format;
 
 typedef struct lk_model_file {
     lk_model_format format;

@@ -18,7 +18,7 @@ static bool ends_with(const char *text, const char *ending) {
 static lk_status find_format(lk_model_format *out, const char *path, lk_error *err) {
     FILE *file = fopen(path, "rbe");
     if (file == NULL) return lk_fail_errno(err, "open", path);
-    char magic[8] = {0};
+    uint8_t magic[LK_TORCH_HEAD] = {0};
     errno = 0;
     size_t size = fread(magic, 1, sizeof magic, file);
     int code = ferror(file) ? errno : 0;
@@ -26,15 +26,17 @@ static lk_status find_format(lk_model_format *out, const char *path, lk_error *e
     errno = code;
     if (code != 0) return lk_fail_errno(err, "read", path);
     *out = LK_MODEL_CHECKPOINT;
-    if (size == sizeof magic && memcmp(magic, "LKCKPT01", sizeof magic) == 0) return LK_OK;
+    if (size >= 8 && memcmp(magic, "LKCKPT01", 8) == 0) return LK_OK;
+    *out = LK_MODEL_TORCH;
+    if (lk_torch_is_file(magic, size) || ends_with(path, ".pth") || ends_with(path, ".pt")) return LK_OK;
     *out = LK_MODEL_SAFETENSORS;
     if (ends_with(path, ".safetensors")) return LK_OK;
     *out = LK_MODEL_ONNX;
     if (ends_with(path, ".onnx")) return LK_OK;
     *out = LK_MODEL_CHECKPOINT; /* whose reader says what is wrong */
     if (ends_with(path, ".h5")) return LK_OK;
-    return lk_fail(err, LK_ERR_DATA, "%s is not a trained model: give a checkpoint, a .safetensors or an .onnx file",
-                   path);
+    return lk_fail(err, LK_ERR_DATA,
+                   "%s is not a trained model: give a checkpoint, a .safetensors, a .pth or an .onnx file", path);
 }
 
 lk_status lk_model_source_open(lk_model_source *out, const char *path, lk_error *err) {
@@ -44,6 +46,7 @@ lk_status lk_model_source_open(lk_model_source *out, const char *path, lk_error 
         case LK_MODEL_CHECKPOINT: return lk_checkpoint_open(&out->checkpoint, path, err);
         case LK_MODEL_SAFETENSORS: return lk_safetensors_open(&out->safetensors, path, err);
         case LK_MODEL_ONNX: return lk_onnx_open(&out->onnx, path, err);
+        case LK_MODEL_TORCH: return lk_torch_file_open(&out->torch, path, err);
     }
     return lk_fail(err, LK_ERR_INTERNAL, "%s has an unknown format", path);
 }
@@ -52,6 +55,7 @@ void lk_model_source_close(lk_model_source *source) {
     lk_checkpoint_free(source->checkpoint);
     lk_safetensors_free(source->safetensors);
     lk_onnx_free(source->onnx);
+    lk_torch_file_free(source->torch);
     *source = (lk_model_source){0};
 }
 
@@ -60,6 +64,7 @@ const char *lk_model_source_text(const lk_model_source *source, const char *name
         case LK_MODEL_CHECKPOINT: return lk_checkpoint_text(source->checkpoint, name);
         case LK_MODEL_SAFETENSORS: return lk_safetensors_metadata(source->safetensors, name);
         case LK_MODEL_ONNX: return lk_onnx_get_metadata(source->onnx, name);
+        case LK_MODEL_TORCH: return NULL;
     }
     return NULL;
 }
@@ -74,6 +79,7 @@ static int first_of_model(const lk_checkpoint *checkpoint) {
 int lk_model_source_count(const lk_model_source *source) {
     if (source->format == LK_MODEL_SAFETENSORS) return lk_safetensors_count(source->safetensors);
     if (source->format == LK_MODEL_ONNX) return lk_onnx_initializer_count(source->onnx);
+    if (source->format == LK_MODEL_TORCH) return lk_torch_file_count(source->torch);
     int first = first_of_model(source->checkpoint), end = first;
     while (end < lk_checkpoint_count(source->checkpoint) &&
            strncmp(lk_checkpoint_get(source->checkpoint, end)->name, MODEL_GROUP, GROUP_LENGTH) == 0)
@@ -84,12 +90,14 @@ int lk_model_source_count(const lk_model_source *source) {
 lk_named_tensor lk_model_source_get(const lk_model_source *source, int i) {
     if (source->format == LK_MODEL_SAFETENSORS) return *lk_safetensors_get(source->safetensors, i);
     if (source->format == LK_MODEL_ONNX) return lk_onnx_get_initializer(source->onnx, i);
+    if (source->format == LK_MODEL_TORCH) return *lk_torch_file_get(source->torch, i);
     lk_named_tensor tensor = *lk_checkpoint_get(source->checkpoint, first_of_model(source->checkpoint) + i);
     tensor.name += GROUP_LENGTH;
     return tensor;
 }
 
-static bool find(const lk_model_source *source, const char *name, lk_named_tensor *out) {
+/* The tensor called `name`, and its place in the list where the format has one. */
+static bool find(const lk_model_source *source, const char *name, lk_named_tensor *out, int *place) {
     if (source->format == LK_MODEL_CHECKPOINT) {
         char full[512];
         snprintf(full, sizeof full, MODEL_GROUP "%s", name);
@@ -100,51 +108,82 @@ static bool find(const lk_model_source *source, const char *name, lk_named_tenso
     int count = lk_model_source_count(source);
     for (int i = 0; i < count; i++) {
         *out = lk_model_source_get(source, i);
+        *place = i;
         if (strcmp(out->name, name) == 0) return true;
     }
     return false;
 }
 
-static lk_status copy_data(const lk_model_source *source, const lk_named_tensor *from, void *into, lk_error *err) {
+static lk_status copy_data(const lk_model_source *source, const lk_named_tensor *from, int place, void *into,
+                           lk_error *err) {
     if (source->format == LK_MODEL_CHECKPOINT)
         return lk_checkpoint_read(source->checkpoint, from->name, from->tensor.dtype, &from->tensor.shape, into, err);
+    if (source->format == LK_MODEL_TORCH) return lk_torch_file_read(source->torch, place, into, err);
     size_t bytes = (size_t)lk_shape_count(&from->tensor.shape) * lk_dtype_size(from->tensor.dtype);
     if (bytes > 0) memcpy(into, from->tensor.data, bytes);
     return LK_OK;
 }
 
-static lk_status copy_rounded(const lk_model_source *source, const lk_named_tensor *from, float *into, lk_error *err) {
+static float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Source: IEEE 754 binary16. */
+static float widen_half(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    if (exponent == 0x1f) return float_of_bits(sign | 0x7f800000u | fraction << 13);
+    if (exponent == 0) return (sign != 0 ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
+    return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+static float to_float(const void *values, lk_dtype dtype, int64_t i) {
+    if (dtype == LK_F64) return (float)((const double *)values)[i];
+    uint16_t bits = ((const uint16_t *)values)[i];
+    return dtype == LK_F16 ? widen_half(bits) : float_of_bits((uint32_t)bits << 16);
+}
+
+static lk_status copy_converted(const lk_model_source *source, const lk_named_tensor *from, int place, float *into,
+                                lk_error *err) {
     int64_t count = lk_shape_count(&from->tensor.shape);
-    double *values = NULL;
-    LK_RETURN_IF(LK_NEW(&values, count, "a tensor", err));
-    lk_status status = copy_data(source, from, values, err);
-    for (int64_t i = 0; status == LK_OK && i < count; i++) into[i] = (float)values[i];
+    void *values = NULL;
+    LK_RETURN_IF(lk_alloc(&values, (size_t)count, lk_dtype_size(from->tensor.dtype), "a tensor", err));
+    lk_status status = copy_data(source, from, place, values, err);
+    for (int64_t i = 0; status == LK_OK && i < count; i++) into[i] = to_float(values, from->tensor.dtype, i);
     lk_free(values);
     return status;
 }
 
+static bool is_converted(lk_dtype from, lk_dtype to) {
+    return to == LK_F32 && (from == LK_F64 || from == LK_F16 || from == LK_BF16);
+}
+
 static lk_status find_checked(const lk_model_source *source, const char *name, const lk_tensor *wanted,
-                              lk_named_tensor *from, lk_error *err) {
-    if (!find(source, name, from))
+                              lk_named_tensor *from, int *place, lk_error *err) {
+    if (!find(source, name, from, place))
         return lk_fail(err, LK_ERR_DATA, "%s has no tensor '%s', which its architecture needs", source->path, name);
-    bool rounded = from->tensor.dtype == LK_F64 && wanted->dtype == LK_F32;
-    if ((from->tensor.dtype == wanted->dtype || rounded) && lk_shape_equal(&from->tensor.shape, &wanted->shape))
+    lk_dtype dtype = from->tensor.dtype;
+    if ((dtype == wanted->dtype || is_converted(dtype, wanted->dtype)) &&
+        lk_shape_equal(&from->tensor.shape, &wanted->shape))
         return LK_OK;
     char has[96], needs[96];
     return lk_fail(err, LK_ERR_DATA, "%s: tensor '%s' is %s %s, its architecture needs %s %s", source->path, name,
-                   lk_dtype_name(from->tensor.dtype), lk_shape_print(&from->tensor.shape, has, sizeof has),
+                   lk_dtype_name(dtype), lk_shape_print(&from->tensor.shape, has, sizeof has),
                    lk_dtype_name(wanted->dtype), lk_shape_print(&wanted->shape, needs, sizeof needs));
 }
 
 lk_status lk_model_source_check(const lk_model_source *source, const char *name, const lk_tensor *wanted,
                                 lk_error *err) {
     lk_named_tensor from;
-    return find_checked(source, name, wanted, &from, err);
+    int place = -1;
+    return find_checked(source, name, wanted, &from, &place, err);
 }
 
 lk_status lk_model_source_read(const lk_model_source *source, const char *name, lk_tensor *into, lk_error *err) {
-    lk_named_tensor from;
-    LK_RETURN_IF(find_checked(source, name, into, &from, err));
-    bool rounded = from.tensor.dtype == LK_F64 && into->dtype == LK_F32;
-    return rounded ? copy_rounded(source, &from, into->data, err) : copy_data(source, &from, into->data, err);
+    lk_named_tensor from = {0};
+    int place = -1;
+    LK_RETURN_IF(find_checked(source, name, into, &from, &place, err));
+    if (is_converted(from.tensor.dtype, into->dtype)) return copy_converted(source, &from, place, into->data, err);
+    return copy_data(source, &from, place, into->data, err);
 }

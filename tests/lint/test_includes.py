@@ -28,6 +28,7 @@ LIBRARIES = {
     "turbojpeg.h": ("io/image/",),
     "spng.h": ("io/image/",),
     "webp/": ("io/image/",),
+    "zip.h": ("io/model/torch_zip.c",),
     "libexif/": ("io/image/",),
     "Random123/": ("src/core/random.c",),
 }
