@@ -89,7 +89,7 @@ static lk_status train(const train_flags *flags, const lk_job *job, lk_comm *com
 
 lk_status lk_command_train(int argc, char **argv, lk_error *err) {
     lk_status status;
-    double started = lk_clock_seconds();
+    double started = lk_clock_seconds() - lk_clock_process_age();
     train_flags flags = {0};
     lk_job job = {0};
     lk_comm *comm = NULL;

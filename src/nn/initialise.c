@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/pool.h"
 #include "core/random.h"
 #include "nn/normal.h"
 #include "nn/plan_internal.h"
@@ -27,9 +28,13 @@ static draws draws_of(const char *name, uint64_t seed) {
                    .sub = (uint32_t)hash};
 }
 
-static void fill_uniform(double *values, int64_t count, draws from, double bound) {
+/* Fixed pieces of a parameter: small enough to stay in a cache, and even, as lk_ziggurat_fill wants. */
+#define PIECE 4096
+
+/* Values first .. first + count of a parameter. */
+static void fill_uniform(double *values, int64_t first, int64_t count, draws from, double bound) {
     for (int64_t i = 0; i < count; i++)
-        values[i] = bound * (2.0 * lk_random_uniform_double(&from.key, (uint64_t)i, from.sub) - 1.0);
+        values[i] = bound * (2.0 * lk_random_uniform_double(&from.key, (uint64_t)(first + i), from.sub) - 1.0);
 }
 
 static void fill_constant(double *values, int64_t count, double value) {
@@ -66,33 +71,32 @@ static double uniform_bound(const layer *l, lk_param_role role) {
     return 1.0 / sqrt((double)fan_in(l->weight));
 }
 
-/* Source: torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu") and the defaults of torch.nn.Linear and
+/* Values first .. first + count of one parameter. from: its draws.
+ * Source: torch.nn.init.kaiming_normal_(mode="fan_out", nonlinearity="relu") and the defaults of torch.nn.Linear and
  * torch.nn.Conv2d (kaiming_uniform_(a = sqrt 5), which is U(+-1/sqrt fan_in)); timm's _init_weight_goog. */
-static lk_status fill(double *values, const lk_ziggurat *ziggurat, const lk_param *param, const layer *l, uint64_t seed,
-                      lk_error *err) {
+static lk_status fill(double *values, int64_t first, int64_t count, const lk_ziggurat *ziggurat, const lk_param *param,
+                      const layer *l, draws from, lk_error *err) {
     if (l->rule == LK_INIT_NONE)
         return lk_fail(err, LK_ERR_INTERNAL, "parameter %s has no rule for its first values", param->name);
-    int64_t count = lk_shape_count(&param->shape);
-    draws from = draws_of(param->name, seed);
     double std = param->role == LK_PARAM_WEIGHT ? normal_std(l) : 0;
     if (l->rule == LK_INIT_ONES_ZEROS)
         fill_constant(values, count, param->role == LK_PARAM_GAMMA ? 1.0 : 0.0);
     else if (std > 0)
-        lk_ziggurat_fill(ziggurat, &from.key, from.sub, std, count, values);
+        lk_ziggurat_fill(ziggurat, &from.key, from.sub, std, first, count, values);
     else if (uniform_bound(l, param->role) == 0)
         fill_constant(values, count, 0);
     else
-        fill_uniform(values, count, from, uniform_bound(l, param->role));
+        fill_uniform(values, first, count, from, uniform_bound(l, param->role));
     return LK_OK;
 }
 
-/* Doubles into the master dtype. */
-static void convert(void *master, lk_dtype dtype, const double *values, int64_t count) {
+/* Doubles into the master dtype, from element `first` on. */
+static void convert(void *master, lk_dtype dtype, int64_t first, const double *values, int64_t count) {
     if (dtype == LK_F64) {
-        memcpy(master, values, (size_t)count * sizeof *values);
+        memcpy((double *)master + first, values, (size_t)count * sizeof *values);
         return;
     }
-    float *out = master;
+    float *out = (float *)master + first;
     for (int64_t i = 0; i < count; i++) out[i] = (float)values[i];
 }
 
@@ -106,7 +110,7 @@ static lk_status initialise_stats(const lk_plan *plan, void *stats, lk_error *er
     LK_TRY(lk_alloc(&master, (size_t)count, size, "running statistics", err));
     for (int i = 0; i < plan->stat_count; i++)
         fill_constant(values + plan->stats[i].offset + plan->stats[i].channels, plan->stats[i].channels, 1.0);
-    convert(master, plan->device->master, values, count);
+    convert(master, plan->device->master, 0, values, count);
     LK_TRY(plan->device->upload(plan->device, stats, master, count * (int64_t)size, err));
 out:
     lk_free(values);
@@ -114,33 +118,61 @@ out:
     return status;
 }
 
-lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, void *params, void *stats, lk_error *err) {
-    int64_t most = 0;
-    for (int i = 0; i < plan->param_count; i++) {
-        int64_t count = lk_shape_count(&plan->params[i].shape);
-        if (count > most) most = count;
-    }
-    double *values = NULL;
+static lk_status initialise_param(const lk_plan *plan, int i, uint64_t seed, const lk_ziggurat *ziggurat, void *params,
+                                  lk_error *err) {
+    const lk_param *param = &plan->params[i];
+    const lk_node *node = &plan->graph->nodes[param->node];
+    layer l = {.rule = node->init,
+               .weight = &plan->params[plan->nodes[param->node].first_param].shape,
+               .groups = node->op.kind == LK_OP_CONV2D ? node->op.conv.groups : 1};
+    draws from = draws_of(param->name, seed);
+    int64_t count = lk_shape_count(&param->shape);
+    double values[PIECE];
     void *master = NULL;
-    lk_ziggurat ziggurat;
     lk_status status = LK_OK;
-    lk_ziggurat_create(&ziggurat);
-    LK_TRY(LK_NEW(&values, most, "first parameters", err));
-    LK_TRY(lk_alloc(&master, (size_t)most, lk_dtype_size(plan->device->master), "first parameters", err));
-    for (int i = 0; i < plan->param_count; i++) {
-        const lk_param *param = &plan->params[i];
-        const lk_plan_node *planned = &plan->nodes[param->node];
-        const lk_node *node = &plan->graph->nodes[param->node];
-        layer l = {.rule = node->init,
-                   .weight = &plan->params[planned->first_param].shape,
-                   .groups = node->op.kind == LK_OP_CONV2D ? node->op.conv.groups : 1};
-        LK_TRY(fill(values, &ziggurat, param, &l, seed, err));
-        convert(master, plan->device->master, values, lk_shape_count(&param->shape));
-        LK_TRY(lk_plan_pack(plan, i, master, params, err));
+    LK_TRY(lk_alloc(&master, (size_t)count, lk_dtype_size(plan->device->master), "first parameters", err));
+    for (int64_t first = 0; first < count; first += PIECE) {
+        int64_t piece = count - first < PIECE ? count - first : PIECE;
+        LK_TRY(fill(values, first, piece, ziggurat, param, &l, from, err));
+        convert(master, plan->device->master, first, values, piece);
     }
+    LK_TRY(lk_plan_pack(plan, i, master, params, err));
+out:
+    lk_free(master);
+    return status;
+}
+
+typedef struct initialisation {
+    const lk_plan *plan;
+    uint64_t seed;
+    lk_ziggurat ziggurat;
+    void *params;
+    lk_error *errors; /* one per parameter */
+} initialisation;
+
+/* From the last parameter to the first: networks grow towards their end, and whoever takes the longest first finishes
+ * with the others. */
+static void initialise_one(void *context, int index, int worker) {
+    initialisation *all = context;
+    int i = all->plan->param_count - 1 - index;
+    (void)worker;
+    all->errors[i].status = initialise_param(all->plan, i, all->seed, &all->ziggurat, all->params, &all->errors[i]);
+}
+
+lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, int threads, void *params, void *stats,
+                             lk_error *err) {
+    lk_status status;
+    lk_pool *pool = NULL;
+    initialisation all = {.plan = plan, .seed = seed, .params = params};
+    lk_ziggurat_create(&all.ziggurat);
+    LK_TRY(LK_NEW(&all.errors, plan->param_count, "error slots", err));
+    LK_TRY(lk_pool_create(&pool, threads, err));
+    lk_pool_run(pool, initialise_one, &all, plan->param_count);
+    for (int i = 0; i < plan->param_count; i++)
+        if (all.errors[i].status != LK_OK) LK_TRY(lk_fail(err, all.errors[i].status, "%s", all.errors[i].message));
     LK_TRY(initialise_stats(plan, stats, err));
 out:
-    lk_free(values);
-    lk_free(master);
+    lk_pool_free(pool);
+    lk_free(all.errors);
     return status;
 }

@@ -64,13 +64,13 @@ static double normal(const lk_ziggurat *z, uint64_t bits, element *e) {
     }
 }
 
-void lk_ziggurat_fill(const lk_ziggurat *z, const lk_random_key *key, uint32_t sub, double std, int64_t count,
-                      double *values) {
+void lk_ziggurat_fill(const lk_ziggurat *z, const lk_random_key *key, uint32_t sub, double std, int64_t first,
+                      int64_t count, double *values) {
     for (int64_t i = 0; i < count; i += 2) {
         uint32_t w[4];
-        lk_random_words(key, (uint64_t)i / 2, sub, w);
+        lk_random_words(key, (uint64_t)(first + i) / 2, sub, w);
         for (int k = 0; k < 2 && i + k < count; k++) {
-            element e = {.key = key, .sub = sub, .index = (uint64_t)(i + k)};
+            element e = {.key = key, .sub = sub, .index = (uint64_t)(first + i + k)};
             values[i + k] = std * normal(z, (uint64_t)w[2 * k] << 32 | w[2 * k + 1], &e);
         }
     }

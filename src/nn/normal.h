@@ -16,8 +16,8 @@ typedef struct lk_ziggurat {
 
 void lk_ziggurat_create(lk_ziggurat *z);
 
-/* values[i] = std * (normal number i of the stream), in double. count < 2^40. */
-void lk_ziggurat_fill(const lk_ziggurat *z, const lk_random_key *key, uint32_t sub, double std, int64_t count,
-                      double *values);
+/* values[i] = std * (normal number first + i of the stream), in double. first: even; first + count < 2^40. */
+void lk_ziggurat_fill(const lk_ziggurat *z, const lk_random_key *key, uint32_t sub, double std, int64_t first,
+                      int64_t count, double *values);
 
 #endif

@@ -67,8 +67,8 @@ LK_MUST_CHECK lk_status lk_plan_pack(const lk_plan *plan, int i, const void *can
 LK_MUST_CHECK lk_status lk_plan_unpack(const lk_plan *plan, int i, const void *slab, void *canonical, lk_error *err);
 
 /* Fills a parameter slab with the model's initialisation, a function of (seed, parameter, element) alone; running
- * statistics become mean 0, variance 1. */
-LK_MUST_CHECK lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, void *params, void *stats,
+ * statistics become mean 0, variance 1. threads: how many share the work, the caller included. */
+LK_MUST_CHECK lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, int threads, void *params, void *stats,
                                            lk_error *err);
 
 /* Rewrites the derived parameters after the parameters changed. */

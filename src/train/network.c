@@ -36,7 +36,8 @@ lk_status lk_network_create(lk_network **out, lk_device *device, const lk_networ
     int64_t size = (int64_t)lk_dtype_size(device->master);
     LK_TRY(device->alloc(device, &network->params, network->totals.slab_count * size, "parameters", err));
     LK_TRY(device->alloc(device, &network->stats, network->totals.stats_count * size, "running statistics", err));
-    LK_TRY(lk_plan_initialise(network->plans[LK_NETWORK_TRAIN], config->seed, network->params, network->stats, err));
+    LK_TRY(lk_plan_initialise(network->plans[LK_NETWORK_TRAIN], config->seed, config->threads, network->params,
+                              network->stats, err));
     *out = network;
     return LK_OK;
 out:

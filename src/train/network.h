@@ -19,6 +19,7 @@ typedef struct lk_network_config {
     lk_dtype compute;
     int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
     uint64_t seed;                                 /* of the initialisation */
+    int threads;                                   /* that share the initialisation */
 } lk_network_config;
 
 typedef struct lk_network {

@@ -90,9 +90,10 @@ lk_status lk_report_update(lk_trainer *t, const lk_step *step, double loss, doub
 lk_status lk_report_startup(lk_trainer *t, lk_error *err) {
     if (t->comm->rank != 0) return LK_OK;
     lk_error problem = {0};
-    double seconds = lk_window_first_forward(t->window) - t->options->started;
+    double first = lk_window_first_forward(t->window);
     json_t *line =
-        json_pack("{s:s, s:f, s:I}", "type", "startup", "seconds", seconds, "update", (json_int_t)t->counters.update);
+        json_pack("{s:s, s:f, s:f, s:I}", "type", "startup", "seconds", first - t->options->started, "unix",
+                  lk_clock_unix_seconds() - (lk_clock_seconds() - first), "update", (json_int_t)t->counters.update);
     return tolerate(t, lk_run_folder_record(&t->folder, line, true, &problem), &problem, err);
 }
 

@@ -62,7 +62,8 @@ static lk_status create_network(lk_trainer *t, lk_error *err) {
                                 .microbatch = t->job->microbatch,
                                 .tail_rows = tail_rows(t),
                                 .evaluate_batch = t->job->evaluate.batch,
-                                .seed = (uint64_t)t->job->seed};
+                                .seed = (uint64_t)t->job->seed,
+                                .threads = t->cores};
     lk_job_model_spec(t->job, t->dataset->class_count, &config.spec);
     return lk_network_create(&t->network, t->device, &config, err);
 }

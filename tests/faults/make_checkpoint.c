@@ -103,7 +103,7 @@ static lk_status fill_tensors(lk_model_file *file, const settings *s, lk_error *
     lk_plan_get_totals(plan, &totals);
     LK_TRY(lk_alloc(&params, (size_t)totals.slab_count, 8, "parameters", err));
     LK_TRY(lk_alloc(&stats, (size_t)totals.stats_count, 8, "statistics", err));
-    LK_TRY(lk_plan_initialise(plan, (uint64_t)s->seed, params, stats, err));
+    LK_TRY(lk_plan_initialise(plan, (uint64_t)s->seed, 1, params, stats, err));
     int count;
     const lk_param *list = lk_plan_get_params(plan, &count);
     for (int t = 0; t < file->tensor_count; t++) {

@@ -77,7 +77,7 @@ lk_status tool_open(tool *t, hid_t in, lk_error *err) {
     LK_RETURN_IF(t->device->stream_create(t->device, &t->stream, err));
     LK_RETURN_IF(lk_lane_create(&t->lane, t->plan, t->stream, t->arena, err));
     if (strcmp(job->mode, "init") == 0)
-        return lk_plan_initialise(t->plan, (uint64_t)job->seed, t->params, t->stats, err);
+        return lk_plan_initialise(t->plan, (uint64_t)job->seed, 1, t->params, t->stats, err);
     int64_t samples = job->steps * job->microbatches * job->batch;
     int64_t pixels = job->height * job->width * job->channels;
     LK_RETURN_IF(LK_NEW(&t->images, samples * pixels, "images", err));

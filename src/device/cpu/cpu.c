@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -68,26 +67,50 @@ static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_er
 #define HUGE_PAGE ((size_t)2 << 20)
 #define MOST_BYTES (INT64_C(1) << 46) /* no processor addresses more */
 
+/* Stands in the LK_ALIGNMENT bytes before every area. */
+typedef struct area_head {
+    void *start;   /* of the mapping */
+    size_t mapped; /* bytes; 0: from the heap */
+} area_head;
+
+static area_head *head_of(void *p) { return (area_head *)((char *)p - LK_ALIGNMENT); }
+
+static lk_status alloc_small(void **out, size_t bytes, const char *what, lk_error *err) {
+    char *start = NULL;
+    LK_RETURN_IF(lk_alloc((void **)&start, bytes + LK_ALIGNMENT, 1, what, err));
+    *out = start + LK_ALIGNMENT;
+    return LK_OK;
+}
+
 /* Large areas ask for huge pages: a training step walks hundreds of megabytes, and small pages cost it address
- * translations. */
+ * translations. The system gives them zeroed when they are first touched, which is by the lane that uses them and not
+ * before the first forward pass. */
 static lk_status cpu_alloc(lk_device *device, void **out, int64_t bytes, const char *what, lk_error *err) {
     (void)device;
     *out = NULL;
     if (bytes < 0 || bytes > MOST_BYTES)
         return lk_fail(err, LK_ERR_MEMORY, "cannot allocate %" PRId64 " bytes for %s", bytes, what);
-    if ((size_t)bytes < 2 * HUGE_PAGE) return lk_alloc(out, (size_t)bytes, 1, what, err);
-    size_t size = ((size_t)bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    void *p = aligned_alloc(HUGE_PAGE, size);
-    if (p == NULL) return lk_fail(err, LK_ERR_MEMORY, "cannot allocate %zu bytes for %s: out of memory", size, what);
+    if ((size_t)bytes < 2 * HUGE_PAGE) return alloc_small(out, (size_t)bytes, what, err);
+    size_t size = ((size_t)bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE, mapped = size + HUGE_PAGE + LK_ALIGNMENT;
+    char *start = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED)
+        return lk_fail(err, LK_ERR_MEMORY, "cannot allocate %zu bytes for %s: out of memory", size, what);
+    uintptr_t first = ((uintptr_t)start + LK_ALIGNMENT + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    char *p = start + (first - (uintptr_t)start);
     (void)madvise(p, size, MADV_HUGEPAGE); /* a wish: refusal costs speed only */
-    memset(p, 0, size);
+    *head_of(p) = (area_head){.start = start, .mapped = mapped};
     *out = p;
     return LK_OK;
 }
 
 static void cpu_release(lk_device *device, void *p) {
     (void)device;
-    free(p);
+    if (p == NULL) return;
+    area_head head = *head_of(p);
+    if (head.mapped > 0)
+        munmap(head.start, head.mapped);
+    else
+        lk_free(head_of(p));
 }
 
 static lk_status cpu_copy(lk_device *device, void *dst, const void *src, int64_t bytes, lk_error *err) {

@@ -117,23 +117,31 @@ void lk_dnnl_map_free(lk_dnnl_map *map) {
     memset(map, 0, sizeof *map);
 }
 
-/* Calls the two directions with the outer dims folded into one index. */
+/* One line of the last axis, both ways. */
+static void copy_line(float *line, float *stored, const int64_t *inner, int64_t count, bool pack) {
+    if (pack)
+        for (int64_t i = 0; i < count; i++) stored[inner[i]] = line[i];
+    else
+        for (int64_t i = 0; i < count; i++) line[i] = stored[inner[i]];
+}
+
+/* Copies line by line along the last axis that is longer than 1; the outer indices count like an odometer. */
 static void walk(const lk_dnnl_map *map, float *canonical, float *stored, bool pack) {
     int last = map->ndims - 1;
-    int64_t rows = 1;
-    for (int d = 0; d < last; d++) rows *= map->dims[d];
-    const int64_t *inner = map->offsets[last];
+    while (last > 0 && map->dims[last] == 1) last--;
+    int64_t rows = 1, at[DNNL_MAX_NDIMS] = {0}, base = 0;
+    for (int d = 0; d < last; d++) {
+        rows *= map->dims[d];
+        base += map->offsets[d][0];
+    }
     for (int64_t row = 0; row < rows; row++) {
-        int64_t base = 0, rest = row;
+        copy_line(canonical + row * map->dims[last], stored + base, map->offsets[last], map->dims[last], pack);
         for (int d = last - 1; d >= 0; d--) {
-            base += map->offsets[d][rest % map->dims[d]];
-            rest /= map->dims[d];
+            base -= map->offsets[d][at[d]];
+            at[d] = at[d] + 1 < map->dims[d] ? at[d] + 1 : 0;
+            base += map->offsets[d][at[d]];
+            if (at[d] != 0) break;
         }
-        float *line = canonical + row * map->dims[last];
-        if (pack)
-            for (int64_t i = 0; i < map->dims[last]; i++) stored[base + inner[i]] = line[i];
-        else
-            for (int64_t i = 0; i < map->dims[last]; i++) line[i] = stored[base + inner[i]];
     }
 }
 

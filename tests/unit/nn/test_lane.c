@@ -55,7 +55,7 @@ static void open_network(network *net, const char *device, const char *model) {
     net->size = lk_dtype_size(net->device->master);
     ok(lk_alloc(&net->params, (size_t)net->totals.slab_count, net->size, "params", &err), &err);
     ok(lk_alloc(&net->stats, (size_t)net->totals.stats_count, net->size, "stats", &err), &err);
-    ok(lk_plan_initialise(net->train, 7, net->params, net->stats, &err), &err);
+    ok(lk_plan_initialise(net->train, 7, 1, net->params, net->stats, &err), &err);
     for (size_t i = 0; i < sizeof net->images; i++) net->images[i] = (uint8_t)(i * 2654435761u >> 13);
     for (int i = 0; i < FULL; i++) net->labels[i] = i % CLASSES;
 }
@@ -202,7 +202,7 @@ static void a_tail_gives_the_gradients_of_a_plan_of_its_own(void **state) {
     lk_plan_free(own.train);
     own.train = compile(&own, 3, true, NULL);
     lk_error err = {0};
-    ok(lk_plan_initialise(own.train, 7, own.params, own.stats, &err), &err);
+    ok(lk_plan_initialise(own.train, 7, 3, own.params, own.stats, &err), &err);
     pass tail = {.net = &net, .plan = net.tail, .rows = 3, .training = true};
     pass alone = {.net = &own, .plan = own.train, .rows = 3, .training = true};
     ok(run_pass(&tail), &tail.err);
@@ -263,6 +263,22 @@ static void lanes_side_by_side_give_the_bits_of_one(void **state) {
     close_network(&net);
 }
 
+/* The first values are a function of seed, parameter and element, not of how many threads filled them. */
+static void threads_share_the_initialisation(void **state) {
+    network net;
+    lk_error err = {0};
+    open_network(&net, device_of(state), "cifar_resnet20");
+    size_t bytes = (size_t)net.totals.slab_count * net.size;
+    for (int threads = 2; threads < 6; threads += 3) {
+        char *shared = NULL;
+        ok(lk_alloc((void **)&shared, bytes, 1, "params", &err), &err);
+        ok(lk_plan_initialise(net.train, 7, threads, shared, net.stats, &err), &err);
+        assert_memory_equal(shared, net.params, bytes);
+        lk_free(shared);
+    }
+    close_network(&net);
+}
+
 static void parameters_pack_and_unpack(void **state) {
     network net;
     open_network(&net, device_of(state), "resnet18");
@@ -298,6 +314,7 @@ int main(void) {
             ON(evaluation_does_not_depend_on_the_batch),
             ON(a_tail_gives_the_gradients_of_a_plan_of_its_own),
             ON(lanes_side_by_side_give_the_bits_of_one),
+            ON(threads_share_the_initialisation),
             ON(parameters_pack_and_unpack),
         };
         failed += cmocka_run_group_tests_name(*name, tests, NULL, NULL);

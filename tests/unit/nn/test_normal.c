@@ -17,7 +17,7 @@ static double *draws(int64_t count, uint32_t sub, double std) {
     lk_ziggurat_create(&z);
     double *values = calloc((size_t)count, sizeof *values);
     assert_non_null(values);
-    lk_ziggurat_fill(&z, &KEY, sub, std, count, values);
+    lk_ziggurat_fill(&z, &KEY, sub, std, 0, count, values);
     return values;
 }
 
@@ -85,6 +85,12 @@ static void a_number_depends_on_its_place_alone(void **state) {
     assert_memory_equal(all, again, 1001 * sizeof *all);
     assert_memory_equal(all, fewer, 700 * sizeof *all);
     assert_memory_equal(all, odd, 333 * sizeof *all);
+    lk_ziggurat z;
+    lk_ziggurat_create(&z);
+    lk_ziggurat_fill(&z, &KEY, 9, 0.5, 700, 301, again + 700); /* a part of the stream, starting anywhere */
+    assert_memory_equal(all, again, 1001 * sizeof *all);
+    lk_ziggurat_fill(&z, &KEY, 9, 0.5, 0, 301, again + 700);
+    assert_memory_not_equal(all + 700, again + 700, 301 * sizeof *all);
     int equal = 0;
     for (int i = 0; i < 1001; i++) equal += all[i] == other[i];
     assert_int_equal(equal, 0);
