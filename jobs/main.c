@@ -23,6 +23,7 @@ static const command commands[] = {
     {"verify", lk_command_verify, "recompute the golden samples that a checkpoint or an export carries"},
     {"inspect", lk_command_inspect, "what is in a data set or a checkpoint"},
     {"models", lk_command_models, "the networks there are: parameters, work, sizes, preprocessing"},
+    {"compare", lk_command_compare, "which of several runs is better, and how sure that is"},
     {"plan", lk_command_plan, "the compiled plan of a job: calls, memory, work"},
     {"schedule", lk_command_schedule, "print and draw the learning rate, update by update, before training"},
     {"doctor", lk_command_doctor, "is this machine fit to train: each finding with its cure"},

@@ -1,0 +1,126 @@
+/* lockstep compare: which of several runs is better, and how sure that is. */
+#include <stddef.h>
+#include <stdio.h>
+
+#include "core/memory.h"
+#include "io/model/atomic.h"
+#include "jobs/command.h"
+#include "jobs/usage.h"
+#include "report/page.h"
+#include "report/tables.h"
+
+typedef struct compare_options {
+    char *output;
+    int64_t resamples, seed, thumbnails;
+    int checkpoint, format;
+    bool allow_different, help;
+} compare_options;
+
+static const char *const checkpoints[] = {"best_f1", "best_loss", NULL};
+enum { FORMAT_TEXT, FORMAT_MARKDOWN, FORMAT_CSV, FORMAT_JSON };
+static const char *const formats[] = {"text", "markdown", "csv", "json", NULL};
+
+#define AT(field) offsetof(compare_options, field)
+static const lk_option options[] = {
+    {.name = "output",
+     .type = LK_OPTION_STRING,
+     .offset = AT(output),
+     .help = "also write the page with all charts into this HTML file",
+     .letter = 'o',
+     .optional = true},
+    {.name = "format",
+     .type = LK_OPTION_CHOICE,
+     .offset = AT(format),
+     .default_text = "text",
+     .choices = formats,
+     .help = "of what is printed"},
+    {.name = "checkpoint",
+     .type = LK_OPTION_CHOICE,
+     .offset = AT(checkpoint),
+     .default_text = "best_f1",
+     .choices = checkpoints,
+     .help = "whose predictions are compared"},
+    {.name = "resamples",
+     .type = LK_OPTION_INT,
+     .offset = AT(resamples),
+     .default_text = "10000",
+     .min = 100,
+     .max = 1000000,
+     .help = "of the bootstrap"},
+    {.name = "seed",
+     .type = LK_OPTION_INT,
+     .offset = AT(seed),
+     .default_text = "1",
+     .max = 9007199254740992.0,
+     .help = "of the bootstrap"},
+    {.name = "thumbnails",
+     .type = LK_OPTION_INT,
+     .offset = AT(thumbnails),
+     .default_text = "24",
+     .max = 1000,
+     .help = "wrongly classified images of each recipe on the page; 0: none"},
+    {.name = "allow-different-data",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(allow_different),
+     .default_text = "false",
+     .help = "runs of other data sets or splits too: figures, but no intervals"},
+    {.name = "help",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(help),
+     .default_text = "false",
+     .help = "this text",
+     .letter = 'h'},
+};
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static lk_status print(const lk_comparison *comparison, int format, lk_error *err) {
+    switch (format) {
+        case FORMAT_MARKDOWN: return lk_comparison_write_markdown(comparison, stdout, err);
+        case FORMAT_JSON: return lk_comparison_write_json(comparison, stdout, err);
+        case FORMAT_CSV: lk_comparison_write_csv(comparison, stdout); return LK_OK;
+        default: return lk_comparison_print(comparison, stdout, err);
+    }
+}
+
+static lk_status compare(const compare_options *given, char *const *folders, int count, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_run_record **runs = NULL;
+    lk_comparison *comparison = NULL;
+    lk_comparison_config config = {.best = given->checkpoint == 0 ? LK_BEST_F1 : LK_BEST_LOSS,
+                                   .resamples = (int)given->resamples,
+                                   .seed = (uint64_t)given->seed,
+                                   .allow_different = given->allow_different};
+    LK_TRY(LK_NEW(&runs, count, "runs", err));
+    for (int i = 0; i < count; i++) LK_TRY(lk_run_record_read(&runs[i], folders[i], err));
+    LK_TRY(lk_comparison_create(&comparison, runs, count, &config, err));
+    if (given->output != NULL) LK_TRY(lk_page_write(comparison, given->output, (int)given->thumbnails, err));
+    LK_TRY(print(comparison, given->format, err));
+out:
+    lk_comparison_free(comparison);
+    for (int i = 0; runs != NULL && i < count; i++) lk_run_record_free(runs[i]);
+    lk_free(runs);
+    return status;
+}
+
+lk_status lk_command_compare(int argc, char **argv, lk_error *err) {
+    lk_status status = LK_OK;
+    compare_options given = {0};
+    int arguments;
+    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
+    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
+    if (given.help)
+        lk_usage_print(
+            "compare RUN ... [-o report.html] [options]",
+            "Compares runs on the same test images: macro-F1 with intervals (bootstrap over images and seeds),\n"
+            "whether the differences are shown, and a page with every chart. Runs that differ in the seed alone\n"
+            "are one recipe.",
+            options, OPTION_COUNT, stdout);
+    else if (arguments < 1)
+        status =
+            lk_fail(err, LK_ERR_USAGE, "compare needs the folders of runs: lockstep compare RUN ... -o report.html");
+    else
+        status = compare(&given, argv + 1, arguments, err);
+out:
+    lk_options_free(options, OPTION_COUNT, &given);
+    return status;
+}

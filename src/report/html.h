@@ -1,0 +1,20 @@
+/* The frame of a self-contained page: escaping, style, sortable tables. No network is needed to read it. */
+#ifndef LK_REPORT_HTML_H
+#define LK_REPORT_HTML_H
+
+#include <stdio.h>
+
+/* Text between tags or in a double-quoted attribute: & < > " ' are escaped, control characters dropped. */
+void lk_html_text(FILE *out, const char *text);
+/* From <!doctype> to the start of <main>. */
+void lk_html_begin(FILE *out, const char *title);
+void lk_html_end(FILE *out);
+
+/* Colours of series, safe for colour-blind readers (Okabe and Ito 2008, without the yellow, which is too light for
+ * lines). `index` may be any number >= 0: after the seventh colour they come again, dashed. */
+enum { LK_HTML_COLORS = 7 };
+const char *lk_html_color(int index);
+/* stroke-dasharray of series `index`, or "" for a solid line. */
+const char *lk_html_dashes(int index);
+
+#endif
