@@ -13,7 +13,8 @@ LAYERS = {
     "dist": {"core", "device", "dist"},
     "io": {"core", "device", "io"},
     "train": {"core", "device", "nn", "optim", "dist", "io", "train"},
-    "jobs": {"core", "device", "nn", "optim", "dist", "io", "train", "jobs"},
+    "report": {"core", "io", "train", "report"},
+    "jobs": {"core", "device", "nn", "optim", "dist", "io", "train", "report", "jobs"},
 }
 # header: the places that may include it
 LIBRARIES = {
