@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "core/random.h"
 #include "device/cpu/cpu.h"
 #include "device/reference/reference.h"
 
@@ -40,4 +41,17 @@ const char *lk_op_kind_name(lk_op_kind kind) {
     return kind >= 0 && kind < LK_OP_COUNT ? names[kind] : "unknown";
 }
 
-const char *lk_act_name(lk_act act) { return act == LK_ACT_NONE ? "none" : act == LK_ACT_RELU ? "relu" : "unknown"; }
+const char *lk_act_name(lk_act act) {
+    static const char *const names[] = {
+#define X(name, text, help) text,
+        LK_ACT_LIST(X)
+#undef X
+    };
+    return (int)act >= 0 && act < LK_ACT_COUNT ? names[act] : "unknown";
+}
+
+bool lk_run_drops(const lk_run *run, uint32_t layer, int64_t row, int64_t elements, int64_t element, double rate) {
+    lk_random_key key = {.seed = run->seed, .epoch = run->epoch, .purpose = LK_RANDOM_DROPOUT};
+    uint64_t index = (uint64_t)(run->first_position + row) * (uint64_t)elements + (uint64_t)element;
+    return (double)lk_random_uniform(&key, index, layer) < rate;
+}

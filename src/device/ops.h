@@ -17,6 +17,8 @@
     X(BATCHNORM, "batchnorm", 1, "batch normalisation of one microbatch, fused residual add and activation") \
     X(ACTIVATION, "activation", 1, "pointwise activation")                                                   \
     X(ADD, "add", 2, "sum of two tensors, fused activation")                                                 \
+    X(SCALE, "scale", 2, "tensor times a gate of one number per sample and channel")                         \
+    X(DROPOUT, "dropout", 1, "elements dropped at random in training, the rest scaled up")                   \
     X(MAXPOOL, "maxpool", 1, "maximum pooling")                                                              \
     X(GLOBAL_AVGPOOL, "global_avgpool", 1, "mean over height and width")                                     \
     X(LINEAR, "linear", 1, "fully connected layer with bias")                                                \
@@ -32,10 +34,29 @@ typedef enum lk_op_kind {
 /* "conv2d", ...; static. */
 const char *lk_op_kind_name(lk_op_kind kind);
 
-typedef enum lk_act { LK_ACT_NONE, LK_ACT_RELU, LK_ACT_COUNT } lk_act;
+/* X(name in enum, text, what it is). Source: the torch.nn.functional function of that name; SILU: Elfwing et al. 2017,
+ * "Sigmoid-weighted linear units"; HARD_*: Howard et al. 2019, "Searching for MobileNetV3", section 5.2. */
+#define LK_ACT_LIST(X)                                \
+    X(NONE, "none", "x")                              \
+    X(RELU, "relu", "max(x, 0)")                      \
+    X(RELU6, "relu6", "min(max(x, 0), 6)")            \
+    X(SILU, "silu", "x sigmoid(x)")                   \
+    X(HARD_SWISH, "hard_swish", "x relu6(x + 3) / 6") \
+    X(SIGMOID, "sigmoid", "1 / (1 + exp(-x))")        \
+    X(HARD_SIGMOID, "hard_sigmoid", "relu6(x + 3) / 6")
 
-/* "none", "relu"; static. */
+typedef enum lk_act {
+#define X(name, text, help) LK_ACT_##name,
+    LK_ACT_LIST(X)
+#undef X
+        LK_ACT_COUNT
+} lk_act;
+
+/* "none", "relu", ...; static. */
 const char *lk_act_name(lk_act act);
+
+/* Does the activation's derivative follow from its value? Else backward needs what went into it. */
+static inline bool lk_act_invertible(lk_act act) { return act != LK_ACT_SILU && act != LK_ACT_HARD_SWISH; }
 
 /* An activation tensor: logical N x C x H x W; element (n, c, y, x) lies at
  *   ((n * CB + c / block) * H * W + y * W + x) * block + c % block,  CB = ceil(c / block).
@@ -72,6 +93,8 @@ typedef struct lk_op_desc {
                          2 only where lk_device.takes_two_dy says so) */
     lk_act_desc x;    /* the first input, layout as its producer chose. INPUT: U8, block = c (NHWC) */
     lk_dtype compute; /* dtype of y wanted */
+    /* Which of the graph's layers that draw random numbers this is, from 0: part of the key of a draw (lk_run). */
+    uint32_t layer;
     /* A plan of the same layer whose stored parameter layout must be kept (tails, evaluation), or NULL. */
     const struct lk_op *like;
     union {
@@ -81,18 +104,32 @@ typedef struct lk_op_desc {
         struct {
             int64_t out_channels, kernel_h, kernel_w, stride, pad, dilation, groups;
             bool bias;
+            /* Rows and columns less than `pad` at the top and on the left: TensorFlow's 'SAME' pads more at the ends.
+             */
+            int64_t pad_less_top, pad_less_left;
         } conv;
         struct {
             double eps;
             lk_act act;
             bool residual;
-        } batchnorm; /* y = act(gamma * (x-mean)/sqrt(var+eps) + beta + residual) */
+            double drop_path; /* in [0, 1), with a residual: the share of samples whose `keep` is 0 in training */
+        } batchnorm; /* y = act(keep * (gamma * (x-mean)/sqrt(var+eps) + beta) + residual), keep = 1 / (1 - drop_path).
+                        Source: Huang et al. 2016, "Deep networks with stochastic depth", as timm's drop_path scales it
+                      */
         struct {
             lk_act act;
         } activation;
         struct {
             lk_act act;
         } add; /* y = act(x + residual) */
+        struct {
+            lk_act_desc gate; /* the second input, n x c x 1 x 1 of the compute type: the plan fills it */
+        } scale; /* y = x * gate; dresidual is the gradient of the gate. Source: Hu et al. 2018, "Squeeze-and-excitation
+                    networks", equation 4 */
+        struct {
+            double rate; /* in [0, 1) */
+        } dropout; /* training: y = x / (1 - rate), or 0 with probability `rate`; evaluation: y = x. Source: Srivastava
+                      et al. 2014, scaled as torch.nn.Dropout */
         struct {
             int64_t kernel, stride, pad;
         } maxpool;
@@ -102,6 +139,11 @@ typedef struct lk_op_desc {
         lk_loss_config loss; /* what its arrays point to must outlive the op */
     };
 } lk_op_desc;
+
+/* Does the op read a second input? */
+static inline bool lk_op_takes_residual(const lk_op_desc *d) {
+    return d->kind == LK_OP_ADD || d->kind == LK_OP_SCALE || (d->kind == LK_OP_BATCHNORM && d->batchnorm.residual);
+}
 
 typedef enum lk_param_role { LK_PARAM_WEIGHT, LK_PARAM_BIAS, LK_PARAM_GAMMA, LK_PARAM_BETA } lk_param_role;
 
@@ -121,7 +163,7 @@ typedef struct lk_op_info {
     int64_t derived_bytes;   /* copies of the parameters in other layouts or types, rewritten after each update */
     int64_t stash_bytes;     /* kept from forward to backward */
     int64_t workspace_bytes; /* scratch of either pass */
-    bool keeps_x, keeps_y;   /* backward reads x, reads y */
+    bool keeps_x, keeps_y, keeps_residual;           /* backward reads x, y, the second input */
     double flops_forward, flops_backward;            /* multiply and add are two */
     double bytes_forward, bytes_backward;            /* read + written, operands once each */
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
@@ -130,11 +172,11 @@ typedef struct lk_op_info {
 /* Fixed addresses of one lane, and offsets into slabs that are given at run time. */
 typedef struct lk_op_buffers {
     const void *x;        /* NULL for INPUT: taken from lk_run.images */
-    const void *residual; /* BATCHNORM with residual, ADD: same descriptor as y */
+    const void *residual; /* BATCHNORM with residual, ADD: same descriptor as y; SCALE: the gate */
     void *y;
     const void *dy[2];
     void *dx;        /* written, never added to */
-    void *dresidual; /* written; may alias dy[0] (never dy[1]) */
+    void *dresidual; /* written; may alias dy[0] (never dy[1]); SCALE: an own tensor, NULL where it is not wanted */
     void *stash;
     void *workspace;                        /* shared by all ops of a lane */
     int64_t param_offset[LK_OP_MAX_PARAMS]; /* elements into lk_run.params and lk_run.grads */
@@ -162,6 +204,15 @@ typedef struct lk_run {
      * of the row's own target and the rest of its partner's. Source: Zhang et al. 2018, "mixup", equation 1. */
     const int32_t *partner;
     const float *pixel_share, *label_share;
+    /* Key of the random draws of DROPOUT and drop_path: they depend on nothing else, so that lanes and ranks do not
+     * matter and a pass that is run again draws the same. Row i stands at first_position + i of the epoch's order. */
+    uint64_t seed;
+    uint32_t epoch;
+    int64_t first_position;
 } lk_run;
+
+/* Is this element of row `row` dropped? DROPOUT: `element` counts the row's `elements` in NCHW order; drop_path: 0
+ * of 1. Pure. */
+bool lk_run_drops(const lk_run *run, uint32_t layer, int64_t row, int64_t elements, int64_t element, double rate);
 
 #endif

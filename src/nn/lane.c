@@ -57,7 +57,8 @@ lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_stream *stream, 
     lane->arena = arena;
     LK_TRY(LK_NEW(&lane->nodes, plan->graph->count, "a lane's calls", err));
     LK_TRY(LK_NEW(&lane->adds, plan->add_count, "a lane's calls", err));
-    for (int i = 0; i < plan->graph->count; i++) LK_TRY(bind_node(lane, i, err));
+    for (int i = 0; i < plan->graph->count; i++)
+        if (!plan->nodes[i].skipped) LK_TRY(bind_node(lane, i, err));
     for (int i = 0; i < plan->add_count; i++) LK_TRY(bind_add(lane, i, err));
     *out = lane;
     return LK_OK;
@@ -81,6 +82,7 @@ void lk_lane_free(lk_lane *lane) {
 lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_grad_ready between, void *context, lk_error *err) {
     lk_device *device = lane->plan->device;
     for (int i = 0; i < lane->plan->graph->count; i++) {
+        if (lane->plan->nodes[i].skipped) continue;
         LK_RETURN_IF(device->forward(device, lane->stream, lane->nodes[i], run, err));
         if (between != NULL) LK_RETURN_IF(between(context, -1, err));
     }

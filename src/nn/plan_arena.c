@@ -21,7 +21,10 @@ lk_status lk_plan_forward_buffers(lk_plan *plan, lk_error *err) {
         const lk_node *node = &plan->graph->nodes[i];
         lk_plan_node *planned = &plan->nodes[i];
         planned->y = planned->stash = planned->dx = planned->dresidual = planned->dy[0] = planned->dy[1] = -1;
-        LK_RETURN_IF(lk_plan_buffer(plan, &planned->y, lk_act_bytes(&planned->info.y), i, err));
+        if (planned->skipped)
+            planned->y = plan->nodes[node->x].y;
+        else
+            LK_RETURN_IF(lk_plan_buffer(plan, &planned->y, lk_act_bytes(&planned->info.y), i, err));
         if (planned->info.stash_bytes > 0)
             LK_RETURN_IF(lk_plan_buffer(plan, &planned->stash, planned->info.stash_bytes, i, err));
         if (node->x >= 0) lk_plan_use(plan, plan->nodes[node->x].y, i);
@@ -35,6 +38,7 @@ static void add_up(lk_plan *plan) {
     totals->calls = plan->graph->count + plan->backward_count;
     for (int i = 0; i < plan->graph->count; i++) {
         const lk_op_info *info = &plan->nodes[i].info;
+        totals->calls -= plan->nodes[i].skipped;
         totals->flops += info->flops_forward;
         totals->bytes += info->bytes_forward;
         if (!plan->nodes[i].has_backward) continue;

@@ -9,13 +9,20 @@ static int slots(const lk_plan *plan, lk_op_kind kind) {
     return plan->device->takes_two_dy != NULL && plan->device->takes_two_dy(plan->device, kind) ? 2 : 1;
 }
 
+static bool draws(const lk_op_desc *op) {
+    return op->kind == LK_OP_DROPOUT || (op->kind == LK_OP_BATCHNORM && op->batchnorm.drop_path > 0);
+}
+
 lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err) {
     const lk_graph *graph = plan->graph;
     bool training = plan->options.training;
+    uint32_t layers = 0;
     for (int i = 0; i < graph->count; i++) {
         const lk_node *node = &graph->nodes[i];
         lk_plan_node *planned = &plan->nodes[i];
         planned->desc = node->op;
+        planned->desc.layer = draws(&node->op) ? layers++ : 0;
+        planned->skipped = !training && node->op.kind == LK_OP_DROPOUT;
         planned->desc.need_dx = training && node->x >= 0 && plan->nodes[node->x].needs_grad;
         bool residual = training && node->residual >= 0 && plan->nodes[node->residual].needs_grad;
         planned->needs_grad = planned->desc.need_dx || residual || (training && lk_plan_has_params(node->op.kind));
@@ -94,13 +101,17 @@ static lk_status backward_node(lk_plan *plan, arrivals *all, lk_node_id id, lk_e
     lk_plan_use(plan, planned->stash, step);
     if (planned->info.keeps_y) lk_plan_use(plan, planned->y, step);
     if (planned->info.keeps_x && node->x >= 0) lk_plan_use(plan, plan->nodes[node->x].y, step);
+    if (planned->info.keeps_residual && node->residual >= 0) lk_plan_use(plan, plan->nodes[node->residual].y, step);
     if (planned->desc.need_dx)
         LK_RETURN_IF(lk_plan_buffer(plan, &planned->dx, lk_act_bytes(&planned->desc.x), step, err));
+    bool residual = node->residual >= 0 && plan->nodes[node->residual].needs_grad;
     /* A gradient is read by one call only, so dy[0] ends here and its memory serves for the residual's gradient. */
-    if (node->residual >= 0) planned->dresidual = planned->dy[0];
+    if (node->residual >= 0 && node->op.kind != LK_OP_SCALE)
+        planned->dresidual = planned->dy[0];
+    else if (residual)
+        LK_RETURN_IF(lk_plan_buffer(plan, &planned->dresidual, lk_act_bytes(&planned->desc.scale.gate), step, err));
     LK_RETURN_IF(append_step(plan, (lk_plan_step){.node = id, .add = -1}, err));
-    if (node->residual >= 0 && plan->nodes[node->residual].needs_grad)
-        LK_RETURN_IF(arrive(plan, all, node->residual, planned->dresidual, err));
+    if (residual) LK_RETURN_IF(arrive(plan, all, node->residual, planned->dresidual, err));
     if (planned->desc.need_dx) LK_RETURN_IF(arrive(plan, all, node->x, planned->dx, err));
     return LK_OK;
 }

@@ -25,7 +25,7 @@ static lk_status check_batchnorm(const lk_plan *plan, const lk_node *node, lk_er
 
 /* The two operands of a residual add must lie alike in memory: no op converts layouts in between. */
 static lk_status check_residual(const lk_plan *plan, const lk_node *node, const lk_act_desc *y, lk_error *err) {
-    if (node->residual < 0) return LK_OK;
+    if (node->residual < 0 || node->op.kind == LK_OP_SCALE) return LK_OK;
     const lk_act_desc *r = &plan->nodes[node->residual].info.y;
     if (r->block == y->block && r->dtype == y->dtype) return LK_OK;
     char ours[32], theirs[32];
@@ -54,6 +54,11 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     LK_RETURN_IF(check_batchnorm(plan, node, err));
     planned->desc.x = node->x >= 0 ? plan->nodes[node->x].info.y : input_desc(plan->graph, plan->options.batch);
     planned->desc.compute = plan->options.compute;
+    if (node->op.kind == LK_OP_SCALE) planned->desc.scale.gate = plan->nodes[node->residual].info.y;
+    if (planned->skipped) {
+        planned->info.y = planned->desc.x;
+        return LK_OK;
+    }
     const lk_plan *like = plan->options.like;
     if (like != NULL && i < like->graph->count) planned->desc.like = like->nodes[i].op;
     lk_status status = plan->device->op_plan(plan->device, &planned->op, &planned->desc, &planned->info, err);

@@ -59,6 +59,13 @@ static void get_row(call_row *row, const lk_plan *plan, int number) {
         backward_row(row, plan, number - plan->graph->count);
 }
 
+/* Numbers of all calls, those of skipped layers too. */
+static int numbers(const lk_plan *plan) { return plan->graph->count + plan->backward_count; }
+
+static bool has_call(const lk_plan *plan, int number) {
+    return number >= plan->graph->count || !plan->nodes[number].skipped;
+}
+
 static void print_row(FILE *out, const call_row *row) {
     char layout[32], shape[64];
     const lk_act_desc *made = row->made;
@@ -72,7 +79,8 @@ static void print_totals(FILE *out, const lk_plan *plan) {
     const lk_plan_totals *t = &plan->totals;
     double size = (double)lk_dtype_size(plan->device->master);
     int64_t bound = lk_arena_lower_bound(plan->live, plan->live_count);
-    fprintf(out, "calls        %d (%d forward, %d backward)\n", t->calls, plan->graph->count, plan->backward_count);
+    fprintf(out, "calls        %d (%d forward, %d backward)\n", t->calls, t->calls - plan->backward_count,
+            plan->backward_count);
     fprintf(out, "parameters   %" PRId64 " in %d tensors\n", t->params, plan->param_count);
     fprintf(out, "slab         %.2f MB for each of parameters, gradients, optimizer state (%s)\n",
             (double)t->slab_count * size / 1e6, lk_dtype_name(plan->device->master));
@@ -92,8 +100,9 @@ static lk_status print_text(const lk_plan *plan, FILE *out) {
             g->classes, lk_dtype_name(plan->options.compute), plan->device->name, plan->device->identity(plan->device));
     fprintf(out, "%4s %-4s %-14s %-24s %-16s %-8s %-9s %9s %10s  %s\n", "call", "pass", "op", "layer", "shape",
             "layout", "type", "MB", "MFLOP", "implementation");
-    for (int i = 0; i < plan->totals.calls; i++) {
+    for (int i = 0; i < numbers(plan); i++) {
         call_row row;
+        if (!has_call(plan, i)) continue;
         get_row(&row, plan, i);
         print_row(out, &row);
     }
@@ -114,8 +123,9 @@ static json_t *json_row(const call_row *row) {
 static lk_status print_json(const lk_plan *plan, FILE *out, lk_error *err) {
     const lk_plan_totals *t = &plan->totals;
     json_t *calls = json_array();
-    for (int i = 0; i < t->calls; i++) {
+    for (int i = 0; i < numbers(plan); i++) {
         call_row row;
+        if (!has_call(plan, i)) continue;
         get_row(&row, plan, i);
         json_array_append_new(calls, json_row(&row));
     }

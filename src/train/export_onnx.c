@@ -62,7 +62,8 @@ static lk_status add_conv(exporter *e, const lk_node *node, const char *x, const
     int64_t kernel[] = {node->op.conv.kernel_h, node->op.conv.kernel_w};
     int64_t strides[] = {node->op.conv.stride, node->op.conv.stride};
     int64_t dilations[] = {node->op.conv.dilation, node->op.conv.dilation};
-    int64_t pad = node->op.conv.pad, pads[] = {pad, pad, pad, pad};
+    int64_t pad = node->op.conv.pad;
+    int64_t pads[] = {pad - node->op.conv.pad_less_top, pad - node->op.conv.pad_less_left, pad, pad};
     lk_onnx_attribute attributes[] = {
         {.name = "dilations", .kind = LK_ONNX_INTS, .ints = dilations, .ints_count = 2},
         {.name = "group", .kind = LK_ONNX_INT, .i = node->op.conv.groups},
@@ -147,6 +148,8 @@ static lk_status add_layer(exporter *e, lk_node_id id, lk_error *err) {
         case LK_OP_GLOBAL_AVGPOOL: return add_node(e, "GlobalAveragePool", value, &x, 1, NULL, 0, err);
         case LK_OP_LINEAR: return add_linear(e, node, x, value, err);
         case LK_OP_LOSS: return LK_OK; /* the loss stays at home */
+        case LK_OP_SCALE:
+        case LK_OP_DROPOUT:
         case LK_OP_COUNT: break;
     }
     return lk_fail(err, LK_ERR_UNSUPPORTED, "layer %s (%s) has no ONNX form in this program", node->name,

@@ -170,6 +170,8 @@ lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t up
     lk_status failed = LK_OK;
     int64_t flag = FLAG_NONE;
     memset(result, 0, sizeof *result);
+    window->sampler = sampler;
+    window->update = update;
     window->present = lk_sampler_window_leaves(sampler, update);
     window->window_samples = lk_sampler_window_samples(sampler, update);
     window->taken = 0;

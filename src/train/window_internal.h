@@ -35,6 +35,8 @@ struct lk_window {
     void *stats;        /* device memory: the statistics of each leaf of the share */
     double first_forward;
     /* The window that runs. */
+    const lk_sampler *sampler;
+    int64_t update;
     int present;
     int64_t window_samples;
     bool buckets_may_leave; /* no boundary comes before the reduction any more */

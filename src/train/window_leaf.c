@@ -58,7 +58,11 @@ static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker,
                   .loss_scale = 1.0 / (double)window->window_samples,
                   .partner = batch->partner,
                   .pixel_share = batch->pixel_share,
-                  .label_share = batch->label_share};
+                  .label_share = batch->label_share,
+                  .seed = window->sampler->seed,
+                  .epoch = window->sampler->epoch};
+    int64_t rows;
+    lk_sampler_leaf(window->sampler, window->update, leaf, &run.first_position, &rows);
     LK_RETURN_IF(lk_gradient_tree_take(&window->tree, leaf, &run.grads, err));
     memcpy(window->workers[worker].params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
     LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));

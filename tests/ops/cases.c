@@ -18,6 +18,21 @@
                                    .dilation = d,     \
                                    .groups = g,       \
                                    .bias = b}
+#define CONV_SAME(o, k, s, p, g, top, left)             \
+    .kind = LK_OP_CONV2D, .conv = {.out_channels = o,   \
+                                   .kernel_h = k,       \
+                                   .kernel_w = k,       \
+                                   .stride = s,         \
+                                   .pad = p,            \
+                                   .dilation = 1,       \
+                                   .groups = g,         \
+                                   .pad_less_top = top, \
+                                   .pad_less_left = left}
+#define NORM_PATH(act_, rate)            \
+    .kind = LK_OP_BATCHNORM, .layer = 3, \
+    .batchnorm = {.eps = 1e-3, .act = LK_ACT_##act_, .residual = true, .drop_path = rate}
+#define SCALE .kind = LK_OP_SCALE
+#define DROPOUT(r) .kind = LK_OP_DROPOUT, .layer = 2, .dropout = {.rate = r}
 #define NORM(act_, residual_) \
     .kind = LK_OP_BATCHNORM, .batchnorm = {.eps = 1e-5, .act = LK_ACT_##act_, .residual = residual_}
 #define POOL(k, s, p) .kind = LK_OP_MAXPOOL, .maxpool = {.kernel = k, .stride = s, .pad = p}
@@ -113,6 +128,39 @@ static const op_case CASES[] = {
      .desc = {TRAIN, X(2, 16, 5, 5), CONV(24, 1, 1, 1, 0, 1, 1, false)},
      .flags = OP_NAN_INPUT},
 
+    {.name = "conv depthwise 3x3 14 px", .desc = {TRAIN, X(2, 48, 14, 14), CONV(48, 3, 3, 1, 1, 1, 48, false)}},
+    {.name = "conv depthwise 3x3 odd channels", .desc = {TRAIN, X(2, 19, 7, 9), CONV(19, 3, 3, 1, 1, 1, 19, false)}},
+    {.name = "conv depthwise 3x3 stride 2 even", .desc = {TRAIN, X(2, 32, 16, 14), CONV(32, 3, 3, 2, 1, 1, 32, false)}},
+    {.name = "conv depthwise 5x5", .desc = {TRAIN, X(2, 40, 14, 14), CONV(40, 5, 5, 1, 2, 1, 40, false)}},
+    {.name = "conv depthwise 5x5 wide", .desc = {TRAIN, X(1, 16, 9, 33), CONV(16, 5, 5, 1, 2, 1, 16, false)}},
+    {.name = "conv depthwise 5x5 stride 2", .desc = {TRAIN, X(2, 32, 15, 13), CONV(32, 5, 5, 2, 2, 1, 32, false)}},
+    {.name = "conv depthwise 5x5 stride 2 even", .desc = {TRAIN, X(2, 24, 14, 20), CONV(24, 5, 5, 2, 2, 1, 24, false)}},
+    {.name = "conv depthwise 5x5 on 2 px", .desc = {TRAIN, X(3, 32, 2, 2), CONV(32, 5, 5, 1, 2, 1, 32, false)}},
+    {.name = "conv depthwise 3x3 on 1 px", .desc = {TRAIN, X(3, 32, 1, 1), CONV(32, 3, 3, 1, 1, 1, 32, false)}},
+    {.name = "conv depthwise 3x3 stride 2 on 1 px",
+     .desc = {TRAIN, X(3, 16, 1, 1), CONV(16, 3, 3, 2, 1, 1, 16, false)}},
+    {.name = "conv depthwise 5x5 one row", .desc = {TRAIN, X(2, 16, 1, 11), CONV(16, 5, 5, 1, 2, 1, 16, false)}},
+    {.name = "conv depthwise no dx", .desc = {TRAIN_NO_DX, X(2, 32, 9, 9), CONV(32, 3, 3, 1, 1, 1, 32, false)}},
+    {.name = "conv depthwise in evaluation", .desc = {EVAL, X(2, 24, 9, 9), CONV(24, 5, 5, 2, 2, 1, 24, false)}},
+    {.name = "conv depthwise evaluation like training",
+     .desc = {EVAL, X(5, 32, 7, 7), CONV(32, 5, 5, 1, 2, 1, 32, false)},
+     .like_n = 8},
+    {.name = "conv depthwise bias", .desc = {TRAIN, X(2, 24, 8, 8), CONV(24, 3, 3, 1, 1, 1, 24, true)}},
+    {.name = "conv depthwise NaN in one pixel",
+     .desc = {TRAIN, X(2, 16, 8, 8), CONV(16, 3, 3, 1, 1, 1, 16, false)},
+     .flags = OP_NAN_INPUT},
+    {.name = "conv depthwise of positive values",
+     .desc = {TRAIN, X(4, 16, 20, 20), CONV(16, 5, 5, 1, 2, 1, 16, false)},
+     .offset = 2},
+    {.name = "conv same stem 3x3 stride 2", .desc = {TRAIN_NO_DX, X(2, 3, 32, 32), CONV_SAME(32, 3, 2, 1, 1, 1, 1)}},
+    {.name = "conv same 3x3 stride 2 odd height", .desc = {TRAIN, X(2, 16, 9, 12), CONV_SAME(16, 3, 2, 1, 1, 0, 1)}},
+    {.name = "conv same 5x5 stride 2", .desc = {TRAIN, X(2, 16, 12, 12), CONV_SAME(24, 5, 2, 2, 1, 1, 1)}},
+    {.name = "conv same depthwise 3x3 stride 2", .desc = {TRAIN, X(2, 32, 14, 14), CONV_SAME(32, 3, 2, 1, 32, 1, 1)}},
+    {.name = "conv same depthwise 5x5 stride 2", .desc = {TRAIN, X(2, 32, 14, 14), CONV_SAME(32, 5, 2, 2, 32, 1, 1)}},
+    {.name = "conv same depthwise odd width", .desc = {TRAIN, X(2, 24, 12, 9), CONV_SAME(24, 5, 2, 2, 24, 1, 0)}},
+    {.name = "conv same depthwise 3x3 on 2 px", .desc = {TRAIN, X(2, 16, 2, 2), CONV_SAME(16, 3, 2, 1, 16, 1, 1)}},
+    {.name = "conv same stride 1 less on one side", .desc = {TRAIN, X(2, 32, 8, 8), CONV_SAME(32, 3, 1, 1, 1, 1, 0)}},
+
     {.name = "batchnorm relu", .desc = {NORM(RELU, false), TRAIN, X(4, 64, 14, 14)}},
     {.name = "batchnorm", .desc = {NORM(NONE, false), TRAIN, X(4, 32, 7, 7)}},
     {.name = "batchnorm residual relu", .desc = {NORM(RELU, true), TRAIN, X(4, 64, 7, 7)}},
@@ -145,6 +193,31 @@ static const op_case CASES[] = {
     {.name = "batchnorm evaluation mean 1000", .desc = {NORM(NONE, false), EVAL, X(2, 16, 5, 5)}, .offset = 1000},
     {.name = "batchnorm evaluation NaN", .desc = {NORM(RELU, false), EVAL, X(2, 16, 5, 5)}, .flags = OP_NAN_INPUT},
 
+    {.name = "batchnorm relu6", .desc = {NORM(RELU6, false), TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm relu6 residual two dys", .desc = {NORM(RELU6, true), TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm relu6 evaluation", .desc = {NORM(RELU6, false), EVAL, X(2, 13, 5, 5)}},
+    {.name = "batchnorm silu", .desc = {NORM(SILU, false), TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm silu residual two dys", .desc = {NORM(SILU, true), TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm silu evaluation", .desc = {NORM(SILU, false), EVAL, X(2, 13, 5, 5)}},
+    {.name = "batchnorm hard_swish", .desc = {NORM(HARD_SWISH, false), TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm hard_swish residual two dys", .desc = {NORM(HARD_SWISH, true), TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm hard_swish evaluation", .desc = {NORM(HARD_SWISH, false), EVAL, X(2, 13, 5, 5)}},
+    {.name = "batchnorm sigmoid", .desc = {NORM(SIGMOID, false), TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm sigmoid residual two dys", .desc = {NORM(SIGMOID, true), TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm sigmoid evaluation", .desc = {NORM(SIGMOID, false), EVAL, X(2, 13, 5, 5)}},
+    {.name = "batchnorm hard_sigmoid", .desc = {NORM(HARD_SIGMOID, false), TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm hard_sigmoid residual two dys",
+     .desc = {NORM(HARD_SIGMOID, true), TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm hard_sigmoid evaluation", .desc = {NORM(HARD_SIGMOID, false), EVAL, X(2, 13, 5, 5)}},
+    {.name = "batchnorm silu two dys", .desc = {NORM(SILU, false), TRAIN_TWO_DY, X(2, 32, 17, 17)}},
+    {.name = "batchnorm silu NaN", .desc = {NORM(SILU, false), TRAIN, X(2, 16, 5, 5)}, .flags = OP_NAN_INPUT},
+    {.name = "batchnorm silu like a larger batch", .desc = {NORM(SILU, false), TRAIN, X(2, 32, 7, 7)}, .like_n = 8},
+    {.name = "batchnorm drop_path", .desc = {NORM_PATH(NONE, 0.4), TRAIN, X(8, 24, 5, 5)}},
+    {.name = "batchnorm drop_path two dys", .desc = {NORM_PATH(NONE, 0.5), TRAIN_TWO_DY, X(6, 19, 5, 3)}},
+    {.name = "batchnorm drop_path relu", .desc = {NORM_PATH(RELU, 0.3), TRAIN, X(6, 16, 5, 5)}},
+    {.name = "batchnorm drop_path silu two dys", .desc = {NORM_PATH(SILU, 0.6), TRAIN_TWO_DY, X(6, 13, 3, 5)}},
+    {.name = "batchnorm drop_path evaluation", .desc = {NORM_PATH(NONE, 0.4), EVAL, X(4, 16, 5, 5)}},
+
     {.name = "activation relu", .desc = {ACT(RELU), TRAIN, X(4, 32, 7, 7)}},
     {.name = "activation none", .desc = {ACT(NONE), TRAIN, X(2, 16, 5, 5)}},
     {.name = "activation relu two dys", .desc = {ACT(RELU), TRAIN_TWO_DY, X(2, 24, 5, 5)}},
@@ -155,6 +228,31 @@ static const op_case CASES[] = {
     {.name = "activation NaN", .desc = {ACT(RELU), TRAIN, X(2, 16, 5, 5)}, .flags = OP_NAN_INPUT},
     {.name = "activation evaluation", .desc = {ACT(RELU), EVAL, X(2, 17, 5, 5)}},
     {.name = "activation like another batch", .desc = {ACT(RELU), TRAIN, X(2, 16, 5, 5)}, .like_n = 5},
+    {.name = "activation relu6", .desc = {ACT(RELU6), TRAIN, X(3, 19, 5, 7)}, .scale = 4},
+    {.name = "activation relu6 two dys", .desc = {ACT(RELU6), TRAIN_TWO_DY, X(2, 24, 5, 5)}, .scale = 2},
+    {.name = "activation relu6 integers", .desc = {ACT(RELU6), TRAIN, X(2, 16, 9, 9)}, .flags = OP_INTEGERS},
+    {.name = "activation relu6 NaN", .desc = {ACT(RELU6), TRAIN, X(2, 16, 3, 3)}, .flags = OP_NAN_INPUT},
+    {.name = "activation silu", .desc = {ACT(SILU), TRAIN, X(3, 19, 5, 7)}, .scale = 4},
+    {.name = "activation silu two dys", .desc = {ACT(SILU), TRAIN_TWO_DY, X(2, 24, 5, 5)}, .scale = 2},
+    {.name = "activation silu integers", .desc = {ACT(SILU), TRAIN, X(2, 16, 9, 9)}, .flags = OP_INTEGERS},
+    {.name = "activation silu NaN", .desc = {ACT(SILU), TRAIN, X(2, 16, 3, 3)}, .flags = OP_NAN_INPUT},
+    {.name = "activation hard_swish", .desc = {ACT(HARD_SWISH), TRAIN, X(3, 19, 5, 7)}, .scale = 4},
+    {.name = "activation hard_swish two dys", .desc = {ACT(HARD_SWISH), TRAIN_TWO_DY, X(2, 24, 5, 5)}, .scale = 2},
+    {.name = "activation hard_swish integers", .desc = {ACT(HARD_SWISH), TRAIN, X(2, 16, 9, 9)}, .flags = OP_INTEGERS},
+    {.name = "activation hard_swish NaN", .desc = {ACT(HARD_SWISH), TRAIN, X(2, 16, 3, 3)}, .flags = OP_NAN_INPUT},
+    {.name = "activation sigmoid", .desc = {ACT(SIGMOID), TRAIN, X(3, 19, 5, 7)}, .scale = 4},
+    {.name = "activation sigmoid two dys", .desc = {ACT(SIGMOID), TRAIN_TWO_DY, X(2, 24, 5, 5)}, .scale = 2},
+    {.name = "activation sigmoid integers", .desc = {ACT(SIGMOID), TRAIN, X(2, 16, 9, 9)}, .flags = OP_INTEGERS},
+    {.name = "activation sigmoid NaN", .desc = {ACT(SIGMOID), TRAIN, X(2, 16, 3, 3)}, .flags = OP_NAN_INPUT},
+    {.name = "activation hard_sigmoid", .desc = {ACT(HARD_SIGMOID), TRAIN, X(3, 19, 5, 7)}, .scale = 4},
+    {.name = "activation hard_sigmoid two dys", .desc = {ACT(HARD_SIGMOID), TRAIN_TWO_DY, X(2, 24, 5, 5)}, .scale = 2},
+    {.name = "activation hard_sigmoid integers",
+     .desc = {ACT(HARD_SIGMOID), TRAIN, X(2, 16, 9, 9)},
+     .flags = OP_INTEGERS},
+    {.name = "activation hard_sigmoid NaN", .desc = {ACT(HARD_SIGMOID), TRAIN, X(2, 16, 3, 3)}, .flags = OP_NAN_INPUT},
+    {.name = "activation silu large values", .desc = {ACT(SILU), TRAIN, X(2, 16, 9, 9)}, .scale = 100},
+    {.name = "activation sigmoid large values", .desc = {ACT(SIGMOID), EVAL, X(2, 16, 9, 9)}, .scale = 100},
+    {.name = "activation sigmoid of features", .desc = {ACT(SIGMOID), TRAIN, X(4, 20, 1, 1)}},
 
     {.name = "add relu", .desc = {SUM(RELU), TRAIN, X(4, 32, 7, 7)}},
     {.name = "add", .desc = {SUM(NONE), TRAIN, X(2, 16, 5, 5)}},
@@ -166,6 +264,34 @@ static const op_case CASES[] = {
     {.name = "add NaN", .desc = {SUM(RELU), TRAIN, X(2, 16, 5, 5)}, .flags = OP_NAN_INPUT},
     {.name = "add evaluation", .desc = {SUM(RELU), EVAL, X(2, 17, 5, 5)}},
     {.name = "add like another batch", .desc = {SUM(RELU), TRAIN, X(2, 16, 5, 5)}, .like_n = 5},
+    {.name = "add silu two dys", .desc = {SUM(SILU), TRAIN_TWO_DY, X(2, 13, 5, 5)}},
+    {.name = "add hard_swish", .desc = {SUM(HARD_SWISH), TRAIN, X(2, 24, 5, 5)}, .scale = 3},
+    {.name = "add relu6", .desc = {SUM(RELU6), TRAIN, X(2, 19, 5, 5)}, .scale = 5},
+    {.name = "add sigmoid", .desc = {SUM(SIGMOID), TRAIN, X(2, 11, 5, 5)}},
+
+    {.name = "scale", .desc = {SCALE, TRAIN, X(4, 32, 7, 7)}},
+    {.name = "scale two dys", .desc = {SCALE, TRAIN_TWO_DY, X(2, 24, 5, 5)}},
+    {.name = "scale odd channels", .desc = {SCALE, TRAIN, X(3, 19, 5, 3)}},
+    {.name = "scale 1 x 1", .desc = {SCALE, TRAIN, X(3, 40, 1, 1)}},
+    {.name = "scale one sample", .desc = {SCALE, TRAIN, X(1, 48, 9, 9)}},
+    {.name = "scale one channel", .desc = {SCALE, TRAIN, X(4, 1, 6, 6)}},
+    {.name = "scale many values", .desc = {SCALE, TRAIN, X(2, 16, 33, 31)}},
+    {.name = "scale no dx", .desc = {SCALE, TRAIN_NO_DX, X(2, 16, 5, 5)}},
+    {.name = "scale evaluation", .desc = {SCALE, EVAL, X(2, 13, 5, 5)}},
+    {.name = "scale NaN", .desc = {SCALE, TRAIN, X(2, 16, 5, 5)}, .flags = OP_NAN_INPUT},
+    {.name = "scale like another batch", .desc = {SCALE, TRAIN, X(2, 16, 5, 5)}, .like_n = 5},
+
+    {.name = "dropout", .desc = {DROPOUT(0.2), TRAIN, X(8, 64, 1, 1)}},
+    {.name = "dropout half", .desc = {DROPOUT(0.5), TRAIN, X(4, 40, 1, 1)}},
+    {.name = "dropout two dys", .desc = {DROPOUT(0.5), TRAIN_TWO_DY, X(4, 40, 1, 1)}},
+    {.name = "dropout nothing", .desc = {DROPOUT(0), TRAIN, X(4, 16, 1, 1)}},
+    {.name = "dropout most", .desc = {DROPOUT(0.9), TRAIN, X(4, 64, 1, 1)}},
+    {.name = "dropout pixels", .desc = {DROPOUT(0.3), TRAIN, X(2, 19, 5, 7)}},
+    {.name = "dropout one element", .desc = {DROPOUT(0.3), TRAIN, X(1, 1, 1, 1)}},
+    {.name = "dropout no dx", .desc = {DROPOUT(0.3), TRAIN_NO_DX, X(2, 16, 1, 1)}},
+    {.name = "dropout evaluation", .desc = {DROPOUT(0.4), EVAL, X(4, 13, 3, 3)}},
+    {.name = "dropout NaN", .desc = {DROPOUT(0.3), TRAIN, X(2, 16, 3, 3)}, .flags = OP_NAN_INPUT},
+    {.name = "dropout like another batch", .desc = {DROPOUT(0.2), TRAIN, X(2, 16, 3, 3)}, .like_n = 5},
 
     {.name = "maxpool 3x3 stride 2 pad 1", .desc = {POOL(3, 2, 1), TRAIN, X(2, 16, 16, 16)}, .flags = OP_DISTINCT},
     {.name = "maxpool 3x3 stride 2 odd", .desc = {POOL(3, 2, 1), TRAIN, X(2, 24, 15, 17)}, .flags = OP_DISTINCT},

@@ -41,7 +41,7 @@ static lk_status check_again(const subject *s, const op_plan *plan, lk_error *er
     LK_TRY(op_results_create(&again, s->c, s->values, err));
     LK_TRY(run_lane(s, plan, (op_lane_options){.fill = FILL_HUGE}, s->others, again, err));
     LK_TRY(op_results_same(s->first, again, "running it after another batch in memory of other contents", err));
-    if (!op_case_has_residual(&s->c->desc) || !s->c->desc.training) goto out;
+    if (!op_case_has_residual(&s->c->desc) || !s->c->desc.training || s->c->desc.kind == LK_OP_SCALE) goto out;
     LK_TRY(run_lane(s, plan, (op_lane_options){.fill = FILL_NAN, .alias = true}, NULL, again, err));
     LK_TRY(op_results_same(s->first, again, "writing dresidual over dy[0]", err));
 out:
@@ -90,7 +90,8 @@ out:
 
 /* A training case's forward pass as a plan for evaluation with the training plan's parameter layout. */
 static lk_status check_evaluation(const subject *s, const op_plan *training, lk_error *err) {
-    if (!s->c->desc.training || s->c->desc.kind == LK_OP_BATCHNORM) return LK_OK; /* which then computes otherwise */
+    lk_op_kind kind = s->c->desc.kind;
+    if (!s->c->desc.training || kind == LK_OP_BATCHNORM || kind == LK_OP_DROPOUT) return LK_OK; /* compute otherwise */
     if (s->c->desc.kind == LK_OP_LOSS && s->c->desc.loss.f1_microbatch) return LK_OK; /* and leaves its F1 out */
     op_case c = *s->c;
     c.desc.training = false;

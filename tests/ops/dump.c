@@ -83,11 +83,13 @@ static json_t *describe(const op_case *c, const op_values *v) {
                           lk_act_name(op_case_act(d)), "residual", (int)op_case_has_residual(d));
     json_t *more = NULL;
     if (d->kind == LK_OP_CONV2D)
-        more = json_pack("{s:I,s:[I,I],s:I,s:I,s:I,s:I,s:b}", "out_channels", (json_int_t)d->conv.out_channels,
+        more = json_pack("{s:I,s:[I,I],s:I,s:I,s:[I,I],s:I,s:I,s:b}", "out_channels", (json_int_t)d->conv.out_channels,
                          "kernel", (json_int_t)d->conv.kernel_h, (json_int_t)d->conv.kernel_w, "stride",
-                         (json_int_t)d->conv.stride, "pad", (json_int_t)d->conv.pad, "dilation",
+                         (json_int_t)d->conv.stride, "pad", (json_int_t)d->conv.pad, "pad_less",
+                         (json_int_t)d->conv.pad_less_top, (json_int_t)d->conv.pad_less_left, "dilation",
                          (json_int_t)d->conv.dilation, "groups", (json_int_t)d->conv.groups, "bias", (int)d->conv.bias);
     if (d->kind == LK_OP_BATCHNORM) more = json_pack("{s:f}", "eps", d->batchnorm.eps);
+    if (d->kind == LK_OP_DROPOUT) more = json_pack("{s:f}", "rate", d->dropout.rate);
     if (d->kind == LK_OP_MAXPOOL)
         more = json_pack("{s:I,s:I,s:I}", "kernel", (json_int_t)d->maxpool.kernel, "stride",
                          (json_int_t)d->maxpool.stride, "pad", (json_int_t)d->maxpool.pad);
@@ -106,6 +108,24 @@ static json_t *describe(const op_case *c, const op_values *v) {
     return j;
 }
 
+/* What elements, or the normalised values of samples, are multiplied by: 0 or 1 / (1 - rate). */
+static lk_status write_keep(writer *w, json_t *tensors, const op_case *c, const op_values *v, lk_error *err) {
+    const lk_op_desc *d = &c->desc;
+    bool dropout = d->kind == LK_OP_DROPOUT;
+    double *keep = NULL, rate = dropout ? d->dropout.rate : d->kind == LK_OP_BATCHNORM ? d->batchnorm.drop_path : 0;
+    int64_t each = dropout ? v->x_count / d->x.n : 1;
+    lk_run run = op_values_run(v);
+    if (!dropout && !(rate > 0)) return LK_OK;
+    LK_RETURN_IF(LK_NEW(&keep, d->x.n * each, "factors", err));
+    for (int64_t i = 0; i < d->x.n * each; i++) {
+        bool dropped = d->training && lk_run_drops(&run, d->layer, i / each, each, i % each, rate);
+        keep[i] = dropped ? 0 : d->training ? 1 / (1 - rate) : 1;
+    }
+    lk_status status = write_array(w, tensors, "in_keep", keep, d->x.n * each, err);
+    lk_free(keep);
+    return status;
+}
+
 static lk_status dump_case(op_context *context, const op_case *c, writer *w, json_t *list, lk_error *err) {
     op_values *v = NULL;
     op_results *r = NULL;
@@ -115,12 +135,13 @@ static lk_status dump_case(op_context *context, const op_case *c, writer *w, jso
     LK_TRY(op_results_create(&r, c, v, err));
     LK_TRY(op_run_case(context->device, c, LK_F64, 1, v, r, err));
     LK_TRY(write_array(w, tensors, "in_x", v->x, v->x_count, err));
-    LK_TRY(write_array(w, tensors, "in_residual", v->residual, v->y_count, err));
+    LK_TRY(write_array(w, tensors, "in_residual", v->residual, v->residual_count, err));
     LK_TRY(write_array(w, tensors, "in_dy0", v->dy[0], v->y_count, err));
     LK_TRY(write_array(w, tensors, "in_dy1", v->dy[1], v->y_count, err));
     LK_TRY(write_array(w, tensors, "in_param0", v->param[0], v->param_count[0], err));
     LK_TRY(write_array(w, tensors, "in_param1", v->param[1], v->param_count[1], err));
     LK_TRY(write_array(w, tensors, "in_stats", v->stats, v->stats_count, err));
+    LK_TRY(write_keep(w, tensors, c, v, err));
     LK_TRY(write_integers(w, tensors, v, c->desc.x.n, err));
     LK_TRY(write_mixing(w, tensors, v, c->desc.x.n, err));
     LK_TRY(write_array(w, tensors, "in_f1_others", v->f1_others, 3 * c->desc.x.c, err));

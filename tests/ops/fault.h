@@ -61,6 +61,8 @@ const op_fault *op_faults_of_conv2d(int *count);
 const op_fault *op_faults_of_batchnorm(int *count);
 const op_fault *op_faults_of_activation(int *count);
 const op_fault *op_faults_of_add(int *count);
+const op_fault *op_faults_of_scale(int *count);
+const op_fault *op_faults_of_dropout(int *count);
 const op_fault *op_faults_of_maxpool(int *count);
 const op_fault *op_faults_of_global_avgpool(int *count);
 const op_fault *op_faults_of_linear(int *count);

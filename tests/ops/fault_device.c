@@ -154,7 +154,8 @@ static lk_status site_open(op_fault_site *s, lk_device *device, const fault_call
     s->kept_x = call->kept_x;
     if (!backward) return copy_of(&s->old_y, s->b.y, lk_act_bytes(&s->info.y), err);
     if (s->desc.need_dx) LK_RETURN_IF(copy_of(&s->old_dx, s->b.dx, lk_act_bytes(&s->desc.x), err));
-    LK_RETURN_IF(copy_of(&s->old_residual, s->b.dresidual, lk_act_bytes(&s->info.y), err));
+    lk_act_desc second = op_case_second(&s->desc, &s->info.y);
+    LK_RETURN_IF(copy_of(&s->old_residual, s->b.dresidual, lk_act_bytes(&second), err));
     for (int i = 0; i < s->info.param_count; i++)
         LK_RETURN_IF(copy_of(&s->old_grads[i], grad_slice(s, i), s->info.params[i].stored_count * master_size(s), err));
     return LK_OK;

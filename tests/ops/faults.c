@@ -12,6 +12,8 @@ static const op_fault *faults_of(lk_op_kind kind, int *count) {
         case LK_OP_BATCHNORM: return op_faults_of_batchnorm(count);
         case LK_OP_ACTIVATION: return op_faults_of_activation(count);
         case LK_OP_ADD: return op_faults_of_add(count);
+        case LK_OP_SCALE: return op_faults_of_scale(count);
+        case LK_OP_DROPOUT: return op_faults_of_dropout(count);
         case LK_OP_MAXPOOL: return op_faults_of_maxpool(count);
         case LK_OP_GLOBAL_AVGPOOL: return op_faults_of_global_avgpool(count);
         case LK_OP_LINEAR: return op_faults_of_linear(count);

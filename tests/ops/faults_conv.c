@@ -7,6 +7,7 @@
 typedef enum way {
     STRIDE,     /* stride 1 */
     PAD,        /* padding of one less on the left and top */
+    SYMMETRIC,  /* as much padding at the top and on the left as at the ends */
     REPLICATED, /* padding repeats the border instead of being zero */
     DILATION,   /* dilation 1 */
     GROUPS,     /* every group reads the first one's channels */
@@ -30,6 +31,7 @@ static bool matters(const op_fault_site *s, way how) {
         case STRIDE: return !linear && d->conv.stride > 1 && s->info.y.h * s->info.y.w > 1;
         case PAD:
         case REPLICATED: return !linear && d->conv.pad > 0;
+        case SYMMETRIC: return !linear && d->conv.pad_less_top + d->conv.pad_less_left > 0;
         case DILATION: return spatial && d->conv.dilation > 1;
         case GROUPS: return !linear && d->conv.groups > 1;
         case FLIPPED: return spatial;
@@ -44,17 +46,24 @@ static bool matters(const op_fault_site *s, way how) {
 }
 
 typedef struct walk { /* sizes of a convolution; a linear layer is one of 1 x 1 */
-    int64_t kh, kw, stride, pad, dilation, groups, in, out;
+    int64_t kh, kw, stride, pad_top, pad_left, dilation, groups, in, out;
 } walk;
 
 static walk walk_of(const op_fault_site *s, way how) {
     const lk_op_desc *d = &s->desc;
-    walk w = {1, 1, 1, 0, 1, 1, d->x.c, s->info.y.c};
+    walk w = {1, 1, 1, 0, 0, 1, 1, d->x.c, s->info.y.c};
     if (d->kind == LK_OP_CONV2D)
-        w = (walk){d->conv.kernel_h, d->conv.kernel_w, d->conv.stride,          d->conv.pad,
-                   d->conv.dilation, d->conv.groups,   d->x.c / d->conv.groups, s->info.y.c / d->conv.groups};
+        w = (walk){d->conv.kernel_h,
+                   d->conv.kernel_w,
+                   d->conv.stride,
+                   d->conv.pad - (how == SYMMETRIC ? 0 : d->conv.pad_less_top),
+                   d->conv.pad - (how == SYMMETRIC ? 0 : d->conv.pad_less_left),
+                   d->conv.dilation,
+                   d->conv.groups,
+                   d->x.c / d->conv.groups,
+                   s->info.y.c / d->conv.groups};
     if (how == STRIDE) w.stride = 1;
-    if (how == PAD) w.pad -= 1;
+    if (how == PAD) w.pad_top -= 1, w.pad_left -= 1;
     if (how == DILATION) w.dilation = 1;
     return w;
 }
@@ -91,8 +100,8 @@ static bool y_again(op_fault_site *s, int how) {
             for (int64_t ky = 0; ky < w.kh; ky++)
                 for (int64_t kx = 0; kx < w.kw; kx++)
                     sum += weight[weight_index(&w, how, o, i, ky, kx)] *
-                           input_at(s, &w, how, n, group * w.in + i, oy * w.stride - w.pad + ky * w.dilation,
-                                    ox * w.stride - w.pad + kx * w.dilation);
+                           input_at(s, &w, how, n, group * w.in + i, oy * w.stride - w.pad_top + ky * w.dilation,
+                                    ox * w.stride - w.pad_left + kx * w.dilation);
         op_set(&s->info.y, s->b.y, n, o, oy, ox, sum);
     }
     lk_free(weight);
@@ -114,8 +123,8 @@ static bool weight_gradient_again(op_fault_site *s, int how) {
             for (int64_t ky = 0; ky < w.kh; ky++)
                 for (int64_t kx = 0; kx < w.kw; kx++)
                     sum[weight_index(&w, how, o, i, ky, kx)] +=
-                        dy * input_at(s, &w, how, n, group * w.in + i, oy * w.stride - w.pad + ky * w.dilation,
-                                      ox * w.stride - w.pad + kx * w.dilation);
+                        dy * input_at(s, &w, how, n, group * w.in + i, oy * w.stride - w.pad_top + ky * w.dilation,
+                                      ox * w.stride - w.pad_left + kx * w.dilation);
     }
     bool done = op_fault_set_grad(s, 0, sum);
     lk_free(sum);
@@ -147,7 +156,8 @@ static bool dx_again(op_fault_site *s, int how) {
     for (int64_t i = 0; i < w.in; i++)
         for (int64_t ky = 0; ky < w.kh; ky++)
             for (int64_t kx = 0; kx < w.kw; kx++) {
-                int64_t y = oy * w.stride - w.pad + ky * w.dilation, x = ox * w.stride - w.pad + kx * w.dilation;
+                int64_t y = oy * w.stride - w.pad_top + ky * w.dilation,
+                        x = ox * w.stride - w.pad_left + kx * w.dilation;
                 int64_t c = (how == GROUPS ? 0 : o / w.out) * w.in + i;
                 if (how == REPLICATED) y = clamp(y, d->h), x = clamp(x, d->w);
                 if (y < 0 || y >= d->h || x < 0 || x >= d->w) continue;
@@ -162,6 +172,7 @@ const op_fault *op_faults_of_conv2d(int *count) {
     static const op_fault FAULTS[] = {
         {"the stride is ignored", STRIDE, .after_forward = y_again},
         {"the padding is one too small", PAD, .after_forward = y_again},
+        {"the padding is symmetric", SYMMETRIC, .after_forward = y_again},
         {"the padding is not zero", REPLICATED, .after_forward = y_again},
         {"the dilation is ignored", DILATION, .after_forward = y_again},
         {"the groups are ignored", GROUPS, .after_forward = y_again},
@@ -173,12 +184,14 @@ const op_fault *op_faults_of_conv2d(int *count) {
         {"the last input channel is left out", LAST_CHANNEL, .after_forward = y_again},
         {"dx ignores the stride", STRIDE, .after_backward = dx_again},
         {"dx is off by one pixel", PAD, .after_backward = dx_again},
+        {"dx takes the padding as symmetric", SYMMETRIC, .after_backward = dx_again},
         {"dx of the padding goes to the border", REPLICATED, .after_backward = dx_again},
         {"dx ignores the dilation", DILATION, .after_backward = dx_again},
         {"dx ignores the groups", GROUPS, .after_backward = dx_again},
         {"dx uses the kernel flipped", FLIPPED, .after_backward = dx_again},
         {"dx uses the weights as I x O", TRANSPOSED, .after_backward = dx_again},
         {"dweight ignores the stride", STRIDE, .after_backward = weight_gradient_again},
+        {"dweight takes the padding as symmetric", SYMMETRIC, .after_backward = weight_gradient_again},
         {"dweight ignores the dilation", DILATION, .after_backward = weight_gradient_again},
         {"dweight ignores the groups", GROUPS, .after_backward = weight_gradient_again},
         {"dweight sees padding that is not zero", REPLICATED, .after_backward = weight_gradient_again},

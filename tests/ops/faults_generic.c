@@ -93,7 +93,8 @@ static bool y_wrong(op_fault_site *s, int how) { return spoil(&s->info.y, s->b.y
 static bool dx_wrong(op_fault_site *s, int how) { return spoil(&s->desc.x, s->b.dx, s->old_dx, s->number / 2, how); }
 
 static bool dresidual_wrong(op_fault_site *s, int how) {
-    return spoil(&s->info.y, s->b.dresidual, s->old_residual, s->number / 2, how);
+    lk_act_desc second = op_case_second(&s->desc, &s->info.y);
+    return spoil(&second, s->b.dresidual, s->old_residual, s->number / 2, how);
 }
 
 /* A gradient as one row, so that the same ways apply. The mode holds the parameter above the way. */

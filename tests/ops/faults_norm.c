@@ -181,10 +181,46 @@ static bool stats_wrong(op_fault_site *s, int how) {
     return true;
 }
 
+static bool path_kept(lk_op_desc *desc, int mode) {
+    (void)mode;
+    if (!(desc->batchnorm.drop_path > 0) || !desc->training) return false;
+    desc->batchnorm.drop_path = 0;
+    return true;
+}
+
+static bool path_of_layer_0(lk_op_desc *desc, int mode) {
+    (void)mode;
+    if (!(desc->batchnorm.drop_path > 0) || !desc->training) return false;
+    desc->layer = 0;
+    return true;
+}
+
+/* dresidual = keep dy: the residual's gradient dropped with the path's. */
+static bool dresidual_dropped(op_fault_site *s, int mode) {
+    (void)mode;
+    double rate = s->desc.batchnorm.drop_path;
+    if (!(rate > 0)) return false;
+    OP_FOR_EACH(&s->info.y, n, c, y, x) {
+        double keep = lk_run_drops(&s->run, s->desc.layer, n, 1, 0, rate) ? 0 : 1 / (1 - rate);
+        op_set(&s->info.y, s->b.dresidual, n, c, y, x, op_at(&s->info.y, s->b.dresidual, n, c, y, x) * keep);
+    }
+    return true;
+}
+
+/* The activation that follows is taken for another. */
+static bool act_mistaken(lk_op_desc *desc, int mode) {
+    static const lk_act NEIGHBOUR[LK_ACT_COUNT] = {
+        [LK_ACT_RELU6] = LK_ACT_RELU, [LK_ACT_SILU] = LK_ACT_HARD_SWISH, [LK_ACT_HARD_SWISH] = LK_ACT_SILU};
+    if ((int)desc->batchnorm.act != mode) return false;
+    desc->batchnorm.act = NEIGHBOUR[mode];
+    return true;
+}
+
 static bool residual_ignored(lk_op_desc *desc, int mode) {
     (void)mode;
     if (!desc->batchnorm.residual) return false;
     desc->batchnorm.residual = false;
+    desc->batchnorm.drop_path = 0; /* needs a residual */
     return true;
 }
 
@@ -204,6 +240,12 @@ const op_fault *op_faults_of_batchnorm(int *count) {
         {"the activation makes 0 of NaN", NAN_LOST, .after_forward = y_again},
         {"evaluation uses the microbatch's statistics", OWN_STATS, .after_forward = y_again},
         {"the residual and its gradient are ignored", 0, .plan = residual_ignored},
+        {"no path is dropped", 0, .plan = path_kept},
+        {"all layers drop the same paths", 0, .plan = path_of_layer_0},
+        {"the residual's gradient is dropped with the path's", 0, .after_backward = dresidual_dropped},
+        {"silu is taken for hard_swish", LK_ACT_SILU, .plan = act_mistaken},
+        {"hard_swish is taken for silu", LK_ACT_HARD_SWISH, .plan = act_mistaken},
+        {"relu6 is taken for relu", LK_ACT_RELU6, .plan = act_mistaken},
         {"dx lacks the term of the mean", NO_SUM_TERM, .after_backward = backward_again},
         {"dx lacks the term of the variance", NO_XHAT_TERM, .after_backward = backward_again},
         {"dx takes the statistics as constants", DETACHED, .after_backward = backward_again},

@@ -103,7 +103,49 @@ static bool act_gradient_again(op_fault_site *s, int how, void *target) {
 static bool act_dx_again(op_fault_site *s, int how) { return act_gradient_again(s, how, s->b.dx); }
 static bool act_dresidual_again(op_fault_site *s, int how) { return act_gradient_again(s, how, s->b.dresidual); }
 
+/* The activation that each is most easily mistaken for. */
+static const lk_act NEIGHBOUR[LK_ACT_COUNT] = {[LK_ACT_RELU6] = LK_ACT_RELU,
+                                               [LK_ACT_SILU] = LK_ACT_HARD_SWISH,
+                                               [LK_ACT_HARD_SWISH] = LK_ACT_SILU,
+                                               [LK_ACT_SIGMOID] = LK_ACT_HARD_SIGMOID,
+                                               [LK_ACT_HARD_SIGMOID] = LK_ACT_SIGMOID};
+
+/* Plans another activation where `mode` is the one wanted. */
+static bool act_mistaken(lk_op_desc *desc, int mode) {
+    if ((int)op_case_act(desc) != mode) return false;
+    if (desc->kind == LK_OP_ACTIVATION) desc->activation.act = NEIGHBOUR[mode];
+    if (desc->kind == LK_OP_ADD) desc->add.act = NEIGHBOUR[mode];
+    return true;
+}
+
+typedef enum slope_way { NO_PRODUCT_TERM, NO_DERIVATIVE, DY_OF_VALUE } slope_way;
+
+static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
+
+/* dx of SILU, or of SIGMOID, with a part of the derivative missing. */
+static bool slope_wrong(op_fault_site *s, int how) {
+    lk_act act = op_case_act(&s->desc);
+    if (s->b.dx == NULL || !s->desc.need_dx || (act != LK_ACT_SILU && act != LK_ACT_SIGMOID)) return false;
+    if ((how == NO_PRODUCT_TERM) != (act == LK_ACT_SILU) && how != NO_DERIVATIVE) return false;
+    const lk_act_desc *d = &s->info.y;
+    OP_FOR_EACH(d, n, c, y, x) {
+        double dy = op_fault_dy(s, n, c, y, x);
+        double value = act == LK_ACT_SILU ? op_at(d, s->b.x, n, c, y, x) : op_at(d, s->b.y, n, c, y, x);
+        double slope = how == NO_PRODUCT_TERM ? sigmoid(value) : how == DY_OF_VALUE ? value : 1;
+        op_set(d, s->b.dx, n, c, y, x, dy * slope);
+    }
+    return true;
+}
+
 static const op_fault ACTIVATION_FAULTS[] = {
+    {"relu6 is taken for relu", LK_ACT_RELU6, .plan = act_mistaken},
+    {"silu is taken for hard_swish", LK_ACT_SILU, .plan = act_mistaken},
+    {"hard_swish is taken for silu", LK_ACT_HARD_SWISH, .plan = act_mistaken},
+    {"sigmoid is taken for hard_sigmoid", LK_ACT_SIGMOID, .plan = act_mistaken},
+    {"hard_sigmoid is taken for sigmoid", LK_ACT_HARD_SIGMOID, .plan = act_mistaken},
+    {"the derivative of silu lacks a term", NO_PRODUCT_TERM, .after_backward = slope_wrong},
+    {"the derivative is taken as 1", NO_DERIVATIVE, .after_backward = slope_wrong},
+    {"the derivative of sigmoid is taken as its value", DY_OF_VALUE, .after_backward = slope_wrong},
     {"the activation is left out", NO_ACT, .after_forward = act_y_again},
     {"negative values leak", LEAKY, .after_forward = act_y_again},
     {"NaN becomes 0", NAN_LOST, .after_forward = act_y_again},
@@ -112,6 +154,9 @@ static const op_fault ACTIVATION_FAULTS[] = {
 };
 
 static const op_fault ADD_FAULTS[] = {
+    {"relu6 is taken for relu", LK_ACT_RELU6, .plan = act_mistaken},
+    {"silu is taken for hard_swish", LK_ACT_SILU, .plan = act_mistaken},
+    {"sigmoid is taken for hard_sigmoid", LK_ACT_SIGMOID, .plan = act_mistaken},
     {"the activation is left out", NO_ACT, .after_forward = act_y_again},
     {"negative values leak", LEAKY, .after_forward = act_y_again},
     {"NaN becomes 0", NAN_LOST, .after_forward = act_y_again},

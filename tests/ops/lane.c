@@ -72,7 +72,8 @@ static lk_status make_buffers(op_lane *l, lk_error *err) {
         bytes[B_PARTNER] = d->x.n * (int64_t)sizeof(int32_t);
         bytes[d->kind == LK_OP_LOSS ? B_LABEL_SHARE : B_PIXEL_SHARE] = d->x.n * (int64_t)sizeof(float);
     }
-    if (op_case_has_residual(d)) bytes[B_RESIDUAL] = y;
+    lk_act_desc second = op_case_second(d, &p->info.y);
+    if (op_case_has_residual(d)) bytes[B_RESIDUAL] = lk_act_bytes(&second);
     bytes[B_STASH] = p->info.stash_bytes;
     bytes[B_WORKSPACE] = p->info.workspace_bytes;
     bytes[B_PARAMS] = slab * master;
@@ -85,7 +86,7 @@ static lk_status make_buffers(op_lane *l, lk_error *err) {
         if (d->need_dx) bytes[B_DX] = lk_act_bytes(&d->x);
         if (op_case_takes_dy(d)) bytes[B_DY0] = y;
         if (op_case_takes_dy(d) && d->dy_count == 2) bytes[B_DY1] = y;
-        if (op_case_has_residual(d) && !l->options.alias) bytes[B_DRESIDUAL] = y;
+        if (op_case_has_residual(d) && !l->options.alias) bytes[B_DRESIDUAL] = lk_act_bytes(&second);
     }
     for (int k = 0; k < B_COUNT; k++)
         LK_RETURN_IF(op_buffer_create(&l->buffers[k], p->device, NAMES[k], bytes[k], err));
@@ -170,12 +171,13 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     const op_plan *p = l->plan;
     lk_device *device = p->device;
     for (int k = 0; k < B_COUNT; k++) LK_RETURN_IF(spoil(l, k, err));
+    lk_act_desc second = op_case_second(&p->desc, &p->info.y);
     const struct {
         buffer_kind kind;
         const lk_act_desc *desc;
         const double *values;
     } activations[] = {{B_X, &p->desc.x, v->x},
-                       {B_RESIDUAL, &p->info.y, v->residual},
+                       {B_RESIDUAL, &second, v->residual},
                        {B_DY0, &p->info.y, v->dy[0]},
                        {B_DY1, &p->info.y, v->dy[1]}};
     for (int i = 0; i < 4; i++) {
@@ -203,20 +205,16 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     LK_RETURN_IF(send(l, B_LABEL_SHARE, err));
     LK_RETURN_IF(send(l, B_STATS, err));
     LK_RETURN_IF(pack_params(l, v, err));
-    l->run = (lk_run){.params = data_of(l, B_PARAMS),
-                      .derived = data_of(l, B_DERIVED),
-                      .grads = data_of(l, B_GRADS),
-                      .stats = data_of(l, B_STATS),
-                      .images = (const uint8_t *)data_of(l, B_IMAGES),
-                      .labels = (const int32_t *)data_of(l, B_LABELS),
-                      .rows = v->rows,
-                      .loss_scale = v->loss_scale,
-                      .weight_scale = v->weight_scale,
-                      .f1_counts = v->f1_counts,
-                      .f1_samples = v->f1_samples,
-                      .partner = (const int32_t *)data_of(l, B_PARTNER),
-                      .pixel_share = (const float *)data_of(l, B_PIXEL_SHARE),
-                      .label_share = (const float *)data_of(l, B_LABEL_SHARE)};
+    l->run = op_values_run(v);
+    l->run.params = data_of(l, B_PARAMS);
+    l->run.derived = data_of(l, B_DERIVED);
+    l->run.grads = data_of(l, B_GRADS);
+    l->run.stats = data_of(l, B_STATS);
+    l->run.images = (const uint8_t *)data_of(l, B_IMAGES);
+    l->run.labels = (const int32_t *)data_of(l, B_LABELS);
+    l->run.partner = (const int32_t *)data_of(l, B_PARTNER);
+    l->run.pixel_share = (const float *)data_of(l, B_PIXEL_SHARE);
+    l->run.label_share = (const float *)data_of(l, B_LABEL_SHARE);
     return device->op_refresh(device, p->op, l->stream, &l->bound, l->run.params, data_of(l, B_DERIVED), err);
 }
 
@@ -312,7 +310,7 @@ static lk_status between_passes(op_lane *l, lk_error *err) {
     if (!l->plan->info.keeps_x) LK_RETURN_IF(spoil(l, B_X, err));
     if (!l->plan->info.keeps_y) LK_RETURN_IF(spoil(l, B_Y, err));
     if (l->plan->info.keeps_y) op_buffer_accept(&l->buffers[B_Y]);
-    LK_RETURN_IF(spoil(l, B_RESIDUAL, err));
+    if (!l->plan->info.keeps_residual) LK_RETURN_IF(spoil(l, B_RESIDUAL, err));
     return spoil(l, B_WORKSPACE, err);
 }
 
@@ -320,7 +318,8 @@ static lk_status after_backward(op_lane *l, op_results *r, lk_error *err) {
     const op_plan *p = l->plan;
     if (r->count[OP_DX] > 0) LK_RETURN_IF(read_activation(l, B_DX, &p->desc.x, r->data[OP_DX], err));
     buffer_kind dresidual = l->options.alias ? B_DY0 : B_DRESIDUAL;
-    if (r->count[OP_DRESIDUAL] > 0) LK_RETURN_IF(read_activation(l, dresidual, &p->info.y, r->data[OP_DRESIDUAL], err));
+    lk_act_desc second = op_case_second(&p->desc, &p->info.y);
+    if (r->count[OP_DRESIDUAL] > 0) LK_RETURN_IF(read_activation(l, dresidual, &second, r->data[OP_DRESIDUAL], err));
     LK_RETURN_IF(receive(l, B_GRADS, err));
     int64_t counts[LK_OP_MAX_PARAMS] = {0};
     for (int i = 0; i < p->info.param_count; i++) counts[i] = p->info.params[i].stored_count;

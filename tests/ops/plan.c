@@ -37,6 +37,7 @@ lk_status op_plan_create(op_plan **out, lk_device *device, const op_case *c, lk_
     if (c->like_n > 0 && like == NULL) {
         lk_op_desc first = p->desc;
         first.x.n = c->like_n;
+        if (first.kind == LK_OP_SCALE) first.scale.gate.n = c->like_n;
         if (!first.training && first.kind != LK_OP_INPUT) { /* a layout for evaluation comes from the training plan */
             first.training = first.need_dx = true;
             first.dy_count = 1;

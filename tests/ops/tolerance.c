@@ -20,6 +20,7 @@ static double terms(const op_plan *p, op_result_kind k) {
                                 : pixels_y;
         }
         case LK_OP_BATCHNORM: return (double)d->x.n * area_x;
+        case LK_OP_SCALE: return k == OP_DRESIDUAL ? area_x : 1;
         case LK_OP_MAXPOOL: return (double)(d->maxpool.kernel * d->maxpool.kernel);
         case LK_OP_GLOBAL_AVGPOOL: return area_x;
         case LK_OP_LINEAR: return k == OP_Y ? (double)d->x.c : k == OP_DX ? (double)y->c : (double)d->x.n;

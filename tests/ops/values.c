@@ -27,8 +27,21 @@ static void set_act(lk_op_desc *desc, lk_act act) {
     if (desc->kind == LK_OP_ADD) desc->add.act = act;
 }
 
-bool op_case_has_residual(const lk_op_desc *desc) {
-    return desc->kind == LK_OP_ADD || (desc->kind == LK_OP_BATCHNORM && desc->batchnorm.residual);
+bool op_case_has_residual(const lk_op_desc *desc) { return lk_op_takes_residual(desc); }
+
+lk_act_desc op_case_second(const lk_op_desc *desc, const lk_act_desc *y) {
+    return desc->kind == LK_OP_SCALE ? desc->scale.gate : *y;
+}
+
+lk_run op_values_run(const op_values *v) {
+    return (lk_run){.rows = v->rows,
+                    .loss_scale = v->loss_scale,
+                    .weight_scale = v->weight_scale,
+                    .f1_counts = v->f1_counts,
+                    .f1_samples = v->f1_samples,
+                    .seed = v->seed,
+                    .epoch = v->epoch,
+                    .first_position = v->first_position};
 }
 
 bool op_case_takes_dy(const lk_op_desc *desc) {
@@ -41,6 +54,9 @@ lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block) {
     desc.compute = compute;
     desc.x.dtype = input ? LK_U8 : compute;
     desc.x.block = input || block == 0 ? desc.x.c : block;
+    /* The gate comes from another layer, often in another layout. */
+    if (desc.kind == LK_OP_SCALE)
+        desc.scale.gate = (lk_act_desc){compute, desc.x.n, desc.x.c, 1, 1, desc.x.block == 16 ? 1 : desc.x.block};
     return desc;
 }
 
@@ -191,9 +207,19 @@ static lk_status draw_labels(op_values *v, const op_case *c, const source *s, lk
     return draw_window(v, c, s, err);
 }
 
-/* Zeroes dy where the value before the activation is near the kink. */
+/* Where the derivative jumps. Returns how many. */
+static int kinks_of(lk_act act, double kinks[2]) {
+    bool hard = act == LK_ACT_HARD_SWISH || act == LK_ACT_HARD_SIGMOID;
+    kinks[0] = hard ? -3 : 0;
+    kinks[1] = hard ? 3 : 6;
+    return act == LK_ACT_RELU ? 1 : hard || act == LK_ACT_RELU6 ? 2 : 0;
+}
+
+/* Zeroes dy where the value before the activation is near a kink. */
 static lk_status silence_kinks(op_values *v, lk_device *reference, const op_case *c, lk_error *err) {
-    if (op_case_act(&c->desc) == LK_ACT_NONE || !c->desc.training || (c->flags & OP_INTEGERS)) return LK_OK;
+    double kinks[2];
+    int kink_count = kinks_of(op_case_act(&c->desc), kinks);
+    if (kink_count == 0 || !c->desc.training || (c->flags & OP_INTEGERS)) return LK_OK;
     op_case linear = *c;
     set_act(&linear.desc, LK_ACT_NONE);
     op_results *results = NULL;
@@ -206,7 +232,8 @@ static lk_status silence_kinks(op_values *v, lk_device *reference, const op_case
     double margin = KINK_MARGIN * sqrt(squares / (double)v->y_count);
     for (int64_t i = 0; i < v->y_count; i++)
         for (int k = 0; k < c->desc.dy_count; k++)
-            if (fabs(z[i]) < margin) v->dy[k][i] = 0;
+            for (int j = 0; j < kink_count; j++)
+                if (fabs(z[i] - kinks[j]) < margin) v->dy[k][i] = 0;
 out:
     op_results_free(results);
     return status;
@@ -219,6 +246,11 @@ static lk_status draw_all(op_values *v, lk_device *reference, const op_case *c, 
     v->y_count = info->y.n * info->y.c * info->y.h * info->y.w;
     v->rows = c->rows == 0 ? c->desc.x.n : c->rows;
     v->loss_scale = 1 / (3.0 * (double)v->rows);
+    v->seed = 77;
+    v->epoch = 5;
+    v->first_position = INT64_C(3000000011); /* needs more than 32 bits times the elements of a row */
+    if (op_case_has_residual(&c->desc))
+        v->residual_count = c->desc.kind == LK_OP_SCALE ? c->desc.x.n * c->desc.x.c : v->y_count;
     if (c->desc.kind == LK_OP_INPUT) return draw_images(v, c, &s, err);
     s.purpose = 1;
     LK_RETURN_IF(draw_x(v, c, &s, err));
@@ -227,9 +259,9 @@ static lk_status draw_all(op_values *v, lk_device *reference, const op_case *c, 
     if (c->desc.kind == LK_OP_LOSS) return draw_labels(v, c, &s, err);
     if (op_case_has_residual(&c->desc)) {
         s.purpose = 2;
-        LK_RETURN_IF(draw(&v->residual, v->y_count, &s, 0, 1, err));
+        LK_RETURN_IF(draw(&v->residual, v->residual_count, &s, 0, 1, err));
         if (c->flags & OP_INTEGERS)
-            for (int64_t i = 0; i < v->y_count; i++) v->residual[i] = floor(1.5 * v->residual[i]);
+            for (int64_t i = 0; i < v->residual_count; i++) v->residual[i] = floor(1.5 * v->residual[i]);
     }
     if (!c->desc.training) return LK_OK;
     for (int k = 0; k < c->desc.dy_count; k++) {
@@ -276,7 +308,7 @@ lk_status op_results_create(op_results **out, const op_case *c, const op_values 
     LK_TRY(LK_NEW(&r, 1, "results", err));
     r->count[OP_Y] = v->y_count;
     if (backward && c->desc.need_dx) r->count[OP_DX] = v->x_count;
-    if (backward && op_case_has_residual(&c->desc)) r->count[OP_DRESIDUAL] = v->y_count;
+    if (backward && op_case_has_residual(&c->desc)) r->count[OP_DRESIDUAL] = v->residual_count;
     if (backward) r->count[OP_GRAD0] = v->param_count[0];
     if (backward) r->count[OP_GRAD1] = v->param_count[1];
     if (backward) r->count[OP_MEAN] = r->count[OP_VARIANCE] = v->stats_count / 2;

@@ -6,7 +6,7 @@
 #include "case.h"
 
 typedef struct op_values {
-    int64_t x_count, y_count, param_count[LK_OP_MAX_PARAMS], stats_count;
+    int64_t x_count, y_count, residual_count, param_count[LK_OP_MAX_PARAMS], stats_count;
     double *x, *residual, *dy[2], *param[LK_OP_MAX_PARAMS], *stats; /* NULL where the case has none */
     uint8_t *images;                                                /* N x H x W x C */
     int32_t *labels;                                                /* N */
@@ -18,6 +18,9 @@ typedef struct op_values {
     /* LOSS with an F1 term over the window, else NULL: soft counts of the microbatch and others, of the others alone */
     double *f1_counts, *f1_others;
     int64_t f1_samples;
+    uint64_t seed; /* of what the op itself draws, with epoch and first_position */
+    uint32_t epoch;
+    int64_t first_position;
 } op_values;
 
 /* LOSS: share of class k in the label of a valid row. */
@@ -47,8 +50,8 @@ typedef struct op_results {
 /* The descriptor of a case for a device that computes in `compute` and is given x in `block`s of channels (0: NHWC). */
 lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block);
 
-/* Draws the inputs of a case, a function of (case, compute, seed). `reference` infers shapes; where an activation has a
- * kink, dy is 0 near it, because there a rounding decides which gradient is right.
+/* Draws the inputs of a case, a function of (case, compute, seed). `reference` infers shapes; where an activation has
+ * kinks, dy is 0 near them, because there a rounding decides which gradient is right.
  * Owner: the caller, with op_values_free. */
 LK_MUST_CHECK lk_status op_values_create(op_values **out, lk_device *reference, const op_case *c, lk_dtype compute,
                                          uint64_t seed, lk_error *err);
@@ -73,9 +76,13 @@ void op_put(lk_dtype dtype, void *data, int64_t i, double value);
 void op_encode(const lk_act_desc *desc, const double *canonical, void *data);
 bool op_decode(const lk_act_desc *desc, const void *data, double *canonical);
 
-/* Does the case end in an activation with a kink, or add a second tensor? */
+/* The activation that a case ends in. */
 lk_act op_case_act(const lk_op_desc *desc);
 bool op_case_has_residual(const lk_op_desc *desc);
+/* Descriptor of the second input; y: that of the output. */
+lk_act_desc op_case_second(const lk_op_desc *desc, const lk_act_desc *y);
+/* The run that these values describe, without addresses. */
+lk_run op_values_run(const op_values *values);
 /* Does a gradient tensor arrive at y? */
 bool op_case_takes_dy(const lk_op_desc *desc);
 

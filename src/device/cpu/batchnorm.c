@@ -11,9 +11,12 @@ typedef struct batchnorm_plan {
     const lk_cpu_kernels *kernels;
     lk_cpu_group group;
     int64_t groups;
-    bool relu, residual;
-    bool mask;       /* the stash holds which elements the activation stopped */
-    int64_t mask_at; /* bytes into the stash; before it: mean, 1 / sqrt(variance + eps), padded channels each */
+    lk_act act;
+    bool residual;
+    bool mask;       /* the stash holds which elements RELU stopped */
+    bool keep;       /* the stash holds a factor per sample */
+    int64_t keep_at; /* bytes into the stash; before it: mean, 1 / sqrt(variance + eps), padded channels each */
+    int64_t mask_at;
 } batchnorm_plan;
 
 static int64_t padded(const batchnorm_plan *p) { return p->groups * p->kernels->lanes; }
@@ -29,10 +32,12 @@ static void fill_info(lk_op *op) {
     info->params[1] = (lk_param_info){LK_PARAM_BETA, lk_shape_of(1, c), c};
     info->stats_count = 2 * c;
     info->keeps_x = d->training;
+    info->keeps_residual = d->training && p->residual && p->act != LK_ACT_NONE && !p->mask;
     info->flops_forward = (d->training ? 7 : 3) * count;
     info->flops_backward = d->training ? 10 * count : 0;
     info->bytes_forward = bytes * (2 + p->residual);
-    info->bytes_backward = d->training ? bytes * (1 + d->dy_count + d->need_dx + p->residual) : 0;
+    info->bytes_backward =
+        d->training ? bytes * (1 + d->dy_count + d->need_dx + p->residual + info->keeps_residual) : 0;
     if (d->training) info->stash_bytes = p->mask_at + (p->mask ? p->groups * d->x.n * d->x.h * d->x.w : 0);
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:%d lanes", p->kernels->lanes);
     if (d->training) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
@@ -54,10 +59,12 @@ static lk_status plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) 
     p->kernels = lk_cpu_kernels_get(d->x.dtype, d->x.block);
     p->group = lk_cpu_group_of(&d->x);
     p->groups = lk_cpu_group_count(&d->x, p->kernels->lanes);
-    p->relu = d->batchnorm.act == LK_ACT_RELU;
+    p->act = d->batchnorm.act;
     p->residual = d->batchnorm.residual;
-    p->mask = d->training && p->relu && p->residual;
-    p->mask_at = (int64_t)lk_round_up((size_t)(2 * padded(p)) * sizeof(float));
+    p->mask = d->training && p->act == LK_ACT_RELU && p->residual;
+    p->keep = d->training && d->batchnorm.drop_path > 0;
+    p->keep_at = (int64_t)lk_round_up((size_t)(2 * padded(p)) * sizeof(float));
+    p->mask_at = p->keep_at + (p->keep ? (int64_t)lk_round_up((size_t)d->x.n * sizeof(float)) : 0);
     fill_info(op);
     return LK_OK;
 }
@@ -91,6 +98,21 @@ static void set_lanes(const lk_op *op, int64_t group, const double *mean, const 
     }
 }
 
+/* The factors per sample, or NULL. */
+static float *keep_of(const lk_call *call) {
+    const batchnorm_plan *p = call->op->plan;
+    return p->keep ? (float *)((char *)call->buffers.stash + p->keep_at) : NULL;
+}
+
+static void draw_keep(const lk_call *call, const lk_run *run) {
+    const lk_op_desc *d = &call->op->desc;
+    float *keep = keep_of(call);
+    for (int64_t n = 0; keep != NULL && n < d->x.n; n++)
+        keep[n] = lk_run_drops(run, d->layer, n, 1, 0, d->batchnorm.drop_path)
+                      ? 0.0f
+                      : (float)(1 / (1 - d->batchnorm.drop_path));
+}
+
 static void forward_group(const lk_call *call, const lk_run *run, int64_t group) {
     const lk_op *op = call->op;
     const batchnorm_plan *p = op->plan;
@@ -118,16 +140,18 @@ static void forward_group(const lk_call *call, const lk_run *run, int64_t group)
               op->desc.training ? call->buffers.stash : NULL, &lanes);
     uint8_t *mask = NULL;
     if (p->mask) mask = (uint8_t *)call->buffers.stash + p->mask_at + group * p->group.planes * p->group.pixels;
-    k->bn_forward(&p->group, &lanes, x, p->residual ? (const char *)call->buffers.residual + at : NULL,
-                  (char *)call->buffers.y + at, mask, p->relu);
+    k->bn_forward(&p->group, &lanes, x, p->residual ? (const char *)call->buffers.residual + at : NULL, keep_of(call),
+                  (char *)call->buffers.y + at, mask, p->act);
 }
 
 static lk_status forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)stream, (void)err;
     const batchnorm_plan *p = call->op->plan;
     int threads = lk_cpu_threads(cpu);
+    draw_keep(call, run);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t group = 0; group < p->groups; group++) forward_group(call, run, group);
+    lk_cpu_clear_padding(p->act, &call->op->info.y, call->buffers.y);
     return LK_OK;
 }
 
@@ -165,11 +189,13 @@ static void backward_group(const lk_call *call, const lk_run *run, int64_t group
     }
     lk_cpu_bn_grads t = {
         .x = (const char *)b->x + at,
+        .residual = op->info.keeps_residual ? (const char *)b->residual + at : NULL,
         .dy = {(const char *)b->dy[0] + at, op->desc.dy_count > 1 ? (const char *)b->dy[1] + at : NULL},
         .dx = op->desc.need_dx ? (char *)b->dx + at : NULL,
         .dresidual = p->residual ? (char *)b->dresidual + at : NULL,
         .mask = p->mask ? (const uint8_t *)b->stash + p->mask_at + group * p->group.planes * p->group.pixels : NULL,
-        .relu = p->relu};
+        .keep = keep_of(call),
+        .act = p->act};
     double sum[LK_CPU_LANES] = {0}, dot[LK_CPU_LANES] = {0};
     k->bn_backward_sums(&p->group, &lanes, &t, sum, dot);
     finish_sums(call, run, group, sum, dot, &lanes);

@@ -18,6 +18,8 @@ static bool shape_ok(const lk_act_desc *x) {
 
 static bool act_ok(lk_act act) { return (int)act >= 0 && act < LK_ACT_COUNT; }
 
+static bool rate_ok(double rate) { return rate >= 0 && rate < 1; }
+
 /* Settings of one kind of op; convolution and pooling check theirs where their sizes are worked out. */
 static const char *settings_fault(const lk_op_desc *d) {
     switch (d->kind) {
@@ -27,8 +29,11 @@ static const char *settings_fault(const lk_op_desc *d) {
             return NULL;
         case LK_OP_BATCHNORM:
             if (!(d->batchnorm.eps >= 0) || isinf(d->batchnorm.eps)) return "its eps is negative or no number";
+            if (!rate_ok(d->batchnorm.drop_path) || (d->batchnorm.drop_path > 0 && !d->batchnorm.residual))
+                return "its drop_path is outside [0, 1) or there is no residual to go by";
             return act_ok(d->batchnorm.act) ? NULL : "its activation is unknown";
         case LK_OP_ACTIVATION: return act_ok(d->activation.act) ? NULL : "its activation is unknown";
+        case LK_OP_DROPOUT: return rate_ok(d->dropout.rate) ? NULL : "its rate is outside [0, 1)";
         case LK_OP_ADD: return act_ok(d->add.act) ? NULL : "its activation is unknown";
         default: return NULL;
     }

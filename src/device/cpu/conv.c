@@ -22,14 +22,15 @@ static void geometry_free(geometry *g) {
     dnnl_primitive_attr_destroy(g->attr);
 }
 
-static int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
-    return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+/* pads: of both sides together. */
+static int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t pads, int64_t dilation) {
+    return (size + pads - dilation * (kernel - 1) - 1) / stride + 1;
 }
 
 static void geometry_dims(geometry *g, const lk_op_desc *d) {
     int64_t dilation = d->conv.dilation;
     int64_t kernel[2] = {d->conv.kernel_h, d->conv.kernel_w};
-    int64_t size[2] = {d->x.h, d->x.w};
+    int64_t size[2] = {d->x.h, d->x.w}, less[2] = {d->conv.pad_less_top, d->conv.pad_less_left};
     int at = 0;
     if (d->conv.groups > 1) g->weight[at++] = d->conv.groups;
     g->weight[at++] = d->conv.out_channels / d->conv.groups;
@@ -38,10 +39,9 @@ static void geometry_dims(geometry *g, const lk_op_desc *d) {
         g->weight[at++] = kernel[i];
         g->strides[i] = d->conv.stride;
         g->dilates[i] = dilation - 1;
-        g->pad_low[i] = d->conv.pad;
-        int64_t reach = (out_size(size[i], kernel[i], d->conv.stride, d->conv.pad, dilation) - 1) * d->conv.stride +
-                        dilation * (kernel[i] - 1) + 1;
-        g->pad_high[i] = reach - size[i] - d->conv.pad;
+        g->pad_low[i] = d->conv.pad - less[i];
+        int64_t out = out_size(size[i], kernel[i], d->conv.stride, 2 * d->conv.pad - less[i], dilation);
+        g->pad_high[i] = (out - 1) * d->conv.stride + dilation * (kernel[i] - 1) + 1 - size[i] - g->pad_low[i];
     }
     g->weight_dims = at;
 }
@@ -238,6 +238,9 @@ static bool sane(const lk_op_desc *d) {
     const int64_t small[] = {d->conv.kernel_h, d->conv.kernel_w, d->conv.stride, d->conv.pad + 1, d->conv.dilation};
     for (size_t i = 0; i < sizeof small / sizeof small[0]; i++)
         if (small[i] < 1 || small[i] > 4096) return false;
+    const int64_t less[] = {d->conv.pad_less_top, d->conv.pad_less_left};
+    for (int i = 0; i < 2; i++)
+        if (less[i] < 0 || less[i] > d->conv.pad) return false;
     return d->conv.groups >= 1 && d->conv.out_channels >= 1 && d->conv.out_channels <= 1 << 20 &&
            d->x.c % d->conv.groups == 0 && d->conv.out_channels % d->conv.groups == 0;
 }
@@ -254,9 +257,11 @@ static lk_status conv_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *
         op->class = &lk_cpu_winograd;
         return op->class->plan(cpu, op, like, err);
     }
-    lk_cpu_info_start(op, d->conv.out_channels,
-                      out_size(d->x.h, d->conv.kernel_h, d->conv.stride, d->conv.pad, d->conv.dilation),
-                      out_size(d->x.w, d->conv.kernel_w, d->conv.stride, d->conv.pad, d->conv.dilation));
+    int64_t pads = 2 * d->conv.pad;
+    lk_cpu_info_start(
+        op, d->conv.out_channels,
+        out_size(d->x.h, d->conv.kernel_h, d->conv.stride, pads - d->conv.pad_less_top, d->conv.dilation),
+        out_size(d->x.w, d->conv.kernel_w, d->conv.stride, pads - d->conv.pad_less_left, d->conv.dilation));
     lk_cpu_conv_plan *plan = NULL;
     LK_TRY(LK_NEW(&plan, 1, "a convolution", err));
     op->plan = plan;

@@ -19,6 +19,8 @@ static const lk_cpu_op_class *class_of(lk_op_kind kind) {
         case LK_OP_BATCHNORM: return &lk_cpu_batchnorm;
         case LK_OP_ACTIVATION: return &lk_cpu_activation;
         case LK_OP_ADD: return &lk_cpu_add;
+        case LK_OP_SCALE: return &lk_cpu_scale;
+        case LK_OP_DROPOUT: return &lk_cpu_dropout;
         case LK_OP_MAXPOOL: return &lk_cpu_maxpool;
         case LK_OP_GLOBAL_AVGPOOL: return &lk_cpu_avgpool;
         case LK_OP_LINEAR: return &lk_cpu_linear;
@@ -43,6 +45,17 @@ lk_status lk_cpu_unsupported(const lk_op *op, const char *why, lk_error *err) {
 void lk_cpu_info_start(lk_op *op, int64_t c, int64_t h, int64_t w) {
     memset(&op->info, 0, sizeof op->info);
     op->info.y = (lk_act_desc){op->desc.compute, op->desc.x.n, c, h, w, op->desc.x.block};
+}
+
+void lk_cpu_clear_padding(lk_act act, const lk_act_desc *y, void *data) {
+    int64_t used = y->c % y->block, pixels = y->h * y->w, blocks = (y->c + y->block - 1) / y->block;
+    size_t size = lk_dtype_size(y->dtype);
+    if (used == 0 || (act != LK_ACT_SIGMOID && act != LK_ACT_HARD_SIGMOID)) return;
+    for (int64_t n = 0; n < y->n; n++) {
+        char *last = (char *)data + (size_t)((n * blocks + blocks - 1) * pixels * y->block) * size;
+        for (int64_t i = 0; i < pixels; i++)
+            memset(last + (size_t)(i * y->block + used) * size, 0, (size_t)(y->block - used) * size);
+    }
 }
 
 static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {

@@ -51,8 +51,8 @@ struct lk_cpu_op_class {
     lk_status (*backward)(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
 };
 
-extern const lk_cpu_op_class lk_cpu_input, lk_cpu_conv, lk_cpu_batchnorm, lk_cpu_activation, lk_cpu_add, lk_cpu_maxpool,
-    lk_cpu_avgpool, lk_cpu_linear, lk_cpu_loss;
+extern const lk_cpu_op_class lk_cpu_input, lk_cpu_conv, lk_cpu_batchnorm, lk_cpu_activation, lk_cpu_add, lk_cpu_scale,
+    lk_cpu_dropout, lk_cpu_maxpool, lk_cpu_avgpool, lk_cpu_linear, lk_cpu_loss;
 
 /* slab_* of lk_device. */
 void lk_cpu_slab_install(lk_cpu *cpu);
@@ -68,6 +68,9 @@ LK_MUST_CHECK lk_status lk_cpu_unsupported(const lk_op *op, const char *why, lk_
 
 /* Fields of info that every op has the same way: y as x with another shape, no parameters, nothing kept. */
 void lk_cpu_info_start(lk_op *op, int64_t c, int64_t h, int64_t w);
+
+/* Zeroes the channel padding of y behind an activation whose value at 0 is not 0. */
+void lk_cpu_clear_padding(lk_act act, const lk_act_desc *y, void *data);
 
 /* The arithmetic threads of one lane's ops, as an OpenMP thread count. */
 static inline int lk_cpu_threads(const lk_cpu *cpu) { return cpu->base.threads; }

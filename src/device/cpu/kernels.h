@@ -24,14 +24,23 @@ typedef struct lk_cpu_bn_lanes {
     float slope[LK_CPU_LANES], offset[LK_CPU_LANES]; /* backward: dx = scale g + slope (x - mean) + offset */
 } lk_cpu_bn_lanes;
 
-/* Backward pass of one group. Which elements the activation let through comes from `mask` (residual) or is
- * computed again from x. */
+/* Backward pass of one group. What the activation does to the gradient comes from `mask` (RELU with residual) or is
+ * computed again from x and, with other activations, the residual. */
 typedef struct lk_cpu_bn_grads {
-    const void *x, *dy[2]; /* dy[1] may be NULL */
-    void *dx, *dresidual;  /* dresidual may be NULL, or dy[0] */
-    const uint8_t *mask;   /* NULL unless relu with residual */
-    bool relu;
+    const void *x, *residual, *dy[2]; /* residual: NULL where it is not read; dy[1] may be NULL */
+    void *dx, *dresidual;             /* dresidual may be NULL, or dy[0] */
+    const uint8_t *mask;              /* NULL unless RELU with residual */
+    const float *keep;                /* one per image, or NULL: all 1 */
+    lk_act act;
 } lk_cpu_bn_grads;
+
+/* Backward pass of an activation or a sum. */
+typedef struct lk_cpu_act_grads {
+    const void *value;    /* y where lk_act_invertible, else x */
+    const void *residual; /* added to value, or NULL */
+    const void *dy[2];    /* dy[1] may be NULL */
+    void *dx, *dresidual; /* either may be NULL */
+} lk_cpu_act_grads;
 
 typedef struct lk_cpu_pool {
     int64_t h, w, out_h, out_w, kernel, stride, pad;
@@ -43,18 +52,23 @@ typedef struct lk_cpu_kernels {
     int lanes;
     /* Mean and sum of squared deviations of every lane. Source: Chan, Golub, LeVeque 1983 (merging of chunks). */
     void (*bn_statistics)(const lk_cpu_group *g, const void *x, double *mean, double *m2);
-    /* y = act((x - mean) scale + beta + residual). mask: bits of the elements stopped, or NULL. */
-    void (*bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const void *x, const void *residual, void *y,
-                       uint8_t *mask, bool relu);
-    /* Sums of g and g (x - mean) over the group; writes dresidual = g where wanted. */
+    /* y = act(keep ((x - mean) scale + beta) + residual). keep: one per image, or NULL. mask: bits of the elements that
+     * RELU stops, or NULL. */
+    void (*bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const void *x, const void *residual,
+                       const float *keep, void *y, uint8_t *mask, lk_act act);
+    /* Sums of g = keep dz and g (x - mean) over the group, dz before the activation; dresidual = dz where wanted. */
     void (*bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t, double *sum,
                              double *dot);
     /* dx; reads g from dresidual where that was written. */
     void (*bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t);
     /* y = act(x + residual); residual may be NULL. Contiguous; count is a multiple of the lanes. */
-    void (*add_forward)(int64_t count, const void *x, const void *residual, void *y, bool relu);
-    /* dx = dresidual = (dy[0] + dy[1]) where y > 0 or not relu; dy[1], dx and dresidual may be NULL. */
-    void (*add_backward)(int64_t count, const void *y, const void *const dy[2], void *dx, void *dresidual, bool relu);
+    void (*add_forward)(int64_t count, const void *x, const void *residual, void *y, lk_act act);
+    /* dx = dresidual = (dy[0] + dy[1]) act'. */
+    void (*add_backward)(int64_t count, const lk_cpu_act_grads *t, lk_act act);
+    /* One plane of one group times its gates; dgate = sum of dy x. dx may be NULL. */
+    void (*scale_forward)(int64_t pixels, int64_t pixel_stride, const void *x, const float *gate, void *y);
+    void (*scale_backward)(int64_t pixels, int64_t pixel_stride, const void *x, const void *dy, const float *gate,
+                           void *dx, double *dgate);
     /* One plane. index: which element of the window won, one byte per output element, or NULL. */
     void (*maxpool_forward)(const lk_cpu_pool *p, const void *x, void *y, uint8_t *index);
     void (*maxpool_backward)(const lk_cpu_pool *p, const void *const dy[2], const uint8_t *index, float *sums,

@@ -23,6 +23,56 @@ LK_INLINE void LK_K(store_doubles)(double *p, LK_VD v) { memcpy(p, &v, sizeof v)
 /* max(v, 0) that lets NaN through */
 LK_INLINE LK_VF LK_K(relu)(LK_VF v) { return LK_V(select)(v < 0, LK_V(splat)(0), v); }
 
+/* min(max(v, 0), 6) that lets NaN through */
+LK_INLINE LK_VF LK_K(relu6)(LK_VF v) { return LK_V(select)(v > 6, LK_V(splat)(6), LK_K(relu)(v)); }
+
+LK_INLINE LK_VF LK_K(sigmoid)(LK_VF v) { return LK_V(splat)(1) / (LK_V(splat)(1) + LK_V(exp)(-v)); }
+
+/* act is a constant wherever this is inlined: no loop branches on it. */
+LK_INLINE LK_VF LK_K(act)(lk_act act, LK_VF v) {
+    switch (act) {
+        case LK_ACT_RELU: return LK_K(relu)(v);
+        case LK_ACT_RELU6: return LK_K(relu6)(v);
+        case LK_ACT_SILU: return v * LK_K(sigmoid)(v);
+        case LK_ACT_HARD_SWISH: return v * (LK_K(relu6)(v + 3) * (1.0f / 6));
+        case LK_ACT_SIGMOID: return LK_K(sigmoid)(v);
+        case LK_ACT_HARD_SIGMOID: return LK_K(relu6)(v + 3) * (1.0f / 6);
+        default: return v;
+    }
+}
+
+/* dy act'(z). v: z, or for the clamps too act(z) in its stead (`from_y`, where lk_act_invertible). */
+LK_INLINE LK_VF LK_K(act_gradient)(lk_act act, LK_VF v, LK_VF dy, bool from_y) {
+    const LK_VF zero = LK_V(splat)(0), one = LK_V(splat)(1);
+    LK_VF s = v;
+    if (act == LK_ACT_SILU || (act == LK_ACT_SIGMOID && !from_y)) s = LK_K(sigmoid)(v);
+    switch (act) {
+        case LK_ACT_RELU: return LK_V(select)(v <= 0, zero, dy);
+        case LK_ACT_RELU6: return LK_V(select)((v <= 0) | (v >= 6), zero, dy);
+        case LK_ACT_SILU: return dy * (s * (one + v * (one - s)));
+        case LK_ACT_HARD_SWISH:
+            dy = LK_V(select)(v >= 3, dy, dy * (v * (1.0f / 3) + 0.5f));
+            return LK_V(select)(v <= -3, zero, dy);
+        case LK_ACT_SIGMOID: return dy * (s * (one - s));
+        case LK_ACT_HARD_SIGMOID:
+            if (from_y) return LK_V(select)((v <= 0) | (v >= 1), zero, dy * (1.0f / 6));
+            return LK_V(select)((v <= -3) | (v >= 3), zero, dy * (1.0f / 6));
+        default: return dy;
+    }
+}
+
+/* CALL(a) with the activation as a constant. */
+#define LK_EACH_ACT(act, CALL)                                      \
+    switch (act) {                                                  \
+        case LK_ACT_RELU: CALL(LK_ACT_RELU); break;                 \
+        case LK_ACT_RELU6: CALL(LK_ACT_RELU6); break;               \
+        case LK_ACT_SILU: CALL(LK_ACT_SILU); break;                 \
+        case LK_ACT_HARD_SWISH: CALL(LK_ACT_HARD_SWISH); break;     \
+        case LK_ACT_SIGMOID: CALL(LK_ACT_SIGMOID); break;           \
+        case LK_ACT_HARD_SIGMOID: CALL(LK_ACT_HARD_SIGMOID); break; \
+        default: CALL(LK_ACT_NONE); break;                          \
+    }
+
 /* Sum of (x - shift) over n pixels, in four chains. */
 LK_INLINE LK_VF LK_K(chunk_sum)(const LK_E *x, int64_t n, int64_t stride, LK_VF shift) {
     LK_VF a = LK_V(splat)(0), b = a, c = a, d = a;
@@ -79,54 +129,79 @@ static void LK_K(bn_statistics)(const lk_cpu_group *g, const void *x_, double *m
 }
 
 LK_INLINE void LK_K(bn_forward_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const LK_E *x,
-                                     const LK_E *residual, LK_E *y, uint8_t *mask, bool relu) {
+                                     const LK_E *residual, const float *keep, LK_E *y, uint8_t *mask, lk_act act) {
     LK_VF mean = LK_K(narrow)(p->mean), scale = LK_K(narrow)(p->scale), beta = LK_K(narrow)(p->beta);
     for (int64_t plane = 0; plane < g->planes; plane++) {
         int64_t at = plane * g->plane_stride;
         for (int64_t i = 0; i < g->pixels; i++, at += g->pixel_stride) {
             LK_VF v = (LK_LOAD(x + at) - mean) * scale + beta;
+            if (keep != NULL) v *= keep[plane];
             if (residual != NULL) v += LK_LOAD(residual + at);
             if (mask != NULL) mask[plane * g->pixels + i] = LK_V(pack_bits)(v <= 0);
-            LK_STORE(y + at, relu ? LK_K(relu)(v) : v);
+            LK_STORE(y + at, LK_K(act)(act, v));
         }
     }
 }
 
 static void LK_K(bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const void *x, const void *residual,
-                             void *y, uint8_t *mask, bool relu) {
-    if (residual == NULL && relu)
-        LK_K(bn_forward_with)(g, p, x, NULL, y, NULL, true);
-    else if (residual == NULL)
-        LK_K(bn_forward_with)(g, p, x, NULL, y, NULL, false);
-    else if (mask != NULL)
-        LK_K(bn_forward_with)(g, p, x, residual, y, mask, relu);
-    else
-        LK_K(bn_forward_with)(g, p, x, residual, y, NULL, relu);
+                             const float *keep, void *y, uint8_t *mask, lk_act act) {
+#define CALL(a)                                                         \
+    do {                                                                \
+        if (residual == NULL && keep == NULL)                           \
+            LK_K(bn_forward_with)(g, p, x, NULL, NULL, y, NULL, a);     \
+        else if (mask != NULL)                                          \
+            LK_K(bn_forward_with)(g, p, x, residual, keep, y, mask, a); \
+        else                                                            \
+            LK_K(bn_forward_with)(g, p, x, residual, keep, y, NULL, a); \
+    } while (0)
+    LK_EACH_ACT(act, CALL)
+#undef CALL
 }
 
-/* The gradient that passed the activation: 0 where y was 0. */
-LK_INLINE LK_VF LK_K(bn_gradient)(const lk_cpu_bn_grads *t, int64_t at, int64_t bit, LK_VF d, LK_VF scale, LK_VF beta,
-                                  bool two, bool relu, bool masked) {
+/* How the loops of one backward pass differ; constants wherever they are inlined. */
+typedef struct LK_K(bn_way) {
+    lk_act act;
+    bool two;      /* gradients arrive */
+    bool masked;   /* the stash says what the activation stopped */
+    bool residual; /* goes into the activation's derivative */
+    bool keep;     /* a factor per sample */
+    bool store;    /* dresidual is written */
+} LK_K(bn_way);
+
+/* The lanes of backward's parameters. */
+typedef struct LK_K(bn_at) {
+    LK_VF scale, beta, keep;
+} LK_K(bn_at);
+
+/* The gradient that passed the activation. d: x - mean. */
+LK_INLINE LK_VF LK_K(bn_gradient)(const lk_cpu_bn_grads *t, int64_t at, int64_t bit, LK_VF d, const LK_K(bn_at) * p,
+                                  LK_K(bn_way) way) {
     LK_VF grad = LK_LOAD((const LK_E *)t->dy[0] + at);
-    if (two) grad += LK_LOAD((const LK_E *)t->dy[1] + at);
-    if (masked) return LK_V(select)(LK_V(unpack_bits)(t->mask[bit]), LK_V(splat)(0), grad);
-    if (relu) return LK_V(select)(d * scale + beta <= 0, LK_V(splat)(0), grad);
-    return grad;
+    if (way.two) grad += LK_LOAD((const LK_E *)t->dy[1] + at);
+    if (way.masked) return LK_V(select)(LK_V(unpack_bits)(t->mask[bit]), LK_V(splat)(0), grad);
+    if (way.act == LK_ACT_NONE) return grad;
+    LK_VF z = d * p->scale + p->beta;
+    if (way.keep) z *= p->keep;
+    if (way.residual) z += LK_LOAD((const LK_E *)t->residual + at);
+    return LK_K(act_gradient)(way.act, z, grad, false);
 }
 
 LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
-                                  double *sum_out, double *dot_out, bool two, bool relu, bool masked, bool keep) {
-    LK_VF mean = LK_K(narrow)(p->mean), scale = LK_K(narrow)(p->scale), beta = LK_K(narrow)(p->beta);
+                                  double *sum_out, double *dot_out, LK_K(bn_way) way) {
+    LK_VF mean = LK_K(narrow)(p->mean);
+    LK_K(bn_at) lanes = {LK_K(narrow)(p->scale), LK_K(narrow)(p->beta), LK_V(splat)(1)};
     LK_VD sum = LK_K(widen)(LK_V(splat)(0)), dot = sum;
     for (int64_t plane = 0; plane < g->planes; plane++) {
         int64_t at = plane * g->plane_stride, bit = plane * g->pixels;
+        if (way.keep) lanes.keep = LK_V(splat)(t->keep[plane]);
         for (int64_t first = 0; first < g->pixels; first += LK_CHUNK) {
             int64_t last = first + LK_CHUNK < g->pixels ? first + LK_CHUNK : g->pixels;
             LK_VF s[2] = {LK_V(splat)(0), LK_V(splat)(0)}, q[2] = {LK_V(splat)(0), LK_V(splat)(0)};
             for (int64_t i = first; i < last; i++, at += g->pixel_stride) {
                 LK_VF d = LK_LOAD((const LK_E *)t->x + at) - mean;
-                LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, scale, beta, two, relu, masked);
-                if (keep) LK_STORE((LK_E *)t->dresidual + at, grad);
+                LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, &lanes, way);
+                if (way.store) LK_STORE((LK_E *)t->dresidual + at, grad);
+                if (way.keep) grad *= lanes.keep;
                 s[i & 1] += grad;
                 q[i & 1] += grad * d;
             }
@@ -140,66 +215,121 @@ LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *
 
 static void LK_K(bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
                                    double *sum, double *dot) {
-    bool two = t->dy[1] != NULL, keep = t->dresidual != NULL;
-    if (t->mask != NULL && keep && two)
-        LK_K(bn_sums_with)(g, p, t, sum, dot, true, true, true, true);
-    else if (t->mask != NULL && keep)
-        LK_K(bn_sums_with)(g, p, t, sum, dot, false, true, true, true);
-    else if (t->relu && !two && !keep)
-        LK_K(bn_sums_with)(g, p, t, sum, dot, false, true, false, false);
-    else if (!t->relu && !two && !keep)
-        LK_K(bn_sums_with)(g, p, t, sum, dot, false, false, false, false);
+    bool two = t->dy[1] != NULL, store = t->dresidual != NULL, keep = t->keep != NULL;
+#define WAY(...) LK_K(bn_sums_with)(g, p, t, sum, dot, (LK_K(bn_way)){__VA_ARGS__})
+#define CALL(a)                                                   \
+    do {                                                          \
+        if (!store && !keep && two)                               \
+            WAY(a, true, false, false, false, false);             \
+        else if (!store && !keep)                                 \
+            WAY(a, false, false, false, false, false);            \
+        else                                                      \
+            WAY(a, two, false, t->residual != NULL, keep, store); \
+    } while (0)
+    if (t->mask != NULL && two && !keep)
+        WAY(LK_ACT_RELU, true, true, false, false, true);
+    else if (t->mask != NULL && !keep)
+        WAY(LK_ACT_RELU, false, true, false, false, true);
+    else if (t->mask != NULL)
+        WAY(LK_ACT_RELU, two, true, false, true, true);
     else
-        LK_K(bn_sums_with)(g, p, t, sum, dot, two, t->relu, t->mask != NULL, keep);
+        LK_EACH_ACT(t->act, CALL)
+#undef CALL
+#undef WAY
 }
 
-LK_INLINE void LK_K(bn_dx_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t, bool two,
-                                bool relu, bool masked) {
-    LK_VF mean = LK_K(narrow)(p->mean), scale = LK_K(narrow)(p->scale), beta = LK_K(narrow)(p->beta);
-    LK_VF slope = LK_K(narrow)(p->slope), offset = LK_K(narrow)(p->offset);
+LK_INLINE void LK_K(bn_dx_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
+                                LK_K(bn_way) way) {
+    LK_VF mean = LK_K(narrow)(p->mean), slope = LK_K(narrow)(p->slope), offset = LK_K(narrow)(p->offset);
+    LK_K(bn_at) lanes = {LK_K(narrow)(p->scale), LK_K(narrow)(p->beta), LK_V(splat)(1)};
     for (int64_t plane = 0; plane < g->planes; plane++) {
         int64_t at = plane * g->plane_stride, bit = plane * g->pixels;
+        if (way.keep) lanes.keep = LK_V(splat)(t->keep[plane]);
         for (int64_t i = 0; i < g->pixels; i++, at += g->pixel_stride) {
             LK_VF d = LK_LOAD((const LK_E *)t->x + at) - mean;
-            LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, scale, beta, two, relu, masked);
-            LK_STORE((LK_E *)t->dx + at, scale * grad + (slope * d + offset));
+            LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, &lanes, way);
+            if (way.keep) grad *= lanes.keep;
+            LK_STORE((LK_E *)t->dx + at, lanes.scale * grad + (slope * d + offset));
         }
     }
 }
 
+/* Without dresidual there is neither mask nor residual: the plan keeps dresidual wherever there is a residual. */
 static void LK_K(bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
     if (t->dresidual != NULL) {
         lk_cpu_bn_grads passed = *t;
         passed.dy[0] = t->dresidual;
-        LK_K(bn_dx_with)(g, p, &passed, false, false, false);
+        if (t->keep == NULL)
+            LK_K(bn_dx_with)(g, p, &passed, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, false, false});
+        else
+            LK_K(bn_dx_with)(g, p, &passed, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, true, false});
         return;
     }
-    bool two = t->dy[1] != NULL;
-    if (!two && t->relu && t->mask == NULL)
-        LK_K(bn_dx_with)(g, p, t, false, true, false);
-    else if (!two && !t->relu)
-        LK_K(bn_dx_with)(g, p, t, false, false, false);
-    else
-        LK_K(bn_dx_with)(g, p, t, two, t->relu, t->mask != NULL);
+#define CALL(a)                                                                              \
+    do {                                                                                     \
+        if (t->dy[1] != NULL)                                                                \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, true, false, false, false, false});  \
+        else                                                                                 \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, false, false, false, false, false}); \
+    } while (0)
+    LK_EACH_ACT(t->act, CALL)
+#undef CALL
 }
 
-static void LK_K(add_forward)(int64_t count, const void *x, const void *residual, void *y, bool relu) {
+LK_INLINE void LK_K(add_forward_with)(int64_t count, const LK_E *x, const LK_E *residual, LK_E *y, lk_act act) {
     for (int64_t i = 0; i < count; i += LK_LANES) {
-        LK_VF v = LK_LOAD((const LK_E *)x + i);
-        if (residual != NULL) v += LK_LOAD((const LK_E *)residual + i);
-        LK_STORE((LK_E *)y + i, relu ? LK_K(relu)(v) : v);
+        LK_VF v = LK_LOAD(x + i);
+        if (residual != NULL) v += LK_LOAD(residual + i);
+        LK_STORE(y + i, LK_K(act)(act, v));
     }
 }
 
-static void LK_K(add_backward)(int64_t count, const void *y, const void *const dy[2], void *dx, void *dresidual,
-                               bool relu) {
+static void LK_K(add_forward)(int64_t count, const void *x, const void *residual, void *y, lk_act act){
+#define CALL(a) LK_K(add_forward_with)(count, x, residual, y, a)
+    LK_EACH_ACT(act, CALL)
+#undef CALL
+}
+
+LK_INLINE void LK_K(add_backward_with)(int64_t count, const lk_cpu_act_grads *t, lk_act act) {
     for (int64_t i = 0; i < count; i += LK_LANES) {
-        LK_VF grad = LK_LOAD((const LK_E *)dy[0] + i);
-        if (dy[1] != NULL) grad += LK_LOAD((const LK_E *)dy[1] + i);
-        if (relu) grad = LK_V(select)(LK_LOAD((const LK_E *)y + i) <= 0, LK_V(splat)(0), grad);
-        if (dx != NULL) LK_STORE((LK_E *)dx + i, grad);
-        if (dresidual != NULL) LK_STORE((LK_E *)dresidual + i, grad);
+        LK_VF grad = LK_LOAD((const LK_E *)t->dy[0] + i);
+        if (t->dy[1] != NULL) grad += LK_LOAD((const LK_E *)t->dy[1] + i);
+        if (act != LK_ACT_NONE) {
+            LK_VF v = LK_LOAD((const LK_E *)t->value + i);
+            if (t->residual != NULL) v += LK_LOAD((const LK_E *)t->residual + i);
+            grad = LK_K(act_gradient)(act, v, grad, true);
+        }
+        if (t->dx != NULL) LK_STORE((LK_E *)t->dx + i, grad);
+        if (t->dresidual != NULL) LK_STORE((LK_E *)t->dresidual + i, grad);
     }
+}
+
+static void LK_K(add_backward)(int64_t count, const lk_cpu_act_grads *t, lk_act act) {
+#define CALL(a) LK_K(add_backward_with)(count, t, a)
+    LK_EACH_ACT(act, CALL)
+#undef CALL
+}
+
+static void LK_K(scale_forward)(int64_t pixels, int64_t stride, const void *x, const float *gate, void *y) {
+    LK_VF g = LK_V(load_f32)(gate);
+    for (int64_t i = 0; i < pixels; i++) LK_STORE((LK_E *)y + i * stride, LK_LOAD((const LK_E *)x + i * stride) * g);
+}
+
+static void LK_K(scale_backward)(int64_t pixels, int64_t stride, const void *x, const void *dy, const float *gate,
+                                 void *dx, double *dgate) {
+    LK_VF g = LK_V(load_f32)(gate);
+    LK_VD sum = LK_K(widen)(LK_V(splat)(0));
+    for (int64_t first = 0; first < pixels; first += LK_CHUNK) {
+        int64_t last = first + LK_CHUNK < pixels ? first + LK_CHUNK : pixels;
+        LK_VF s[2] = {LK_V(splat)(0), LK_V(splat)(0)};
+        for (int64_t i = first; i < last; i++) {
+            LK_VF grad = LK_LOAD((const LK_E *)dy + i * stride);
+            s[i & 1] += grad * LK_LOAD((const LK_E *)x + i * stride);
+            if (dx != NULL) LK_STORE((LK_E *)dx + i * stride, grad * g);
+        }
+        sum += LK_K(widen)(s[0] + s[1]);
+    }
+    LK_K(store_doubles)(dgate, sum);
 }
 
 /* The part [*first, *last) of a window of `size` at `start` that lies inside [0, limit). */
@@ -289,6 +419,8 @@ static const lk_cpu_kernels LK_K(kernels) = {
     .bn_backward_dx = LK_K(bn_backward_dx),
     .add_forward = LK_K(add_forward),
     .add_backward = LK_K(add_backward),
+    .scale_forward = LK_K(scale_forward),
+    .scale_backward = LK_K(scale_backward),
     .maxpool_forward = LK_K(maxpool_forward),
     .maxpool_backward = LK_K(maxpool_backward),
     .avgpool_forward = LK_K(avgpool_forward),
@@ -296,6 +428,7 @@ static const lk_cpu_kernels LK_K(kernels) = {
 };
 
 #undef LK_CHUNK
+#undef LK_EACH_ACT
 #undef LK_K
 #undef LK_E
 #undef LK_LANES

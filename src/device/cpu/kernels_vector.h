@@ -65,6 +65,32 @@ LK_INLINE void v8_store_bytes(uint8_t *p, v8i v) {
     memcpy(p, &b, sizeof b);
 }
 
+/* exp(v) within 2 units in the last place for v in [-87, 87]; outside, exp of the nearer bound; NaN stays NaN.
+ * exp(v) = 2^n exp(r) with n = round(v / ln 2), |r| <= ln 2 / 2, and exp(r) a polynomial.
+ * Source: Moshier, Cephes mathematical library, expf (the split of ln 2 and the coefficients). */
+#define LK_EXP_BOUND 87.0f
+#define LK_EXP_LOG2E 1.44269504088896341f
+#define LK_EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves the nearest whole number in the last bits */
+#define LK_EXP_LN2_HIGH 0.693359375f
+#define LK_EXP_LN2_LOW -2.12194440e-4f
+#define LK_EXP_POLYNOMIAL(r)                                                                                     \
+    ((((((1.9875691500e-4f * (r) + 1.3981999507e-3f) * (r) + 8.3334519073e-3f) * (r) + 4.1665795894e-2f) * (r) + \
+       1.6666665459e-1f) *                                                                                       \
+          (r) +                                                                                                  \
+      5.0000001201e-1f) *                                                                                        \
+         ((r) * (r)) +                                                                                           \
+     (r) + 1.0f)
+
+LK_INLINE v8f v8_exp(v8f v) {
+    v = v8_select(v < -LK_EXP_BOUND, v8_splat(-LK_EXP_BOUND), v);
+    v = v8_select(v > LK_EXP_BOUND, v8_splat(LK_EXP_BOUND), v);
+    v8f shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND;
+    v8f n = shifted - LK_EXP_ROUND;
+    v8f r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW;
+    v8i exponent = ((v8i)shifted - (v8i)v8_splat(LK_EXP_ROUND) + 127) << 23;
+    return LK_EXP_POLYNOMIAL(r) * (v8f)exponent;
+}
+
 /* One lane, under the same names with s1_. */
 LK_INLINE float s1_splat(float a) { return a; }
 LK_INLINE float s1_select(int32_t mask, float a, float b) { return mask ? a : b; }
@@ -80,6 +106,19 @@ LK_INLINE void s1_store_bf16(uint16_t *p, float v) {
     uint32_t u;
     memcpy(&u, &v, sizeof u);
     *p = (uint16_t)(v != v ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+LK_INLINE float s1_exp(float v) {
+    v = v < -LK_EXP_BOUND ? -LK_EXP_BOUND : v;
+    v = v > LK_EXP_BOUND ? LK_EXP_BOUND : v;
+    float shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND, base = LK_EXP_ROUND, scale;
+    float n = shifted - LK_EXP_ROUND;
+    float r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW;
+    uint32_t bits, base_bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    memcpy(&base_bits, &base, sizeof base_bits);
+    bits = (bits - base_bits + 127) << 23;
+    memcpy(&scale, &bits, sizeof scale);
+    return LK_EXP_POLYNOMIAL(r) * scale;
 }
 LK_INLINE uint8_t s1_pack_bits(int32_t mask) { return mask != 0; }
 LK_INLINE int32_t s1_unpack_bits(uint8_t bits) { return bits != 0; }

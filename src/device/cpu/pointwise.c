@@ -92,12 +92,15 @@ static lk_status add_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *e
     bool two = d->kind == LK_OP_ADD;
     lk_cpu_info_start(op, d->x.c, d->x.h, d->x.w);
     if (d->x.dtype != d->compute) return lk_cpu_unsupported(op, "its input has another type", err);
-    op->info.keeps_y = d->training && act_of(d) == LK_ACT_RELU;
+    bool acts = d->training && act_of(d) != LK_ACT_NONE, invertible = lk_act_invertible(act_of(d));
+    op->info.keeps_y = acts && invertible;
+    op->info.keeps_x = acts && !invertible;
+    op->info.keeps_residual = op->info.keeps_x && two;
     op->info.flops_forward = (1 + two) * (double)lk_act_count(&d->x);
     op->info.bytes_forward = bytes * (2 + two);
     if (d->training) {
         op->info.flops_backward = (double)lk_act_count(&d->x);
-        op->info.bytes_backward = bytes * (1 + d->dy_count + two + op->info.keeps_y);
+        op->info.bytes_backward = bytes * (1 + d->dy_count + two + acts + op->info.keeps_residual);
     }
     snprintf(op->info.impl_forward, sizeof op->info.impl_forward, "own:8 lanes");
     if (d->training) memcpy(op->info.impl_dx, op->info.impl_forward, sizeof op->info.impl_dx);
@@ -136,14 +139,16 @@ static lk_status add_forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, cons
     for (int64_t i = 0; i < piece_count(&d->x); i++) {
         piece p = piece_get(&d->x, i);
         p.kernels->add_forward(p.count, at_const(b->x, p.at * size), at_const(residual, p.at * size),
-                               at(b->y, p.at * size), act_of(d) == LK_ACT_RELU);
+                               at(b->y, p.at * size), act_of(d));
     }
+    lk_cpu_clear_padding(act_of(d), &call->op->info.y, b->y);
     return LK_OK;
 }
 
 static lk_status add_backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)stream, (void)run, (void)err;
     const lk_op_desc *d = &call->op->desc;
+    const lk_op_info *info = &call->op->info;
     const lk_op_buffers *b = &call->buffers;
     int64_t size = (int64_t)lk_dtype_size(d->x.dtype);
     void *dx = d->need_dx ? b->dx : NULL, *dresidual = d->kind == LK_OP_ADD ? b->dresidual : NULL;
@@ -151,9 +156,13 @@ static lk_status add_backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, con
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t i = 0; i < piece_count(&d->x); i++) {
         piece p = piece_get(&d->x, i);
-        const void *dy[2] = {at_const(b->dy[0], p.at * size), at_const(d->dy_count > 1 ? b->dy[1] : NULL, p.at * size)};
-        p.kernels->add_backward(p.count, at_const(b->y, p.at * size), dy, at(dx, p.at * size),
-                                at(dresidual, p.at * size), act_of(d) == LK_ACT_RELU);
+        lk_cpu_act_grads t = {
+            .value = at_const(info->keeps_x ? b->x : b->y, p.at * size),
+            .residual = at_const(info->keeps_residual ? b->residual : NULL, p.at * size),
+            .dy = {at_const(b->dy[0], p.at * size), at_const(d->dy_count > 1 ? b->dy[1] : NULL, p.at * size)},
+            .dx = at(dx, p.at * size),
+            .dresidual = at(dresidual, p.at * size)};
+        p.kernels->add_backward(p.count, &t, act_of(d));
     }
     return LK_OK;
 }

@@ -46,8 +46,9 @@ bool lk_cpu_winograd_takes(const lk_cpu *cpu, const lk_op_desc *d) {
     if ((dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) return false;
     return d->compute == LK_F32 && d->x.dtype == LK_F32 && d->x.block == 8 && d->conv.kernel_h == 3 &&
            d->conv.kernel_w == 3 && d->conv.stride == 1 && d->conv.pad == 1 && d->conv.dilation == 1 &&
-           d->conv.groups == 1 && !d->conv.bias && d->x.c % 8 == 0 && d->conv.out_channels % 8 == 0 &&
-           d->x.c >= MIN_CHANNELS && d->conv.out_channels >= MIN_CHANNELS && d->x.h >= 4 && d->x.w >= 4;
+           d->conv.pad_less_top == 0 && d->conv.pad_less_left == 0 && d->conv.groups == 1 && !d->conv.bias &&
+           d->x.c % 8 == 0 && d->conv.out_channels % 8 == 0 && d->x.c >= MIN_CHANNELS &&
+           d->conv.out_channels >= MIN_CHANNELS && d->x.h >= 4 && d->x.w >= 4;
 }
 
 static void fill_info(lk_op *op) {

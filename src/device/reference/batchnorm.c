@@ -1,9 +1,8 @@
-/* Batch normalisation with fused residual add and activation. Source: Ioffe and Szegedy 2015, algorithm 1, and
- * torch.nn.BatchNorm2d. Per channel, over the m = n h w values of a microbatch:
- *   xhat = (x - mean) / sqrt(var + eps),  var = sum (x - mean)^2 / m
- *   y = act(gamma xhat + beta + residual)
- * With dz the gradient before the activation:
- *   dbeta = sum dz,  dgamma = sum dz xhat,  dx = gamma / sqrt(var + eps) (dz - dbeta / m - xhat dgamma / m),
+/* Batch normalisation with fused stochastic depth, residual add and activation. Source: Ioffe and Szegedy 2015,
+ * algorithm 1, and torch.nn.BatchNorm2d. Per channel, over the m = n h w values of a microbatch: xhat = (x - mean) /
+ * sqrt(var + eps),  var = sum (x - mean)^2 / m y = act(keep (gamma xhat + beta) + residual),  keep: a number per sample
+ * With dz the gradient before the activation and g = keep dz:
+ *   dbeta = sum g,  dgamma = sum g xhat,  dx = gamma / sqrt(var + eps) (g - dbeta / m - xhat dgamma / m),
  *   dresidual = dz. */
 #include <math.h>
 
@@ -14,6 +13,11 @@ static lk_status plan(lk_op *op, lk_error *err) {
     if (!(op->desc.batchnorm.eps >= 0) || op->desc.batchnorm.act < 0 || op->desc.batchnorm.act >= LK_ACT_COUNT)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err, "eps %g or the activation is impossible",
                                    op->desc.batchnorm.eps);
+    if (!(op->desc.batchnorm.drop_path >= 0 && op->desc.batchnorm.drop_path < 1) ||
+        (op->desc.batchnorm.drop_path > 0 && !op->desc.batchnorm.residual))
+        return lk_reference_refuse(op, LK_ERR_CONFIG, err,
+                                   "a drop_path of %g is outside [0, 1) or there is no residual to go by",
+                                   op->desc.batchnorm.drop_path);
     if (op->desc.training && x->n * x->h * x->w < 2)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "training needs at least 2 values a channel; use a larger microbatch or drop_last");
@@ -26,7 +30,8 @@ static lk_status plan(lk_op *op, lk_error *err) {
     if (!op->desc.training) return LK_OK;
     op->info.flops_backward = 10 * count;
     op->info.keeps_x = true;
-    op->info.keeps_y = op->desc.batchnorm.act != LK_ACT_NONE;
+    op->info.keeps_y = op->desc.batchnorm.act != LK_ACT_NONE && lk_act_invertible(op->desc.batchnorm.act);
+    op->info.keeps_residual = op->desc.batchnorm.residual && !lk_act_invertible(op->desc.batchnorm.act);
     op->info.stash_bytes = 2 * x->c * (int64_t)sizeof(double);
     return LK_OK;
 }
@@ -46,6 +51,13 @@ static void statistics(const lk_act_desc *d, const double *x, int64_t c, double 
     *variance = squares / count;
 }
 
+/* What the normalised values of a sample are multiplied by. */
+static double keep_of(const lk_call *call, const lk_run *run, int64_t n) {
+    double rate = call->op->desc.training ? call->op->desc.batchnorm.drop_path : 0;
+    if (rate > 0 && lk_run_drops(run, call->op->desc.layer, n, 1, 0, rate)) return 0;
+    return 1 / (1 - rate);
+}
+
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
     (void)err;
     const lk_op_desc *op = &call->op->desc;
@@ -63,57 +75,84 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
             stash[c] = mean;
             stash[d->c + c] = inverse;
         }
-        for (int64_t n = 0; n < d->n; n++)
+        for (int64_t n = 0; n < d->n; n++) {
+            double keep = keep_of(call, run, n);
             for (int64_t i = 0; i < area; i++) {
                 int64_t at = (n * d->c + c) * area + i;
-                double z = gamma[c] * ((x[at] - mean) * inverse) + beta[c];
+                double z = keep * (gamma[c] * ((x[at] - mean) * inverse) + beta[c]);
                 if (residual != NULL) z += residual[at];
                 y[at] = lk_reference_act(op->batchnorm.act, z);
             }
+        }
     }
     return LK_OK;
 }
 
-/* Gradient before the activation at element `at`. */
-static double dz_at(const lk_call *call, int64_t at) {
+/* Gradient before the activation at element `at`; z: what went into it, computed again. */
+static double dz_at(const lk_call *call, int64_t at, double z) {
     lk_act act = call->op->desc.batchnorm.act;
     double dy = lk_reference_dy(call, at);
-    return act == LK_ACT_NONE ? dy : lk_reference_act_gradient(act, ((const double *)call->buffers.y)[at], dy);
+    if (act == LK_ACT_NONE) return dy;
+    return lk_reference_act_gradient(act, lk_act_invertible(act) ? ((const double *)call->buffers.y)[at] : z, dy);
 }
 
-static void backward_channel(const lk_call *call, int64_t c, double gamma, double *dgamma, double *dbeta) {
-    const lk_act_desc *d = &call->op->desc.x;
-    const double *x = call->buffers.x, *stash = call->buffers.stash;
+/* One channel as backward sees it. */
+typedef struct channel {
+    double gamma, beta, mean, inverse, sum, weighted; /* sum: of g; weighted: of g xhat */
+    double *dgamma, *dbeta;
+} channel;
+
+/* One sample of a channel: the sums, then what is written. Each dy is read before dresidual, which may lie on it. */
+static void add_sums(const lk_call *call, channel *k, int64_t first, int64_t area, double keep) {
+    const double *x = call->buffers.x, *residual = call->buffers.residual;
+    bool adds = call->op->info.keeps_residual;
+    for (int64_t at = first; at < first + area; at++) {
+        double xhat = (x[at] - k->mean) * k->inverse;
+        double g = keep * dz_at(call, at, keep * (k->gamma * xhat + k->beta) + (adds ? residual[at] : 0));
+        k->sum += g;
+        k->weighted += g * xhat;
+    }
+}
+
+static void write_gradients(const lk_call *call, const channel *k, int64_t first, int64_t area, double keep) {
+    const double *x = call->buffers.x, *residual = call->buffers.residual;
     double *dx = call->op->desc.need_dx ? call->buffers.dx : NULL;
     double *dresidual = call->op->desc.batchnorm.residual ? call->buffers.dresidual : NULL;
-    double mean = stash[c], inverse = stash[d->c + c], sum = 0, weighted = 0;
+    double count = (double)(call->op->desc.x.n * area);
+    bool adds = call->op->info.keeps_residual;
+    for (int64_t at = first; at < first + area; at++) {
+        double xhat = (x[at] - k->mean) * k->inverse;
+        double dz = dz_at(call, at, keep * (k->gamma * xhat + k->beta) + (adds ? residual[at] : 0));
+        if (dresidual != NULL) dresidual[at] = dz;
+        if (dx != NULL) dx[at] = k->gamma * k->inverse * (keep * dz - k->sum / count - xhat * (k->weighted / count));
+    }
+}
+
+static void backward_channel(const lk_call *call, const lk_run *run, int64_t c, channel *k) {
+    const lk_act_desc *d = &call->op->desc.x;
     int64_t area = d->h * d->w;
-    for (int64_t n = 0; n < d->n; n++)
-        for (int64_t i = 0; i < area; i++) {
-            int64_t at = (n * d->c + c) * area + i;
-            double dz = dz_at(call, at);
-            sum += dz;
-            weighted += dz * ((x[at] - mean) * inverse);
-        }
-    *dgamma = weighted;
-    *dbeta = sum;
-    double count = (double)(d->n * area);
-    for (int64_t n = 0; n < d->n; n++)
-        for (int64_t i = 0; i < area; i++) {
-            int64_t at = (n * d->c + c) * area + i;
-            double dz = dz_at(call, at); /* read before dresidual is written: they may share memory */
-            if (dresidual != NULL) dresidual[at] = dz;
-            if (dx != NULL)
-                dx[at] = gamma * inverse * (dz - sum / count - (x[at] - mean) * inverse * (weighted / count));
-        }
+    for (int64_t n = 0; n < d->n; n++) add_sums(call, k, (n * d->c + c) * area, area, keep_of(call, run, n));
+    *k->dgamma = k->weighted;
+    *k->dbeta = k->sum;
+    for (int64_t n = 0; n < d->n; n++) write_gradients(call, k, (n * d->c + c) * area, area, keep_of(call, run, n));
 }
 
 static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err) {
     (void)err;
-    const double *gamma = lk_reference_param(call, run, 0);
+    const double *gamma = lk_reference_param(call, run, 0), *beta = lk_reference_param(call, run, 1);
+    const double *stash = call->buffers.stash;
     double *dgamma = lk_reference_grad(call, run, 0), *dbeta = lk_reference_grad(call, run, 1);
+    int64_t channels = call->op->desc.x.c;
 #pragma omp parallel for schedule(static) num_threads(call->op->threads)
-    for (int64_t c = 0; c < call->op->desc.x.c; c++) backward_channel(call, c, gamma[c], &dgamma[c], &dbeta[c]);
+    for (int64_t c = 0; c < channels; c++) {
+        channel k = {.gamma = gamma[c],
+                     .beta = beta[c],
+                     .mean = stash[c],
+                     .inverse = stash[channels + c],
+                     .dgamma = &dgamma[c],
+                     .dbeta = &dbeta[c]};
+        backward_channel(call, run, c, &k);
+    }
     return LK_OK;
 }
 

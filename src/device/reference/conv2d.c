@@ -16,7 +16,7 @@
 typedef struct conv_shape {
     int64_t n, c, h, w;          /* x */
     int64_t out_c, out_h, out_w; /* y */
-    int64_t kernel_h, kernel_w, stride, pad, dilation;
+    int64_t kernel_h, kernel_w, stride, pad_top, pad_left, dilation;
     int64_t groups, group_in, group_out; /* channels of x and y in one group */
     int64_t patch;                       /* group_in * kernel_h * kernel_w */
 } conv_shape;
@@ -33,7 +33,8 @@ static conv_shape shape_of(const lk_op *op) {
                         .kernel_h = op->desc.conv.kernel_h,
                         .kernel_w = op->desc.conv.kernel_w,
                         .stride = op->desc.conv.stride,
-                        .pad = op->desc.conv.pad,
+                        .pad_top = op->desc.conv.pad - op->desc.conv.pad_less_top,
+                        .pad_left = op->desc.conv.pad - op->desc.conv.pad_less_left,
                         .dilation = op->desc.conv.dilation,
                         .groups = op->desc.conv.groups,
                         .group_in = x->c / op->desc.conv.groups,
@@ -50,8 +51,8 @@ static lk_status plan(lk_op *op, lk_error *err) {
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "%lld groups do not divide %lld input and %lld output channels", (long long)groups,
                                    (long long)x->c, (long long)out_c);
-    int64_t out_h = lk_reference_window(x->h, kernel_h, stride, pad, dilation);
-    int64_t out_w = lk_reference_window(x->w, kernel_w, stride, pad, dilation);
+    int64_t out_h = lk_reference_window(x->h, kernel_h, stride, pad, op->desc.conv.pad_less_top, dilation);
+    int64_t out_w = lk_reference_window(x->w, kernel_w, stride, pad, op->desc.conv.pad_less_left, dilation);
     if (out_h == 0 || out_w == 0)
         return lk_reference_refuse(
             op, LK_ERR_CONFIG, err,
@@ -89,8 +90,8 @@ static void add_scaled(double *restrict y, double a, const double *restrict x, i
 
 /* Index in a channel of x for the kernel's element (ky, kx) at output pixel `pixel` (oy * out_w + ox); -1: padding. */
 static int64_t source(const conv_shape *s, int64_t pixel, int64_t ky, int64_t kx) {
-    int64_t y = pixel / s->out_w * s->stride - s->pad + ky * s->dilation;
-    int64_t x = pixel % s->out_w * s->stride - s->pad + kx * s->dilation;
+    int64_t y = pixel / s->out_w * s->stride - s->pad_top + ky * s->dilation;
+    int64_t x = pixel % s->out_w * s->stride - s->pad_left + kx * s->dilation;
     return y < 0 || y >= s->h || x < 0 || x >= s->w ? -1 : y * s->w + x;
 }
 

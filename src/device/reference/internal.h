@@ -34,13 +34,11 @@ static inline double lk_reference_dy(const lk_call *call, int64_t i) {
     return second == NULL ? first[i] : first[i] + second[i];
 }
 
-/* NaN passes through, as in PyTorch. */
-static inline double lk_reference_act(lk_act act, double x) { return act == LK_ACT_RELU && x < 0 ? 0 : x; }
+/* act(z). NaN passes through, as in PyTorch. */
+double lk_reference_act(lk_act act, double z);
 
-/* dy behind an activation, from the activation's output y. */
-static inline double lk_reference_act_gradient(lk_act act, double y, double dy) {
-    return act == LK_ACT_RELU && y <= 0 ? 0 : dy;
-}
+/* dy act'(z), from value: z, or act(z) where lk_act_invertible(act). At a kink as PyTorch has it. */
+double lk_reference_act_gradient(lk_act act, double value, double dy);
 
 static inline int64_t lk_reference_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -62,9 +60,10 @@ LK_MUST_CHECK lk_status lk_reference_set_y(lk_op *op, int64_t c, int64_t h, int6
 /* Adds a parameter to op->info. */
 void lk_reference_add_param(lk_op *op, lk_param_role role, lk_shape shape);
 
-/* Output size of a sliding window, 0 where the window does not fit: floor((size + 2 pad - dilation (kernel-1) - 1) /
- * stride) + 1. Takes any numbers. */
-int64_t lk_reference_window(int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation);
+/* Output size of a sliding window, 0 where the window does not fit: floor((size + 2 pad - pad_less -
+ * dilation (kernel-1) - 1) / stride) + 1. Takes any numbers. */
+int64_t lk_reference_window(int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t pad_less,
+                            int64_t dilation);
 
 /* Checks that hold for every kind: input shape, type and layout, counts of gradients. */
 LK_MUST_CHECK lk_status lk_reference_check_common(const lk_op *op, lk_error *err);

@@ -8,8 +8,8 @@
 static lk_status plan(lk_op *op, lk_error *err) {
     const lk_act_desc *x = &op->desc.x;
     int64_t kernel = op->desc.maxpool.kernel, stride = op->desc.maxpool.stride, pad = op->desc.maxpool.pad;
-    int64_t out_h = lk_reference_window(x->h, kernel, stride, pad, 1);
-    int64_t out_w = lk_reference_window(x->w, kernel, stride, pad, 1);
+    int64_t out_h = lk_reference_window(x->h, kernel, stride, pad, 0, 1);
+    int64_t out_w = lk_reference_window(x->w, kernel, stride, pad, 0, 1);
     /* A pad of at most half the kernel leaves no window without an input. */
     if (out_h == 0 || out_w == 0 || pad > kernel / 2)
         return lk_reference_refuse(

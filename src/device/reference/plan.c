@@ -45,13 +45,14 @@ void lk_reference_add_param(lk_op *op, lk_param_role role, lk_shape shape) {
         (lk_param_info){.role = role, .shape = shape, .stored_count = lk_shape_count(&shape)};
 }
 
-int64_t lk_reference_window(int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+int64_t lk_reference_window(int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t pad_less,
+                            int64_t dilation) {
     const int64_t settings[] = {kernel, stride, dilation};
     for (int i = 0; i < 3; i++)
         if (settings[i] < 1 || settings[i] > MAX_DIM) return 0;
-    if (pad < 0 || pad > MAX_DIM) return 0;
+    if (pad < 0 || pad > MAX_DIM || pad_less < 0 || pad_less > pad) return 0;
     if (dilation > MAX_DIM / kernel) return 0;
-    int64_t room = size + 2 * pad - dilation * (kernel - 1) - 1;
+    int64_t room = size + 2 * pad - pad_less - dilation * (kernel - 1) - 1;
     return room < 0 ? 0 : room / stride + 1;
 }
 
@@ -89,7 +90,7 @@ static lk_status need(const lk_op *op, const void *pointer, const char *what, lk
 
 lk_status lk_reference_check_buffers(const lk_op *op, const lk_op_buffers *b, lk_error *err) {
     const lk_op_desc *d = &op->desc;
-    bool residual = d->kind == LK_OP_ADD || (d->kind == LK_OP_BATCHNORM && d->batchnorm.residual);
+    bool residual = lk_op_takes_residual(d);
     LK_RETURN_IF(need(op, b->y, "y", err));
     if (d->kind != LK_OP_INPUT) LK_RETURN_IF(need(op, b->x, "x", err));
     if (residual) LK_RETURN_IF(need(op, b->residual, "residual", err));
@@ -108,17 +109,18 @@ void lk_reference_fill_costs(lk_op *op) {
     const lk_op_desc *d = &op->desc;
     double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y), params = 0;
     for (int i = 0; i < info->param_count; i++) params += (double)info->params[i].stored_count * sizeof(double);
-    bool residual = d->kind == LK_OP_ADD || (d->kind == LK_OP_BATCHNORM && d->batchnorm.residual);
+    double residual = 0;
+    if (lk_op_takes_residual(d)) residual = d->kind == LK_OP_SCALE ? (double)lk_act_bytes(&d->scale.gate) : y;
     double stash = (double)info->stash_bytes, stats = (double)info->stats_count * sizeof(double);
-    info->bytes_forward = x + y + params + stash + stats + (residual ? y : 0);
+    info->bytes_forward = x + y + params + stash + stats + residual;
     snprintf(info->impl_forward, sizeof info->impl_forward, "ref");
     if (!d->training || op->kind->backward == NULL) {
         info->flops_backward = 0;
         return;
     }
     bool takes_dy = d->kind != LK_OP_LOSS;
-    info->bytes_backward = (takes_dy ? d->dy_count * y : 0) + (d->need_dx ? x : 0) + (residual ? y : 0) + stash +
-                           2 * params + (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0);
+    info->bytes_backward = (takes_dy ? d->dy_count * y : 0) + (d->need_dx ? x : 0) + residual + stash + 2 * params +
+                           (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0) + (info->keeps_residual ? residual : 0);
     if (d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "ref");
     if (info->param_count > 0) snprintf(info->impl_dw, sizeof info->impl_dw, "ref");
 }

@@ -53,13 +53,14 @@ static tensors *make_tensors(void) {
 static void run_f32(const lk_cpu_kernels *k, tensors *t, bool residual, bool two) {
     lk_cpu_bn_lanes lanes = make_lanes();
     k->bn_statistics(&GROUP, t->x, t->mean, t->m2);
-    k->bn_forward(&GROUP, &lanes, t->x, residual ? t->residual : NULL, t->y, residual ? t->mask : NULL, true);
+    k->bn_forward(&GROUP, &lanes, t->x, residual ? t->residual : NULL, NULL, t->y, residual ? t->mask : NULL,
+                  LK_ACT_RELU);
     lk_cpu_bn_grads g = {.x = t->x,
                          .dy = {t->dy[0], two ? t->dy[1] : NULL},
                          .dx = t->dx,
                          .dresidual = residual ? t->dresidual : NULL,
                          .mask = residual ? t->mask : NULL,
-                         .relu = true};
+                         .act = LK_ACT_RELU};
     k->bn_backward_sums(&GROUP, &lanes, &g, t->sum, t->dot);
     k->bn_backward_dx(&GROUP, &lanes, &g);
 }
@@ -67,14 +68,14 @@ static void run_f32(const lk_cpu_kernels *k, tensors *t, bool residual, bool two
 static void run_bf16(const lk_cpu_kernels *k, tensors *t, bool residual, bool two) {
     lk_cpu_bn_lanes lanes = make_lanes();
     k->bn_statistics(&GROUP, t->x_half, t->mean, t->m2);
-    k->bn_forward(&GROUP, &lanes, t->x_half, residual ? t->residual_half : NULL, t->y_half, residual ? t->mask : NULL,
-                  true);
+    k->bn_forward(&GROUP, &lanes, t->x_half, residual ? t->residual_half : NULL, NULL, t->y_half,
+                  residual ? t->mask : NULL, LK_ACT_RELU);
     lk_cpu_bn_grads g = {.x = t->x_half,
                          .dy = {t->dy_half[0], two ? t->dy_half[1] : NULL},
                          .dx = t->dx_half,
                          .dresidual = residual ? t->dres_half : NULL,
                          .mask = residual ? t->mask : NULL,
-                         .relu = true};
+                         .act = LK_ACT_RELU};
     k->bn_backward_sums(&GROUP, &lanes, &g, t->sum, t->dot);
     k->bn_backward_dx(&GROUP, &lanes, &g);
 }
@@ -179,7 +180,7 @@ static void one_lane_agrees_with_eight(void **state) {
         one = (lk_cpu_bn_lanes){.mean = {lanes.mean[lane]}, .scale = {lanes.scale[lane]}, .beta = {lanes.beta[lane]}};
         k1->bn_statistics(&GROUP, u->x + lane, &mean, &m2);
         assert_true(fabs(mean - t->mean[lane]) <= 1e-12 && fabs(m2 - t->m2[lane]) <= 1e-9 * m2);
-        k1->bn_forward(&GROUP, &one, u->x + lane, u->residual + lane, u->y + lane, u->mask, true);
+        k1->bn_forward(&GROUP, &one, u->x + lane, u->residual + lane, NULL, u->y + lane, u->mask, LK_ACT_RELU);
         for (int i = 0; i < PLANES * PIXELS; i++) {
             assert_memory_equal(&u->y[i * 8 + lane], &t->y[i * 8 + lane], sizeof(float));
             assert_int_equal(u->mask[i], t->mask[i] >> lane & 1);
