@@ -11,7 +11,7 @@ struct lk_transformer {
     lk_preprocess preprocess;
     lk_decoder *decoder;
     lk_resizer *resizer;
-    lk_image image;
+    lk_image image, scratch;
 };
 
 static lk_status check_preprocess(const lk_preprocess *p, lk_error *err) {
@@ -49,6 +49,7 @@ void lk_transformer_free(lk_transformer *transformer) {
     lk_decoder_free(transformer->decoder);
     lk_resizer_free(transformer->resizer);
     lk_image_free(&transformer->image);
+    lk_image_free(&transformer->scratch);
     lk_free(transformer);
 }
 
@@ -166,6 +167,17 @@ static lk_status render(lk_transformer *t, source *s, const lk_geometry *g, uint
                           row, err);
 }
 
+/* What is drawn beyond crop and flip, on the pixels at dst. */
+static lk_status apply_steps(lk_transformer *t, const lk_augment *augment, const lk_sample_key *key, uint8_t *dst,
+                             lk_error *err) {
+    const lk_preprocess *p = &t->preprocess;
+    lk_steps steps;
+    lk_steps_draw(&steps, augment, key, p->width, p->height);
+    if (steps.count == 0) return LK_OK;
+    lk_image view = {.pixels = dst, .width = p->width, .height = p->height, .channels = p->channels};
+    return lk_steps_apply(&steps, augment, p, key, &view, &t->scratch, err);
+}
+
 lk_status lk_transform(lk_transformer *transformer, const uint8_t *bytes, size_t size, lk_encoding encoding,
                        int32_t width, int32_t height, int raw_channels, const lk_augment *augment,
                        const lk_sample_key *key, uint8_t *dst, lk_error *err) {
@@ -174,6 +186,7 @@ lk_status lk_transform(lk_transformer *transformer, const uint8_t *bytes, size_t
     LK_RETURN_IF(open_source(transformer, &s, bytes, size, raw_channels, err));
     LK_RETURN_IF(lk_geometry_draw(&geometry, augment, &transformer->preprocess, key, s.width, s.height, err));
     LK_RETURN_IF(render(transformer, &s, &geometry, dst, err));
+    if (augment != NULL) LK_RETURN_IF(apply_steps(transformer, augment, key, dst, err));
     /* Training reads samples that packing has proved whole; an evaluated file may come from anywhere (P14). */
     if (augment == NULL && encoding != LK_ENCODING_RAW) return lk_decoder_finish(transformer->decoder, err);
     return LK_OK;
