@@ -18,11 +18,7 @@ static lk_status check_input(lk_job *job, lk_error *err) {
                        job->input.mean_count, job->input.std_count, channels);
     if (job->input.resize_size == 0)
         job->input.resize_size = (int64_t)floor((double)job->input.size * 256.0 / 224.0 + 0.5);
-    if (job->augment.scale_count != 2 || job->augment.scale[0] > job->augment.scale[1])
-        return lk_fail(err, LK_ERR_CONFIG, "augment.scale takes two numbers, the smaller first");
-    if (job->augment.ratio_count != 2 || job->augment.ratio[0] > job->augment.ratio[1])
-        return lk_fail(err, LK_ERR_CONFIG, "augment.ratio takes two numbers, the smaller first");
-    return LK_OK;
+    return lk_job_check_augment(job, err);
 }
 
 static lk_status check_network(const lk_job *job, lk_error *err) {
@@ -97,6 +93,13 @@ lk_status lk_job_read(lk_job *job, const char *path, char *const *overrides, int
         goto out;
     }
     LK_TRY(check_job(job, err));
+    /* Stored jobs stay readable: this is asked of new ones alone. */
+    if (job->input.resize == LK_RESIZE_SHORT_SIDE && job->input.resize_size < job->input.size)
+        LK_TRY(
+            lk_fail(err, LK_ERR_CONFIG,
+                    "input.resize_size %lld is smaller than the crop, input.size %lld: every image would get a black "
+                    "border; make it at least as large, or set input.resize to stretch",
+                    (long long)job->input.resize_size, (long long)job->input.size));
 out:
     if (status != LK_OK) lk_job_free(job);
     return status;

@@ -49,8 +49,25 @@ typedef struct lk_job {
         double scale[LK_OPTION_MAX_LIST], ratio[LK_OPTION_MAX_LIST];
         int scale_count, ratio_count;
         int64_t pad;
-        double hflip;
+        double hflip, vflip, rotate;
+        int policy; /* lk_policy */
+        int64_t policy_ops, policy_magnitude, policy_bins;
+        int interpolation; /* 0 nearest, 1 bilinear */
+        double fill[LK_OPTION_MAX_LIST];
+        int fill_count;
+        double jitter, brightness, contrast, saturation, hue, grayscale;
+        double blur, blur_sigma[LK_OPTION_MAX_LIST];
+        int blur_sigma_count;
+        int64_t blur_kernel;
+        double noise, noise_sigma;
+        double erase, erase_scale[LK_OPTION_MAX_LIST], erase_ratio[LK_OPTION_MAX_LIST];
+        int erase_scale_count, erase_ratio_count;
+        int erase_fill; /* lk_erase_fill */
     } augment;
+
+    struct {
+        double mixup, cutmix, prob, cutmix_share;
+    } mix;
 
     struct {
         double smoothing;
@@ -118,6 +135,9 @@ LK_MUST_CHECK lk_status lk_job_write(const lk_job *job, char **text, lk_error *e
  * (data path, loader.*, checkpoint.*, max_updates) may differ; epochs may grow only where the schedule does not depend
  * on it. */
 LK_MUST_CHECK lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error *err);
+
+/* What the keys of augment and mix cannot tell alone. Errors: LK_ERR_CONFIG. */
+LK_MUST_CHECK lk_status lk_job_check_augment(const lk_job *job, lk_error *err);
 
 /* Views of the job that other parts take. Pure. */
 int lk_job_leaves(const lk_job *job); /* m = batch / microbatch */

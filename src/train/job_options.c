@@ -8,6 +8,9 @@ static const char *const COLOURS[] = {"rgb", "grey", NULL};
 static const char *const RESIZES[] = {"none", "short_side", "stretch", NULL};
 static const char *const INTERPOLATIONS[] = {"bilinear", "bicubic", NULL};
 static const char *const DECODES[] = {"exact", "scaled", NULL};
+static const char *const POLICIES[] = {"none", "randaugment", "trivialaugment", NULL};
+static const char *const SAMPLINGS[] = {"nearest", "bilinear", NULL};
+static const char *const ERASE_FILLS[] = {"mean", "noise", "black", NULL};
 static const char *const CROPS[] = {"center", "random_resized", "pad_random", NULL};
 static const char *const SCHEDULES[] = {"constant",        "step",      "cosine",     "multistep", "exponential",
                                         "cosine_restarts", "one_cycle", "polynomial", "plateau",   NULL};
@@ -57,6 +60,33 @@ static const lk_option OPTIONS[] = {
     LIST("augment.ratio", augment.ratio, "0.75, 1.3333333333333333", 0.01, 100, "random_resized: width / height, least and most"),
     INT("augment.pad", augment.pad, "4", 0, 1024, "pad_random: pixels on each side"),
     NUM("augment.hflip", augment.hflip, "0.5", 0, 1, "probability of a horizontal flip"),
+    NUM("augment.vflip", augment.vflip, "0", 0, 1, "probability of a vertical flip"),
+    NUM("augment.rotate", augment.rotate, "0", 0, 180, "most degrees of a rotation, either way; 0: none"),
+    PICK("augment.policy", augment.policy, "none", POLICIES, "torchvision's RandAugment or TrivialAugmentWide"),
+    INT("augment.policy_ops", augment.policy_ops, "2", 1, 8, "randaugment: operations a sample"),
+    INT("augment.policy_magnitude", augment.policy_magnitude, "9", 0, 999, "randaugment: strength of the operations, below policy_bins"),
+    INT("augment.policy_bins", augment.policy_bins, "31", 2, 1000, "number of strengths, 0 the weakest"),
+    PICK("augment.interpolation", augment.interpolation, "nearest", SAMPLINGS, "of rotation and policy"),
+    LIST("augment.fill", augment.fill, "0", 0, 255, "levels that rotation and policy bring in from outside, one or one per channel"),
+    NUM("augment.jitter", augment.jitter, "1", 0, 1, "probability of the colour jitter that the next four describe"),
+    NUM("augment.brightness", augment.brightness, "0", 0, 100, "jitter: factor of [max(0, 1 - x), 1 + x]"),
+    NUM("augment.contrast", augment.contrast, "0", 0, 100, "jitter: factor of [max(0, 1 - x), 1 + x]"),
+    NUM("augment.saturation", augment.saturation, "0", 0, 100, "jitter: factor of [max(0, 1 - x), 1 + x]"),
+    NUM("augment.hue", augment.hue, "0", 0, 0.5, "jitter: turn of [-x, x] of the circle of hues"),
+    NUM("augment.grayscale", augment.grayscale, "0", 0, 1, "probability that colour is removed"),
+    NUM("augment.blur", augment.blur, "0", 0, 1, "probability of a Gaussian blur"),
+    INT("augment.blur_kernel", augment.blur_kernel, "5", 3, 255, "blur: pixels across, odd"),
+    LIST("augment.blur_sigma", augment.blur_sigma, "0.1, 2", 1e-3, 1000, "blur: standard deviation in pixels, least and most"),
+    NUM("augment.noise", augment.noise, "0", 0, 1, "probability of Gaussian noise"),
+    NUM("augment.noise_sigma", augment.noise_sigma, "0.1", 0, 10, "noise: standard deviation of pixels / 255"),
+    NUM("augment.erase", augment.erase, "0", 0, 1, "probability that a box is erased"),
+    LIST("augment.erase_scale", augment.erase_scale, "0.02, 0.33", 1e-6, 1, "erase: share of the area, least and most"),
+    LIST("augment.erase_ratio", augment.erase_ratio, "0.3, 3.3", 0.01, 100, "erase: height / width, least and most"),
+    PICK("augment.erase_fill", augment.erase_fill, "mean", ERASE_FILLS, "erase: input.mean, normal noise about it with input.std, or black"),
+    NUM("mix.mixup", mix.mixup, "0", 0, 1000, "alpha of mixup: lambda is Beta(alpha, alpha); 0: off"),
+    NUM("mix.cutmix", mix.cutmix, "0", 0, 1000, "alpha of cutmix; 0: off"),
+    NUM("mix.prob", mix.prob, "1", 0, 1, "probability that a microbatch is mixed"),
+    NUM("mix.cutmix_share", mix.cutmix_share, "0.5", 0, 1, "where mixup and cutmix are both on: how often it is cutmix"),
 
     NUM("loss.smoothing", loss.smoothing, "0", 0, 0.999999, "label smoothing: smoothing / K on every class"),
     NUM("optimizer.lr", optimizer.lr, "0.1", 0, 1e6, "learning rate of SGD"),

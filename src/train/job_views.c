@@ -21,17 +21,6 @@ void lk_job_preprocess(const lk_job *job, lk_preprocess *out) {
     }
 }
 
-void lk_job_augment(const lk_job *job, lk_augment *out) {
-    memset(out, 0, sizeof *out);
-    out->crop = (lk_crop_rule)job->augment.crop;
-    out->scale_min = job->augment.scale[0];
-    out->scale_max = job->augment.scale[1];
-    out->ratio_min = job->augment.ratio[0];
-    out->ratio_max = job->augment.ratio[1];
-    out->crop_pad = (int32_t)job->augment.pad;
-    out->hflip = job->augment.hflip;
-}
-
 void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out) {
     lk_preprocess preprocess;
     lk_job_preprocess(job, &preprocess);

@@ -58,6 +58,33 @@ def test_wrong_values(small_job, tmp_path):
     refused("train", small_job, "--resume", "--overwrite", status=2, says=["exclude"])
 
 
+def test_wrong_augmentation(small_job, photo_data, tmp_path):
+    for override, *says in (
+        ("augment.policy=rand_augment", "augment.policy", "did you mean 'randaugment'"),
+        ("augment.policy=TrivialAugmentWide", "one of none, randaugment, trivialaugment"),
+        ("augment.policy_magnitude=31", "policy_magnitude is 31", "ends at 30"),
+        ("augment.hue=0.6", "augment.hue"),
+        ("augment.brightness=-0.1", "augment.brightness"),
+        ("augment.erase_scale=0.5, 0.1", "augment.erase_scale takes two numbers, the smaller first"),
+        ("augment.fill=1, 2", "augment.fill has 2 values"),
+        ("mix.mixup=-0.2", "mix.mixup"),
+        ("mix.cutmix=-1", "mix.cutmix"),
+        ("mix.prob=1.5", "mix.prob"),
+    ):
+        refused("train", small_job, override, says=says)
+    refused("train", small_job, "augment.blur=0.5", "augment.blur_kernel=4", says=["blur_kernel is 4", "odd"])
+    refused("train", small_job, "augment.blur=0.5", "augment.blur_kernel=57", says=["below 56"])
+
+
+def test_an_image_smaller_than_its_crop(small_job, small_data, tmp_path):
+    refused("train", small_job, "input.size=36", "augment.crop=pad_random", "augment.pad=3", "input.resize=none", "--run",
+            tmp_path / "r", says=["is 28 x 28 pixels", "36 x 36"])
+    refused("train", small_job, "input.size=36", "input.resize=short_side", "input.resize_size=32", "--run", tmp_path / "r",
+            says=["input.resize_size 32 is smaller than the crop, input.size 36", "stretch"])
+    refused("train", small_job, "input.size=40", "input.resize=short_side", "augment.crop=pad_random", "augment.pad=1",
+            "input.resize_size=36", says=["smaller than the crop"])
+
+
 def test_bfloat16_is_refused_where_the_processor_lacks_it(small_job, tmp_path):
     flags = pathlib.Path("/proc/cpuinfo").read_text()
     if "avx512_bf16" in flags or "amx_bf16" in flags:

@@ -63,6 +63,31 @@ def test_photographs_with_augmentation(photo_data, tmp_path, ranks):
     assert_same_run(tmp_path / "one", tmp_path / "many")
 
 
+AUGMENTED = """
+augment: {{crop: random_resized, hflip: 0.5, vflip: 0.2, rotate: 10, policy: %s, brightness: 0.2, hue: 0.1, grayscale: 0.1,
+          blur: 0.3, noise: 0.3, noise_sigma: 0.05, erase: 0.3, erase_fill: noise, interpolation: bilinear}}
+mix: {{mixup: 0.4, cutmix: 1, prob: 0.8}}
+"""
+
+
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
+def test_every_augmentation_and_mixing(photo_data, tmp_path, policy):
+    """P16: all of them at once, on 1, 2 and 4 ranks and any number of workers; stopped in mid-epoch and resumed (P10)."""
+    job = tmp_path / "photos.yaml"
+    lines = [line for line in PHOTO_JOB.splitlines() if not line.startswith("augment")]
+    job.write_text(("\n".join(lines) + AUGMENTED % policy).format(data=photo_data))
+    train(job, tmp_path / "one")
+    train(job, tmp_path / "two", "loader.workers=3", ranks=2)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    train(job, tmp_path / "parts", "max_updates=1", ranks=4)
+    train(job, tmp_path / "parts", ranks=4, flags=("--resume",))
+    assert_same_run(tmp_path / "one", tmp_path / "parts")
+    if policy == "randaugment":
+        train(job, tmp_path / "unmixed", "mix.prob=0", "max_updates=1")
+        with pytest.raises(AssertionError):
+            assert_same_tensors(tmp_path / "one/checkpoints/last.h5", tmp_path / "unmixed/checkpoints/last.h5")
+
+
 @pytest.mark.parametrize("first,second", [(1, 2), (2, 1), (4, 2)])
 def test_resuming_on_another_number_of_ranks(small_job, tmp_path, first, second):
     """P10: stopped in the middle of an epoch, gone on with elsewhere: the uninterrupted run's bits."""
