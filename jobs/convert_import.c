@@ -1,5 +1,3 @@
-#include <math.h>
-
 #include "core/memory.h"
 #include "jobs/convert.h"
 #include "train/weights_import.h"
@@ -29,9 +27,10 @@ static lk_status find_preprocess(lk_preprocess *p, const char *path, const lk_co
     if (!known) *p = (lk_preprocess){.channels = given->std_count == 1 ? 1 : 3, .resize = LK_RESIZE_SHORT_SIDE};
     if (numbers) LK_RETURN_IF(take_numbers(p, given, err));
     if (given->size != 0) {
-        double share = known && p->resize == LK_RESIZE_SHORT_SIDE ? (double)p->resize_size / p->height : 256.0 / 224.0;
+        bool published = known && p->resize == LK_RESIZE_SHORT_SIDE;
+        p->resize_size =
+            (int32_t)lk_weights_resize_size(published ? p->resize_size : 256, published ? p->height : 224, given->size);
         p->height = p->width = (int32_t)given->size;
-        p->resize_size = (int32_t)floor((double)given->size * share + 0.5);
     }
     if (given->resize_size != 0) p->resize_size = (int32_t)given->resize_size;
     if (p->resize == LK_RESIZE_SHORT_SIDE && p->resize_size < p->height)

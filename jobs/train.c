@@ -70,19 +70,30 @@ static lk_status default_run(char **out, const char *job, lk_error *err) {
     return lk_format(out, err, "runs/%.*s", length, name);
 }
 
-static lk_status train(const train_flags *flags, const lk_job *job, lk_comm *comm, lk_signals *signals, double started,
+/* The job, and whether a run goes on: rank 0 looks, since only it need see the folder yet. */
+static lk_status read_job(lk_job *job, lk_job_notes *notes, lk_train_options *options, lk_comm *comm, char **argv,
+                          int arguments, lk_error *err) {
+    char *stored = NULL;
+    int64_t resuming = 0;
+    lk_status status = LK_OK;
+    if (comm->rank == 0) status = lk_run_folder_can_resume(&options->resuming, options->run, options->mode, err);
+    LK_RETURN_IF(lk_comm_agree(comm, status, err));
+    resuming = options->resuming;
+    LK_RETURN_IF(lk_comm_broadcast(comm, &resuming, sizeof resuming, 0, err));
+    options->resuming = resuming != 0;
+    if (options->resuming) status = lk_format(&stored, err, "%s/job.yaml", options->run);
+    if (status == LK_OK) status = lk_job_read_run(job, notes, argv[1], argv + 2, arguments - 1, stored, err);
+    lk_free(stored);
+    return lk_comm_agree(comm, status, err);
+}
+
+static lk_status train(const train_flags *flags, lk_train_options *options, const lk_job *job, lk_comm *comm,
                        lk_error *err) {
-    lk_train_options options = {.run = flags->run,
-                                .mode = flags->resume      ? LK_RUN_RESUME
-                                        : flags->overwrite ? LK_RUN_OVERWRITE
-                                                           : LK_RUN_NEW,
-                                .signals = signals,
-                                .started = started};
     comm->timeout = flags->timeout;
     lk_topology topology = {0};
     LK_RETURN_IF(lk_topology_create(&topology, comm, err));
-    options.topology = &topology;
-    lk_status status = lk_train(comm, job, &options, err);
+    options->topology = &topology;
+    lk_status status = lk_train(comm, job, options, err);
     lk_topology_free(&topology);
     return status;
 }
@@ -92,6 +103,7 @@ lk_status lk_command_train(int argc, char **argv, lk_error *err) {
     double started = lk_clock_seconds() - lk_clock_process_age();
     train_flags flags = {0};
     lk_job job = {0};
+    lk_job_notes notes = {0};
     lk_comm *comm = NULL;
     lk_signals signals = {.fd = -1};
     int arguments = 0;
@@ -110,12 +122,20 @@ lk_status lk_command_train(int argc, char **argv, lk_error *err) {
     if (flags.run == NULL) LK_TRY(default_run(&flags.run, argv[1], err));
     LK_TRY(lk_signals_watch(&signals, err)); /* before MPI starts threads */
     LK_TRY(lk_comm_create(&comm, err));
-    LK_TRY(lk_comm_agree(comm, lk_job_read(&job, argv[1], argv + 2, arguments - 1, err), err));
-    LK_TRY(train(&flags, &job, comm, &signals, started, err));
+    lk_train_options options = {.run = flags.run,
+                                .mode = flags.resume      ? LK_RUN_RESUME
+                                        : flags.overwrite ? LK_RUN_OVERWRITE
+                                                          : LK_RUN_NEW,
+                                .notes = &notes,
+                                .signals = &signals,
+                                .started = started};
+    LK_TRY(read_job(&job, &notes, &options, comm, argv, arguments, err));
+    LK_TRY(train(&flags, &options, &job, comm, err));
 out:
     lk_comm_finish(comm, status, err);
     lk_signals_release(&signals);
     lk_job_free(&job);
+    lk_job_notes_free(&notes);
     lk_options_free(FLAGS, FLAG_COUNT, &flags);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "train/job_internal.h"
 
 static const char *const DEVICES[] = {"auto", "cpu", "reference", NULL};
 
@@ -64,34 +65,45 @@ lk_status lk_job_parse(lk_job *job, const char *text, const char *where, lk_erro
     memset(job, 0, sizeof *job);
     lk_status status = lk_options_defaults(table, count, job, err);
     if (status == LK_OK) status = lk_options_parse_yaml(table, count, job, text, strlen(text), where, NULL, err);
+    if (status == LK_OK && job->base != NULL)
+        status = lk_fail(err, LK_ERR_CONFIG, "%s: a stored job has no 'base'", where);
     if (status == LK_OK) status = check_job(job, err);
     if (status != LK_OK) lk_job_free(job);
     return status;
 }
 
-lk_status lk_job_read(lk_job *job, const char *path, char *const *overrides, int override_count, lk_error *err) {
+static lk_status set_override(lk_job *job, bool *seen, const char *text, lk_error *err) {
+    int count;
+    const lk_option *table = lk_job_options(&count);
+    char name[128];
+    const char *equals = strchr(text, '=');
+    size_t length = equals == NULL ? 0 : (size_t)(equals - text);
+    if (length == 0 || length >= sizeof name) return lk_fail(err, LK_ERR_USAGE, "'%s' is not KEY=VALUE", text);
+    memcpy(name, text, length);
+    name[length] = '\0';
+    if (strcmp(name, "base") == 0)
+        return lk_fail(err, LK_ERR_USAGE, "'base' belongs into a job file, not on the command line");
+    LK_RETURN_IF(lk_options_set(table, count, job, name, equals + 1, "command line", err));
+    seen[lk_options_find(table, count, name)] = true;
+    return LK_OK;
+}
+
+lk_status lk_job_read_run(lk_job *job, lk_job_notes *notes, const char *path, char *const *overrides,
+                          int override_count, const char *stored, lk_error *err) {
     lk_status status;
     int count;
     const lk_option *table = lk_job_options(&count);
+    bool *seen = NULL; /* keys that somebody gave */
     memset(job, 0, sizeof *job);
+    LK_TRY(LK_NEW(&seen, count, "the keys of a job", err));
     LK_TRY(lk_options_defaults(table, count, job, err));
-    LK_TRY(lk_options_read_yaml(table, count, job, path, NULL, err));
-    for (int i = 0; i < override_count; i++) {
-        char name[128];
-        const char *equals = strchr(overrides[i], '=');
-        size_t length = equals == NULL ? 0 : (size_t)(equals - overrides[i]);
-        if (length == 0 || length >= sizeof name) {
-            status = lk_fail(err, LK_ERR_USAGE, "'%s' is not KEY=VALUE", overrides[i]);
-            goto out;
-        }
-        memcpy(name, overrides[i], length);
-        name[length] = '\0';
-        LK_TRY(lk_options_set(table, count, job, name, equals + 1, "command line", err));
-    }
+    LK_TRY(lk_job_read_files(job, seen, path, err));
+    for (int i = 0; i < override_count; i++) LK_TRY(set_override(job, seen, overrides[i], err));
     if (job->data == NULL || job->model == NULL) {
         status = lk_fail(err, LK_ERR_CONFIG, "%s: the key '%s' is missing", path, job->data == NULL ? "data" : "model");
         goto out;
     }
+    if (job->init != NULL) LK_TRY(lk_job_take_init(job, notes, seen, stored, err));
     LK_TRY(check_job(job, err));
     /* Stored jobs stay readable: this is asked of new ones alone. */
     if (job->input.resize == LK_RESIZE_SHORT_SIDE && job->input.resize_size < job->input.size)
@@ -101,8 +113,13 @@ lk_status lk_job_read(lk_job *job, const char *path, char *const *overrides, int
                     "border; make it at least as large, or set input.resize to stretch",
                     (long long)job->input.resize_size, (long long)job->input.size));
 out:
+    lk_free(seen);
     if (status != LK_OK) lk_job_free(job);
     return status;
+}
+
+lk_status lk_job_read(lk_job *job, const char *path, char *const *overrides, int count, lk_error *err) {
+    return lk_job_read_run(job, NULL, path, overrides, count, NULL, err);
 }
 
 void lk_job_free(lk_job *job) {

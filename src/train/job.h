@@ -19,6 +19,8 @@ typedef struct lk_job {
     int64_t version;
     char *data;   /* packed data set */
     char *model;  /* a name of lk_models */
+    char *init;   /* weights that training begins with; NULL: random ones */
+    char *base;   /* of a job file only: the file that this one changes; NULL once it is read */
     char *device; /* "auto", "cpu", "reference" */
     int compute;  /* 0 float32, 1 bfloat16 */
 
@@ -117,13 +119,25 @@ typedef struct lk_job {
     } loader;
 } lk_job;
 
+/* What `init` made of a job, for people; not a key. Texts NULL: nothing to say. */
+typedef struct lk_job_notes {
+    char *preprocess; /* which input.* keys the weights have set */
+    char *warning;    /* which input.* keys of the job contradict them */
+} lk_job_notes;
+void lk_job_notes_free(lk_job_notes *notes); /* frees the content, not the struct */
+
 /* The table of every key (job_options.c). Static. */
 const lk_option *lk_job_options(int *count);
 
-/* Reads PATH, then KEY=VALUE overrides (overrides[0..count)), fills what is left with defaults and checks what one key
- * cannot tell alone. Owner: the caller, with lk_job_free (which frees the content, not the struct).
- * Errors: LK_ERR_IO; LK_ERR_CONFIG with file and line; LK_ERR_MEMORY. Not Collective. */
+/* Reads PATH behind the files that `base` names, then KEY=VALUE overrides (overrides[0..count)), fills what is left
+ * with what the weights of `init` want and with defaults, and checks what one key cannot tell alone. Owner: the caller,
+ * with lk_job_free (which frees the content, not the struct). Errors: LK_ERR_IO; LK_ERR_CONFIG with file and line;
+ * LK_ERR_DATA from the weights; LK_ERR_MEMORY. Not Collective. */
 LK_MUST_CHECK lk_status lk_job_read(lk_job *job, const char *path, char *const *overrides, int count, lk_error *err);
+/* The same for a run that goes on. stored: the run's own job.yaml, which stands in for the file of `init`; NULL: a new
+ * run. notes (lk_job_notes_free, on failure too) may be NULL. */
+LK_MUST_CHECK lk_status lk_job_read_run(lk_job *job, lk_job_notes *notes, const char *path, char *const *overrides,
+                                        int count, const char *stored, lk_error *err);
 /* The same from a stored text (a checkpoint's "job"); where: its name in messages. */
 LK_MUST_CHECK lk_status lk_job_parse(lk_job *job, const char *text, const char *where, lk_error *err);
 void lk_job_free(lk_job *job);

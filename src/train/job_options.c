@@ -27,11 +27,14 @@ static const char *const MONITORS[] = {"f1", "loss", NULL};
 #define PICK(key, field, def, list, text) {.name = key, .type = LK_OPTION_CHOICE, .offset = AT(field), .default_text = def, .choices = list, .help = text}
 #define LIST(key, field, def, lo, hi, text) {.name = key, .type = LK_OPTION_DOUBLES, .offset = AT(field), .count_offset = AT(field##_count), .default_text = def, .min = lo, .max = hi, .help = text}
 #define TEXT(key, field, def, text) {.name = key, .type = LK_OPTION_STRING, .offset = AT(field), .default_text = def, .help = text}
+#define PATH(key, field, text) {.name = key, .type = LK_OPTION_STRING, .offset = AT(field), .optional = true, .help = text}
 
 static const lk_option OPTIONS[] = {
     INT("version", version, "1", 1, 1e9, "format of the job file"),
     TEXT("data", data, NULL, "packed data set (lockstep pack)"),
     TEXT("model", model, NULL, "network, e.g. resnet18, cifar_resnet8"),
+    PATH("init", init, "weights that training begins with: .pth, .safetensors or a checkpoint; their input.* become the defaults"),
+    PATH("base", base, "job file that this one changes, relative to it; in job files only"),
     TEXT("device", device, "auto", "auto, cpu or reference (float64, slow, the oracle)"),
     PICK("compute", compute, "float32", COMPUTES, "type of activations; weights, sums and state stay float32"),
     INT("epochs", epochs, "10", 1, 1e6, "passes over the training split"),

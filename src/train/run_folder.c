@@ -39,7 +39,7 @@ static bool has_prefix(const char *text, const char *prefix) { return strncmp(te
 /* Is this a name that a run writes? */
 static bool is_run_file(const char *name) {
     return strcmp(name, "job.yaml") == 0 || strcmp(name, "metrics.jsonl") == 0 || strcmp(name, "predictions.h5") == 0 ||
-           has_prefix(name, "events.out.tfevents.");
+           strcmp(name, "init.txt") == 0 || has_prefix(name, "events.out.tfevents.");
 }
 
 static bool has_suffix(const char *text, const char *suffix) {
@@ -92,6 +92,16 @@ out:
     lk_free(job);
     if (status != LK_OK) lk_run_folder_close(out);
     return status;
+}
+
+lk_status lk_run_folder_can_resume(bool *out, const char *path, lk_run_mode mode, lk_error *err) {
+    char *last = NULL;
+    *out = false;
+    if (mode != LK_RUN_RESUME) return LK_OK;
+    LK_RETURN_IF(lk_format(&last, err, "%s/checkpoints/last.h5", path));
+    *out = access(last, F_OK) == 0;
+    lk_free(last);
+    return LK_OK;
 }
 
 void lk_run_folder_close(lk_run_folder *folder) {

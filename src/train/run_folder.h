@@ -25,6 +25,8 @@ typedef struct lk_run_folder {
 /* Makes or checks the folder; opens nothing else yet. Owner: the caller, with lk_run_folder_close (the content).
  * Errors: LK_ERR_CONFIG for a folder that holds a run, or files that are none; LK_ERR_IO. */
 LK_MUST_CHECK lk_status lk_run_folder_open(lk_run_folder *out, const char *path, lk_run_mode mode, lk_error *err);
+/* Does the folder hold a checkpoint that LK_RUN_RESUME goes on from? Not Collective; any rank. */
+LK_MUST_CHECK lk_status lk_run_folder_can_resume(bool *out, const char *path, lk_run_mode mode, lk_error *err);
 void lk_run_folder_close(lk_run_folder *folder);
 
 /* Writes job.yaml and opens metrics.jsonl and the event file; drops the lines after `update`. */

@@ -11,6 +11,8 @@
 typedef struct lk_train_options {
     const char *run; /* folder of the run */
     lk_run_mode mode;
+    bool resuming;               /* there is a last.h5 to go on from: lk_run_folder_can_resume */
+    const lk_job_notes *notes;   /* borrowed; NULL: none */
     const lk_topology *topology; /* borrowed */
     lk_signals *signals;         /* borrowed */
     double started;              /* lk_clock_seconds() at the start of the program */

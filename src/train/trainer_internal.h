@@ -44,17 +44,24 @@ typedef struct lk_trainer {
     lk_counters counters;
     lk_golden_set golden;
     char *meta_text, *job_text;
-    lk_run_folder folder; /* rank 0 */
-    char *checkpoints;    /* path of the checkpoints folder, all ranks */
-    lk_snapshot snapshot; /* views of the above */
-    double last_saved;    /* lk_clock_seconds() */
-    double last_update;   /* lk_clock_seconds() when the last update ended, or the epoch began */
-    lk_progress progress; /* rank 0 */
+    char *init_summary, *init_list; /* what of the weights of `init` was loaded; NULL: none */
+    lk_run_folder folder;           /* rank 0 */
+    char *checkpoints;              /* path of the checkpoints folder, all ranks */
+    lk_snapshot snapshot;           /* views of the above */
+    double last_saved;              /* lk_clock_seconds() */
+    double last_update;             /* lk_clock_seconds() when the last update ended, or the epoch began */
+    lk_progress progress;           /* rank 0 */
 } lk_trainer;
 
 /* trainer_setup.c: creates the parts in the order of the data flow. Collective. */
 LK_MUST_CHECK lk_status lk_trainer_setup(lk_trainer *trainer, lk_error *err);
 void lk_trainer_release(lk_trainer *trainer);
+
+/* trainer_init.c: the weights of `init` into the network of a new run (Not Collective); are they the same on all ranks
+ * (Collective); the list of what was loaded into the run's folder (rank 0). */
+LK_MUST_CHECK lk_status lk_trainer_load_init(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_trainer_check_init(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_trainer_write_init(lk_trainer *trainer, lk_error *err);
 
 /* trainer_resume.c: opens the run's folder, restores the state where there is one. Collective. */
 LK_MUST_CHECK lk_status lk_trainer_open_run(lk_trainer *trainer, lk_error *err);

@@ -17,6 +17,14 @@ static double peak_memory_mib(void) {
     return (double)kib / 1024.0;
 }
 
+/* What the weights of `init` made of the job's input.* keys. */
+static void report_notes(const lk_trainer *t) {
+    const lk_job_notes *notes = t->options->notes;
+    if (notes == NULL || t->options->resuming) return;
+    if (notes->preprocess != NULL) printf("from the weights: %s\n", notes->preprocess);
+    if (notes->warning != NULL) lk_log_write(&t->log, LK_LOG_WARNING, "%s; the job's values are used", notes->warning);
+}
+
 void lk_report_start(const lk_trainer *t) {
     if (t->comm->rank != 0) return;
     const lk_plan_totals *totals = &t->network->totals;
@@ -31,6 +39,8 @@ void lk_report_start(const lk_trainer *t) {
            t->job->batch, leaves, t->job->microbatch, t->comm->size, t->comm->size == 1 ? "" : "s", share,
            t->lanes->count, t->cores, t->cores == 1 ? "" : "s", lk_window_slabs(t->window),
            lk_window_slabs(t->window) == 1 ? "" : "s");
+    if (t->init_summary != NULL) printf("init %s; init.txt lists them\n", t->init_summary);
+    report_notes(t);
     if (t->counters.update > 0)
         printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
     if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);

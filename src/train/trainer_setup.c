@@ -117,6 +117,7 @@ static lk_status setup_local(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(write_texts(t, err));
     LK_RETURN_IF(create_loader(t, err));
     LK_RETURN_IF(create_network(t, err));
+    LK_RETURN_IF(lk_trainer_load_init(t, err)); /* before anything copies the parameters */
     return create_optimizer(t, err);
 }
 
@@ -148,6 +149,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_comm_check_equal(t->comm, arithmetic, (int64_t)strlen(arithmetic), "arithmetic", err));
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->job_text, (int64_t)strlen(t->job_text), "job", err));
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->dataset->hash, sizeof t->dataset->hash, "data set", err));
+    LK_RETURN_IF(lk_trainer_check_init(t, err));
     LK_RETURN_IF(create_lanes(t, err));
     lk_window_config config = {
         .leaves = lk_job_leaves(t->job), .microbatch = t->job->microbatch, .bucket_elements = BUCKET_ELEMENTS};
@@ -173,6 +175,8 @@ void lk_trainer_release(lk_trainer *t) {
     lk_free(t->test);
     lk_dataset_free(t->dataset);
     lk_device_free(t->device);
+    lk_free(t->init_summary);
+    lk_free(t->init_list);
     lk_free(t->meta_text);
     lk_free(t->job_text);
 }

@@ -51,6 +51,9 @@ LK_MUST_CHECK lk_status lk_weights_summary(char **text, const lk_weights *weight
 /* Every tensor of the model and every unused one of the file, a line each. */
 void lk_weights_list(const lk_weights *weights, FILE *out);
 
+/* The short side before the crop at another input size, in the proportion of the weights; rounded down. Pure. */
+int64_t lk_weights_resize_size(int64_t resize_size, int64_t size, int64_t other_size);
+
 /* What the weights were made for: the file's own description, or the model's published weights. Where neither is there,
  * *known is false. Errors: those of lk_model_source_open; LK_ERR_DATA for a description that does not parse. */
 LK_MUST_CHECK lk_status lk_weights_preprocess(lk_preprocess *out, bool *known, const char *path,

@@ -35,6 +35,10 @@ void lk_weights_list(const lk_weights *w, FILE *out) {
         if (!w->used[i]) fprintf(out, "unused   %s\n", lk_model_source_get(&w->source, i).name);
 }
 
+int64_t lk_weights_resize_size(int64_t resize_size, int64_t size, int64_t other_size) {
+    return resize_size * other_size / size;
+}
+
 static void take_published(lk_preprocess *out, const lk_model_weights *published) {
     *out = (lk_preprocess){.channels = 3,
                            .height = (int32_t)published->size,

@@ -130,7 +130,7 @@ def test_class_names_and_golden_samples(tmp_path):
     run("convert", tmp_path / "w.pth", tmp_path / "m.h5", "--model", "cifar_resnet8", "--classes", names, *NUMBERS)
     meta = json.loads((tmp_path / "m.h5.json").read_text())
     assert meta["class_names"] == ["a", "b", "c d", "é", "f"] and meta["preprocess"]["mean"] == [0.5] * 3
-    assert meta["preprocess"]["width"] == 32 and meta["preprocess"]["resize_size"] == 37
+    assert meta["preprocess"]["width"] == 32 and meta["preprocess"]["resize_size"] == 36
     for name in ["m.h5", "m.onnx", "m.safetensors"]:
         if name != "m.h5":
             run("convert", tmp_path / "m.h5", tmp_path / name)
