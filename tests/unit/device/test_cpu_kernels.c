@@ -80,6 +80,34 @@ static void run_bf16(const lk_cpu_kernels *k, tensors *t, bool residual, bool tw
     k->bn_backward_dx(&GROUP, &lanes, &g);
 }
 
+/* kernels_vector.h's exp, through the sigmoid: against double, over the range where it is not yet 0 or 1. */
+static void sigmoid_is_within_its_error(void **state) {
+    (void)state;
+    enum { SAMPLES = 1 << 14, PARTS = 32 };
+    float *x = NULL, *y = NULL, *one = NULL;
+    assert_int_equal(LK_NEW(&x, SAMPLES, "x", NULL), LK_OK);
+    assert_int_equal(LK_NEW(&y, SAMPLES, "y", NULL), LK_OK);
+    assert_int_equal(LK_NEW(&one, SAMPLES, "y", NULL), LK_OK);
+    double worst = 0;
+    for (int part = 0; part < PARTS; part++) {
+        for (int i = 0; i < SAMPLES; i++) x[i] = -80 + 160 * ((float)i + (float)part / PARTS) / SAMPLES;
+        lk_cpu_kernels_get(LK_F32, 8)->add_forward(SAMPLES, x, NULL, y, LK_ACT_SIGMOID);
+        lk_cpu_kernels_get(LK_F32, 1)->add_forward(SAMPLES, x, NULL, one, LK_ACT_SIGMOID);
+        assert_memory_equal(y, one, SAMPLES * sizeof *y);
+        for (int i = 0; i < SAMPLES; i++) {
+            double exact = 1 / (1 + exp(-(double)x[i])), error = fabs((double)y[i] - exact) / exact;
+            if (!(error <= worst)) worst = error;
+        }
+    }
+    assert_true(worst <= 3 * 0x1p-23); /* exp within 2 units, the sum and the quotient half a unit each */
+    assert_true(worst > 0x1p-25);
+    const float edges[8] = {NAN, INFINITY, -INFINITY, 88, -88, 1e30f, -1e30f, 0};
+    lk_cpu_kernels_get(LK_F32, 8)->add_forward(8, edges, NULL, y, LK_ACT_SIGMOID);
+    assert_true(isnan(y[0]) && y[1] == 1 && y[3] == 1 && y[5] == 1 && y[7] == 0.5f);
+    for (int i = 2; i < 8; i += 2) assert_true(y[i] >= 0 && y[i] < 1e-37f);
+    lk_free(x), lk_free(y), lk_free(one);
+}
+
 static void bfloat16_rounds_to_even(void **state) {
     (void)state;
     for (uint32_t h = 0; h < 65536; h++) { /* what it holds, it returns */
@@ -229,10 +257,10 @@ static void slab_loops_give_the_same_bits(void **state) { /* P5 */
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bfloat16_rounds_to_even),       cmocka_unit_test(instruction_sets_give_the_same_bits),
-        cmocka_unit_test(bfloat16_is_float32_rounded),   cmocka_unit_test(pointwise_and_pools_in_bfloat16),
-        cmocka_unit_test(one_lane_agrees_with_eight),    cmocka_unit_test(statistics_survive_a_large_mean),
-        cmocka_unit_test(slab_loops_give_the_same_bits),
+        cmocka_unit_test(sigmoid_is_within_its_error),         cmocka_unit_test(bfloat16_rounds_to_even),
+        cmocka_unit_test(instruction_sets_give_the_same_bits), cmocka_unit_test(bfloat16_is_float32_rounded),
+        cmocka_unit_test(pointwise_and_pools_in_bfloat16),     cmocka_unit_test(one_lane_agrees_with_eight),
+        cmocka_unit_test(statistics_survive_a_large_mean),     cmocka_unit_test(slab_loops_give_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

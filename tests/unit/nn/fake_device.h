@@ -68,6 +68,11 @@ static int64_t fake_window(int64_t side, int64_t kernel, int64_t stride, int64_t
     return (side + 2 * pad - kernel) / stride + 1;
 }
 
+/* Elements of the second input. */
+static inline int64_t fake_second_count(const lk_op *op) {
+    return lk_act_count(op->desc.kind == LK_OP_SCALE ? &op->desc.scale.gate : &op->info.y);
+}
+
 static void fake_params(lk_op *op) {
     const lk_op_desc *d = &op->desc;
     lk_param_info *p = op->info.params;
@@ -128,6 +133,7 @@ static lk_status fake_op_plan(lk_device *device, lk_op **out, const lk_op_desc *
     op->info.keeps_x = desc->training && (desc->kind == LK_OP_CONV2D || desc->kind == LK_OP_LINEAR ||
                                           desc->kind == LK_OP_BATCHNORM || desc->kind == LK_OP_LOSS);
     op->info.keeps_y = desc->training && desc->kind == LK_OP_BATCHNORM && desc->batchnorm.act == LK_ACT_RELU;
+    op->info.keeps_residual = desc->training && desc->kind == LK_OP_SCALE;
     op->info.stash_bytes = desc->training && desc->kind != LK_OP_CONV2D ? FAKE_STASH : 0;
     op->info.workspace_bytes = desc->kind == LK_OP_CONV2D ? 64 * desc->conv.kernel_h : 0;
     snprintf(op->info.impl_forward, sizeof op->info.impl_forward, "fake");
@@ -179,7 +185,7 @@ static lk_status fake_forward(lk_device *device, lk_stream *stream, lk_call *cal
     (void)stream;
     const lk_op *op = call->op;
     double x = call->buffers.x != NULL ? fake_get(call->buffers.x, lk_act_count(&op->desc.x)) : run->images[0];
-    double residual = call->buffers.residual != NULL ? fake_get(call->buffers.residual, lk_act_count(&op->info.y)) : 0;
+    double residual = call->buffers.residual != NULL ? fake_get(call->buffers.residual, fake_second_count(op)) : 0;
     if (x < 0 || residual < 0)
         return lk_fail(err, LK_ERR_INTERNAL, "forward of %s reads a damaged tensor", lk_op_kind_name(op->desc.kind));
     fake_scratch(call);
@@ -213,14 +219,15 @@ static lk_status fake_backward(lk_device *device, lk_stream *stream, lk_call *ca
         dy = second < 0 ? -1 : fake_sum(dy, second);
     }
     double stash = b->stash != NULL ? fake_get(b->stash, FAKE_STASH / (int64_t)sizeof(double)) : 0;
-    if (x < 0 || y < 0 || dy < 0 || stash < 0)
+    double second = op->info.keeps_residual ? fake_get(b->residual, fake_second_count(op)) : 0;
+    if (x < 0 || y < 0 || dy < 0 || stash < 0 || second < 0)
         return lk_fail(err, LK_ERR_INTERNAL, "backward of %s reads a damaged tensor", lk_op_kind_name(op->desc.kind));
     /* A device may write the residual's gradient before it has read all of dy[1]. */
     if (b->dresidual != NULL && b->dresidual == b->dy[1])
         return lk_fail(err, LK_ERR_INTERNAL, "the residual's gradient lies on dy[1]");
     fake_scratch(call);
     fake_gradient g = fake_backward_rule(op->desc.kind, dy, fake_mix(x, stash, 0), y);
-    if (b->dresidual != NULL) fake_set(b->dresidual, count_y, g.dresidual);
+    if (b->dresidual != NULL) fake_set(b->dresidual, fake_second_count(op), g.dresidual);
     if (b->dx != NULL) fake_set(b->dx, count_x, g.dx);
     for (int i = 0; i < op->info.param_count; i++)
         fake_set((double *)run->grads + b->param_offset[i], op->info.params[i].stored_count, g.dparam + i);

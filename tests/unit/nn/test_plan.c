@@ -320,6 +320,87 @@ static void refused(const lk_graph *g, fake_settings settings, lk_plan_options o
     if (strstr(err.message, text) == NULL) fail_msg("'%s' lacks '%s'", err.message, text);
 }
 
+static void printed(const lk_plan *plan, bool json, char **text) {
+    size_t size = 0;
+    FILE *out = open_memstream(text, &size);
+    assert_non_null(out);
+    assert_int_equal(lk_plan_print(plan, out, json, NULL), LK_OK);
+    fclose(out);
+}
+
+/* stem -> pool -> gate; stem * gate -> dropout -> BatchNorm with stochastic depth -> pool -> dropout -> fc. */
+static lk_graph *gated_net(void) {
+    lk_graph *g = NULL;
+    lk_node_id stem = -1, gate = -1, id = -1;
+    lk_conv_spec conv = {.out_channels = 8, .kernel = 3, .stride = 1, .pad = 1, .groups = 1};
+    lk_conv_spec pointwise = {.out_channels = 8, .kernel = 1, .stride = 1, .groups = 1, .bias = true};
+    assert_int_equal(lk_graph_create(&g, 3, 4, 4, MEAN, STD, NULL), LK_OK);
+    assert_int_equal(lk_graph_conv2d(g, &stem, "stem", 0, conv, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
+    assert_int_equal(lk_graph_global_avgpool(g, &gate, "squeeze", stem, NULL), LK_OK);
+    assert_int_equal(lk_graph_conv2d(g, &gate, "expand", gate, pointwise, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
+    assert_int_equal(lk_graph_maxpool(g, &id, "scale", stem, 3, 1, 1, NULL), LK_OK);
+    g->nodes[id].op = (lk_op_desc){.kind = LK_OP_SCALE};
+    g->nodes[id].residual = gate;
+    assert_int_equal(lk_graph_maxpool(g, &id, "drop1", id, 3, 1, 1, NULL), LK_OK);
+    g->nodes[id].op = (lk_op_desc){.kind = LK_OP_DROPOUT, .dropout = {.rate = 0.5}};
+    lk_batchnorm_spec norm = {.residual = stem, .act = LK_ACT_NONE, .eps = 1e-5, .momentum = 0.1};
+    assert_int_equal(lk_graph_batchnorm(g, &id, "bn", id, norm, NULL), LK_OK);
+    g->nodes[id].op.batchnorm.drop_path = 0.2;
+    assert_int_equal(lk_graph_global_avgpool(g, &id, "pool", id, NULL), LK_OK);
+    assert_int_equal(lk_graph_global_avgpool(g, &id, "drop2", id, NULL), LK_OK);
+    g->nodes[id].op = (lk_op_desc){.kind = LK_OP_DROPOUT, .dropout = {.rate = 0.5}};
+    assert_int_equal(lk_graph_linear(g, &id, "fc", id, 5, LK_INIT_TORCH_LINEAR, NULL), LK_OK);
+    assert_int_equal(lk_graph_cross_entropy(g, &id, 0, NULL), LK_OK);
+    return g;
+}
+
+static const lk_plan_node *planned(const lk_plan *plan, const char *name) {
+    for (int i = 0; i < plan->graph->count; i++)
+        if (strcmp(plan->graph->nodes[i].name, name) == 0) return &plan->nodes[i];
+    fail_msg("no layer %s", name);
+    return NULL;
+}
+
+/* P5: a draw is keyed by which of the layers that draw it is for. */
+static void layers_that_draw_are_numbered_and_gates_get_their_gradient(void **state) {
+    (void)state;
+    lk_graph *g = gated_net();
+    check_against_interpreter(g, false);
+    check_against_interpreter(g, true);
+    fixture f = {.settings = {.missing = LK_OP_COUNT}};
+    compile(&f, g, &(lk_plan_options){.batch = 2, .training = true});
+    assert_int_equal(planned(f.plan, "drop1")->desc.layer, 0);
+    assert_int_equal(planned(f.plan, "bn")->desc.layer, 1);
+    assert_int_equal(planned(f.plan, "drop2")->desc.layer, 2);
+    const lk_plan_node *scale = planned(f.plan, "scale"), *expand = planned(f.plan, "expand");
+    assert_memory_equal(&scale->desc.scale.gate, &expand->info.y, sizeof scale->desc.scale.gate);
+    assert_int_not_equal(scale->dresidual, scale->dy[0]);
+    assert_int_equal(f.plan->live[scale->dresidual].bytes, lk_act_bytes(&expand->info.y));
+    assert_int_equal(expand->dy[0], scale->dresidual);
+    assert_true(lk_arena_is_sound(f.plan->live, f.plan->live_count, f.totals.arena_bytes, NULL, NULL));
+    dispose(&f);
+    lk_graph_free(g);
+}
+
+/* Evaluation has no call for dropout: what follows reads what went into it. */
+static void evaluation_skips_dropout(void **state) {
+    (void)state;
+    lk_graph *g = gated_net();
+    fixture f = {.settings = {.missing = LK_OP_DROPOUT}};
+    compile(&f, g, &(lk_plan_options){.batch = 2});
+    assert_int_equal(planned(f.plan, "drop1")->y, planned(f.plan, "scale")->y);
+    assert_int_equal(f.totals.calls, g->count - 2);
+    lk_run run = run_of(&f);
+    assert_int_equal(lk_lane_forward(f.lane, &run, NULL, NULL, NULL), LK_OK);
+    char *text = NULL;
+    printed(f.plan, false, &text);
+    assert_null(strstr(text, "drop1"));
+    assert_non_null(strstr(text, "bn"));
+    free(text);
+    dispose(&f);
+    lk_graph_free(g);
+}
+
 static void what_cannot_be_compiled_is_a_sentence(void **state) {
     (void)state;
     const fake_settings all = {.missing = LK_OP_COUNT};
@@ -386,14 +467,6 @@ static void derived_parameters_are_refreshed_in_their_places(void **state) {
     lk_graph_free(g);
 }
 
-static void printed(const lk_plan *plan, bool json, char **text) {
-    size_t size = 0;
-    FILE *out = open_memstream(text, &size);
-    assert_non_null(out);
-    assert_int_equal(lk_plan_print(plan, out, json, NULL), LK_OK);
-    fclose(out);
-}
-
 static void the_printed_plan_lists_every_call(void **state) {
     (void)state;
     lk_graph *g = residual_net("cifar_resnet8", 32);
@@ -433,6 +506,8 @@ int main(void) {
         cmocka_unit_test(models_are_sound_and_near_the_lower_bound),
         cmocka_unit_test(gradients_are_reported_once_and_polls_after_each_op),
         cmocka_unit_test(plans_that_are_like_another_keep_its_offsets),
+        cmocka_unit_test(layers_that_draw_are_numbered_and_gates_get_their_gradient),
+        cmocka_unit_test(evaluation_skips_dropout),
         cmocka_unit_test(what_cannot_be_compiled_is_a_sentence),
         cmocka_unit_test(a_layer_without_a_way_to_the_loss_is_named),
         cmocka_unit_test(derived_parameters_are_refreshed_in_their_places),
