@@ -154,7 +154,7 @@ def test_weights_that_do_not_fit(small_job, weights, tmp_path, ranks):
             says=["fewer than 90%", "'layer2.0."])
     torch.save({"a": print}, tmp_path / "code.pth")
     refused("train", small_job, f"init={tmp_path / 'code.pth'}", "--run", tmp_path / "r", ranks=ranks,
-            says=["'builtins.print'"])
+            says=["__builtin__.print"])
     refused("train", small_job, "init=/nowhere/w.pth", "--run", tmp_path / "r", ranks=ranks, says=["/nowhere/w.pth"])
     assert not (tmp_path / "r").exists()
 
