@@ -70,11 +70,13 @@ out:
     return status;
 }
 
-/* The loss means what it meant in training: label smoothing of the job that the checkpoint carries. */
-static lk_status read_smoothing(const char *path, double *smoothing, lk_error *err) {
+/* The loss means what it meant in training: that of the job that the checkpoint carries, with class weights by the
+ * counts that it carries. An export carries no job: cross-entropy. */
+static lk_status read_loss(const char *path, lk_eval_result *result, lk_error *err) {
     lk_checkpoint *checkpoint = NULL;
-    *smoothing = 0;
-    /* An export carries no job; a damaged checkpoint was refused before. */
+    const lk_meta *meta = result->meta;
+    result->loss = (lk_loss){.config = {.cross_entropy = 1}, .classes = meta->class_count};
+    /* A damaged checkpoint was refused before. */
     if (lk_checkpoint_open(&checkpoint, path, NULL) != LK_OK) return LK_OK;
     const char *text = lk_checkpoint_text(checkpoint, "job");
     lk_status status = LK_OK;
@@ -82,7 +84,8 @@ static lk_status read_smoothing(const char *path, double *smoothing, lk_error *e
         lk_job job;
         status = lk_job_parse(&job, text, path, err);
         if (status == LK_OK) {
-            *smoothing = job.loss.smoothing;
+            status = lk_loss_create(&result->loss, &job, (const char *const *)meta->class_names, meta->class_count,
+                                    meta->training_counts, err);
             lk_job_free(&job);
         }
     }
@@ -180,7 +183,7 @@ static lk_status evaluate(const eval_options *given, const char *model_path, con
                      dataset->stored_rule[0] == '\0' ? "'untouched'" : dataset->stored_rule);
     }
     LK_TRY(select_samples(&result, err));
-    LK_TRY(read_smoothing(model_path, &result.smoothing, err));
+    LK_TRY(read_loss(model_path, &result, err));
     LK_TRY(compute_logits(&result, model, given, err));
     LK_TRY(lk_eval_count(&result, err));
     if (given->predictions != NULL) LK_TRY(write_predictions(&result, given->predictions, err));

@@ -3,6 +3,7 @@
 #define LK_JOBS_EVAL_H
 
 #include "io/data/dataset.h"
+#include "train/loss.h"
 #include "train/meta.h"
 #include "train/metrics.h"
 
@@ -11,7 +12,7 @@ typedef struct lk_eval_result {
     const lk_meta *meta;       /* borrowed: class names */
     const lk_dataset *dataset; /* borrowed */
     lk_split split;
-    double smoothing;   /* of the loss */
+    lk_loss loss;
     int64_t count;      /* samples */
     int64_t *samples;   /* count: indices into the data set */
     int32_t *labels;    /* count: classes of the model */
@@ -27,7 +28,7 @@ void lk_eval_result_free(lk_eval_result *result); /* the content, not the struct
  * caller, with lk_free. Errors: LK_ERR_DATA listing the names that the model does not know. */
 LK_MUST_CHECK lk_status lk_eval_map_classes(int **map, const lk_dataset *dataset, const lk_meta *meta, lk_error *err);
 
-/* Confusion matrix and losses from the logits, then the metrics. Loss: cross-entropy with the result's smoothing.
+/* Confusion matrix and losses from the logits, then the metrics.
  * Errors: LK_ERR_NUMERIC for logits that are not numbers, naming the first sample; LK_ERR_INTERNAL (P1). */
 LK_MUST_CHECK lk_status lk_eval_count(lk_eval_result *result, lk_error *err);
 

@@ -12,6 +12,7 @@ void lk_eval_result_free(lk_eval_result *result) {
     lk_free(result->samples);
     lk_free(result->labels);
     lk_free(result->logits);
+    lk_loss_free(&result->loss);
     lk_free(result->losses);
     lk_free(result->confusion);
     lk_metrics_free(&result->metrics);
@@ -49,28 +50,20 @@ out:
     return status;
 }
 
-/* Cross-entropy against (1 - s) onehot + s / K; PyTorch's convention. */
-static double sample_loss(const double *logits, int classes, int label, double smoothing) {
-    double top = logits[lk_argmax(logits, classes)], sum = 0, mean = 0;
-    for (int k = 0; k < classes; k++) {
-        sum += exp(logits[k] - top);
-        mean += logits[k] / classes;
-    }
-    double norm = top + log(sum);
-    return (1 - smoothing) * (norm - logits[label]) + smoothing * (norm - mean);
-}
-
 lk_status lk_eval_count(lk_eval_result *result, lk_error *err) {
     lk_status status = LK_OK;
     int classes = result->meta->class_count;
-    double *logits = NULL;
+    double *logits = NULL, *counts = NULL;
     LK_TRY(LK_NEW(&logits, classes, "logits", err));
     LK_TRY(LK_NEW(&result->confusion, (int64_t)classes * classes, "the confusion matrix", err));
+    if (result->loss.config.f1 > 0) LK_TRY(LK_NEW(&counts, 3 * (int64_t)classes, "soft counts", err));
     LK_TRY(LK_NEW(&result->losses, result->count, "losses", err));
     for (int64_t i = 0; i < result->count; i++) {
         /* As in training, the prediction is that of the float32 logits that are stored. */
         for (int k = 0; k < classes; k++) logits[k] = result->logits[i * classes + k];
-        result->losses[i] = sample_loss(logits, classes, result->labels[i], result->smoothing);
+        lk_loss_label label = {result->labels[i], result->labels[i], 1};
+        result->losses[i] = lk_loss_value(&result->loss.config, classes, logits, label, 1);
+        if (counts != NULL) lk_f1_count(classes, logits, label, counts);
         if (!isfinite(result->losses[i])) {
             status = lk_fail(err, LK_ERR_NUMERIC, "the logits of '%s' are not numbers: the checkpoint is not usable",
                              result->dataset->sources[result->samples[i]]);
@@ -79,8 +72,10 @@ lk_status lk_eval_count(lk_eval_result *result, lk_error *err) {
         result->confusion[(int64_t)result->labels[i] * classes + lk_argmax(logits, classes)]++;
     }
     LK_TRY(lk_metrics_compute(&result->metrics, result->confusion, classes, result->losses, result->count, err));
+    result->metrics.loss = lk_loss_of_split(&result->loss.config, &result->metrics, counts);
 out:
     lk_free(logits);
+    lk_free(counts);
     return status;
 }
 
@@ -88,7 +83,9 @@ void lk_eval_print(const lk_eval_result *result, FILE *out) {
     const char *const *names = (const char *const *)result->meta->class_names;
     fprintf(out, "%s, split '%s': %" PRId64 " samples", result->dataset->path, lk_split_name(result->split),
             result->count);
-    if (result->smoothing > 0) fprintf(out, "; the loss has label smoothing %g", result->smoothing);
+    char loss[4096];
+    if (!lk_loss_is_plain(&result->loss))
+        fprintf(out, "\nloss: %s", lk_loss_print(&result->loss, names, loss, sizeof loss));
     fputs("\n\n", out);
     lk_metrics_print(&result->metrics, names, out);
     fputc('\n', out);
@@ -122,7 +119,7 @@ lk_status lk_eval_print_json(const lk_eval_result *result, FILE *out, lk_error *
     const lk_metrics *m = &result->metrics;
     json_t *root = json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "data", result->dataset->path,
                              "split", lk_split_name(result->split), "samples", (json_int_t)m->samples, "loss", m->loss,
-                             "smoothing", result->smoothing, "accuracy", m->accuracy, "balanced_accuracy",
+                             "smoothing", result->loss.config.smoothing, "accuracy", m->accuracy, "balanced_accuracy",
                              m->balanced_accuracy, "macro_f1", m->macro_f1, "macro_f1_all", m->macro_f1_all, "classes",
                              classes_json(result), "confusion", confusion_json(result));
     char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));

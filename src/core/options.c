@@ -101,21 +101,26 @@ static lk_status assign_choice(const lk_option *option, void *field, const char 
     return bad_value(option, value, where, failure, sentence, err);
 }
 
+int lk_option_list_size(const lk_option *option) {
+    return option->type == LK_OPTION_DOUBLES        ? LK_OPTION_MAX_LIST
+           : option->type == LK_OPTION_LONG_DOUBLES ? LK_OPTION_LONG_LIST
+                                                    : 0;
+}
+
 /* "0.1, 0.2" or "[0.1, 0.2]"; empty: none. */
 static lk_status assign_doubles(const lk_option *option, void *target, const char *value, const char *where,
                                 lk_status failure, lk_error *err) {
-    double list[LK_OPTION_MAX_LIST];
-    int count = 0;
+    double list[LK_OPTION_LONG_LIST];
+    int count = 0, most = lk_option_list_size(option);
     char range[120], wanted[200];
-    snprintf(wanted, sizeof wanted, "a list of at most %d: %s each", LK_OPTION_MAX_LIST,
+    snprintf(wanted, sizeof wanted, "a list of at most %d: %s each", most,
              describe_range(option, "a number", range, sizeof range));
     const char *p = value + strspn(value, " [");
     const char *stop = p + strcspn(p, "]");
     while (p < stop) {
         size_t length = strcspn(p, ",]");
         char item[64];
-        if (length >= sizeof item || count == LK_OPTION_MAX_LIST)
-            return bad_value(option, value, where, failure, wanted, err);
+        if (length >= sizeof item || count == most) return bad_value(option, value, where, failure, wanted, err);
         size_t lead = strspn(p, " ");
         if (lead > length) lead = length;
         memcpy(item, p + lead, length - lead);
@@ -157,7 +162,8 @@ lk_status lk_option_assign(const lk_option *option, void *target, const char *va
             return LK_OK;
         case LK_OPTION_STRING: return assign_string(option, field, value, err);
         case LK_OPTION_CHOICE: return assign_choice(option, field, value, where, failure, err);
-        case LK_OPTION_DOUBLES: return assign_doubles(option, target, value, where, failure, err);
+        case LK_OPTION_DOUBLES:
+        case LK_OPTION_LONG_DOUBLES: return assign_doubles(option, target, value, where, failure, err);
     }
     return lk_fail(err, LK_ERR_INTERNAL, "option '%s' has no known type: report this", option->name);
 }
@@ -171,7 +177,8 @@ static void clear_field(const lk_option *option, void *target) {
         case LK_OPTION_STRING: *(char **)field = NULL; break;
         case LK_OPTION_CHOICE: *(int *)field = 0; break;
         case LK_OPTION_DOUBLES:
-            memset(field, 0, LK_OPTION_MAX_LIST * sizeof(double));
+        case LK_OPTION_LONG_DOUBLES:
+            memset(field, 0, (size_t)lk_option_list_size(option) * sizeof(double));
             *lk_option_count_field(option, target) = 0;
             break;
     }

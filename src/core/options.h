@@ -10,23 +10,26 @@
 #include "core/error.h"
 
 typedef enum lk_option_type {
-    LK_OPTION_BOOL,   /* bool */
-    LK_OPTION_INT,    /* int64_t */
-    LK_OPTION_DOUBLE, /* double */
-    LK_OPTION_STRING, /* char *, owned by the struct, NULL when unset and no default */
-    LK_OPTION_CHOICE, /* int: index into choices */
-    LK_OPTION_DOUBLES /* double[LK_OPTION_MAX_LIST] preceded by nothing; count in the int at count_offset */
+    LK_OPTION_BOOL,        /* bool */
+    LK_OPTION_INT,         /* int64_t */
+    LK_OPTION_DOUBLE,      /* double */
+    LK_OPTION_STRING,      /* char *, owned by the struct, NULL when unset and no default */
+    LK_OPTION_CHOICE,      /* int: index into choices */
+    LK_OPTION_DOUBLES,     /* double[LK_OPTION_MAX_LIST] preceded by nothing; count in the int at count_offset */
+    LK_OPTION_LONG_DOUBLES /* the same of LK_OPTION_LONG_LIST: a number per class */
 } lk_option_type;
 
 #define LK_OPTION_MAX_LIST 16
+#define LK_OPTION_LONG_LIST 1024
+#define LK_OPTION_TEXT_SIZE (LK_OPTION_LONG_LIST * 32) /* room for any option's value as text */
 
 typedef struct lk_option {
     const char *name; /* "optimizer.momentum", "keep-best" */
     lk_option_type type;
     size_t offset;              /* of the field in the target struct */
-    size_t count_offset;        /* DOUBLES: offset of its int count */
+    size_t count_offset;        /* lists: offset of its int count */
     const char *default_text;   /* parsed like user text; NULL: required, or unset for STRING */
-    double min, max;            /* INT, DOUBLE, each of DOUBLES; both 0: unlimited */
+    double min, max;            /* INT, DOUBLE, each of a list; both 0: unlimited */
     const char *const *choices; /* CHOICE: NULL-terminated */
     const char *help;
     char letter;   /* command lines: "-o"; 0: none */
@@ -39,6 +42,8 @@ LK_MUST_CHECK lk_status lk_options_defaults(const lk_option *table, int count, v
  * Errors: LK_ERR_CONFIG: unknown name (with the nearest known one), value that does not parse or is out of range. */
 LK_MUST_CHECK lk_status lk_options_set(const lk_option *table, int count, void *target, const char *name,
                                        const char *value, const char *where, lk_error *err);
+/* How many numbers a list may hold; 0 for an option that is no list. Pure. */
+int lk_option_list_size(const lk_option *option);
 /* Index in the table, or -1. Pure. */
 int lk_options_find(const lk_option *table, int count, const char *name);
 /* Are all required options given? Required: default_text NULL, unless it is an optional STRING. Call it after file and
@@ -49,7 +54,7 @@ LK_MUST_CHECK lk_status lk_options_require(const lk_option *table, int count, co
 /* Frees the strings. */
 void lk_options_free(const lk_option *table, int count, void *target);
 /* Writes one option's current value as text that lk_options_set reads back. Returns text. An unset string
- * is empty. DOUBLES need up to 26 bytes an item. */
+ * is empty. Lists need up to 26 bytes an item. */
 char *lk_option_print(const lk_option *option, const void *target, char *text, size_t size);
 /* Lists name, type, default, range and help, one per line, aligned. prefix "--" for command lines. */
 void lk_options_help(const lk_option *table, int count, const char *prefix, FILE *out);

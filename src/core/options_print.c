@@ -25,14 +25,15 @@ char *lk_option_print(const lk_option *option, const void *target, char *text, s
             break;
         }
         case LK_OPTION_CHOICE: snprintf(text, size, "%s", option->choices[*(const int *)field]); break;
-        case LK_OPTION_DOUBLES: {
+        case LK_OPTION_DOUBLES:
+        case LK_OPTION_LONG_DOUBLES: {
             const double *list = field;
             int count = *(const int *)(const void *)((const char *)target + option->count_offset);
-            for (int i = 0; i < count; i++) {
+            size_t used = 0;
+            for (int i = 0; i < count && used < size; i++) {
                 char item[32];
                 print_double(list[i], item, sizeof item);
-                size_t used = strlen(text);
-                snprintf(text + used, size - used, "%s%s", i == 0 ? "" : ", ", item);
+                used += (size_t)snprintf(text + used, size - used, "%s%s", i == 0 ? "" : ", ", item);
             }
             break;
         }
@@ -46,7 +47,8 @@ static const char *type_name(const lk_option *option) {
         case LK_OPTION_INT: return "INTEGER";
         case LK_OPTION_DOUBLE: return "NUMBER";
         case LK_OPTION_STRING: return "TEXT";
-        case LK_OPTION_DOUBLES: return "NUMBER,...";
+        case LK_OPTION_DOUBLES:
+        case LK_OPTION_LONG_DOUBLES: return "NUMBER,...";
         case LK_OPTION_CHOICE: return "";
     }
     return "";

@@ -52,13 +52,13 @@ static lk_status emit_list(writer *w, const lk_option *option, const char *text)
 }
 
 static lk_status emit_value(writer *w, const lk_option *option) {
-    char text[LK_OPTION_MAX_LIST * 32];
+    char text[LK_OPTION_TEXT_SIZE];
     if (option->type == LK_OPTION_STRING) {
         const char *value = *(char *const *)((const char *)w->target + option->offset);
         return emit_text(w, value, strlen(value), true, option->name);
     }
     lk_option_print(option, w->target, text, sizeof text);
-    if (option->type == LK_OPTION_DOUBLES) return emit_list(w, option, text);
+    if (lk_option_list_size(option) > 0) return emit_list(w, option, text);
     return emit_text(w, text, strlen(text), option->type == LK_OPTION_CHOICE, option->name);
 }
 

@@ -116,8 +116,8 @@ static lk_status read_null(reader *r, int i) {
 static lk_status read_list(reader *r, int i) {
     const lk_option *option = &r->table[i];
     size_t line = line_of(r), used = 0;
-    char text[LK_OPTION_MAX_LIST * 40] = "";
-    if (option->type != LK_OPTION_DOUBLES) return fail_at(r, line, "'%s' takes one value, not a list", option->name);
+    char text[LK_OPTION_TEXT_SIZE] = "";
+    if (lk_option_list_size(option) == 0) return fail_at(r, line, "'%s' takes one value, not a list", option->name);
     for (;;) {
         LK_RETURN_IF(next_event(r));
         if (r->event.type == YAML_SEQUENCE_END_EVENT) break;
@@ -128,7 +128,7 @@ static lk_status read_list(reader *r, int i) {
         size_t length = strlen(item);
         if (length == 0 || strchr(item, ',') != NULL || used + length + 3 > sizeof text)
             return fail_at(r, line_of(r), "'%s' must be a list of at most %d numbers", option->name,
-                           LK_OPTION_MAX_LIST);
+                           lk_option_list_size(option));
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used == 0 ? "" : ", ", item);
     }
     return set_value(r, i, text, line);

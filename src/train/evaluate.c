@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "train/loss.h"
 
 /* Batches are dealt to the ranks in turn: batch j is slot j / size of rank j % size. */
 typedef struct shard {
@@ -14,6 +15,7 @@ typedef struct shard {
     int64_t batches;    /* of all ranks */
     int64_t slots;      /* batches of the rank that has most */
     double *losses;     /* slots x batch */
+    double *counts;     /* slots x 3 classes: soft counts of each batch; NULL without an F1 term */
     float *logits;      /* slots x batch x classes */
     int64_t *confusion; /* K x K of this rank's samples */
     double *scratch;    /* lanes x batch x classes */
@@ -35,7 +37,8 @@ static lk_status run_batch(void *context, int index, int worker, lk_lane_slot *s
                   .images = batch.images,
                   .labels = batch.labels,
                   .rows = batch.rows,
-                  .loss_scale = 1.0};
+                  .loss_scale = 1.0,
+                  .weight_scale = 1};
     lk_status status = lk_lane_forward(lane, &run, NULL, NULL, err);
     if (status == LK_OK) status = lk_lane_read_losses(lane, losses, err);
     if (status == LK_OK) status = lk_lane_read_logits(lane, logits, err);
@@ -45,6 +48,9 @@ static lk_status run_batch(void *context, int index, int worker, lk_lane_slot *s
         /* The prediction is that of the stored float32 logits, so that anybody can count again from the file. */
         for (int c = 0; c < s->classes; c++) logits[i * s->classes + c] = (float)logits[i * s->classes + c];
         int predicted = lk_argmax(logits + i * s->classes, s->classes);
+        if (s->counts != NULL)
+            lk_f1_count(s->classes, logits + i * s->classes, (lk_loss_label){batch.labels[i], batch.labels[i], 1},
+                        s->counts + at * 3 * s->classes);
         __atomic_fetch_add(&s->confusion[(int64_t)batch.labels[i] * s->classes + predicted], 1, __ATOMIC_RELAXED);
     }
     lk_loader_release(s->loader, &batch);
@@ -55,6 +61,8 @@ static lk_status create_shard(shard *s, lk_lanes *lanes, lk_error *err) {
     int64_t samples = s->slots * s->config->batch;
     LK_RETURN_IF(LK_NEW(&s->losses, samples, "losses", err));
     LK_RETURN_IF(LK_NEW(&s->logits, samples * s->classes, "logits", err));
+    if (lk_network_loss(s->network)->f1 > 0)
+        LK_RETURN_IF(LK_NEW(&s->counts, s->slots * 3 * s->classes, "soft counts", err));
     LK_RETURN_IF(LK_NEW(&s->scratch, (int64_t)lanes->count * s->config->batch * s->classes, "logits", err));
     return LK_NEW(&s->confusion, (int64_t)s->classes * s->classes, "the confusion matrix", err);
 }
@@ -63,6 +71,7 @@ static void free_shard(shard *s) {
     lk_free(s->losses);
     lk_free(s->logits);
     lk_free(s->scratch);
+    lk_free(s->counts);
     lk_free(s->confusion);
 }
 
@@ -116,6 +125,28 @@ out:
     return status;
 }
 
+/* Soft counts of all samples: those of the batches in order. */
+static lk_status combine_counts(shard *s, lk_comm *comm, double *total, lk_error *err) {
+    int64_t width = 3 * (int64_t)s->classes;
+    double *all = NULL;
+    LK_RETURN_IF(LK_NEW(&all, s->slots * width * comm->size, "soft counts", err));
+    lk_status status = lk_comm_allgather(comm, s->counts, all, s->slots * width * (int64_t)sizeof(double), err);
+    for (int64_t j = 0; status == LK_OK && j < s->batches; j++)
+        for (int64_t i = 0; i < width; i++) total[i] += all[((j % s->size) * s->slots + j / s->size) * width + i];
+    lk_free(all);
+    return status;
+}
+
+/* Turns the mean of the samples' losses into the loss of them all. */
+static lk_status finish_loss(shard *s, lk_comm *comm, lk_metrics *metrics, lk_error *err) {
+    double *total = NULL;
+    if (s->counts != NULL) LK_RETURN_IF(LK_NEW(&total, 3 * (int64_t)s->classes, "soft counts", err));
+    lk_status status = s->counts == NULL ? LK_OK : combine_counts(s, comm, total, err);
+    if (status == LK_OK) metrics->loss = lk_loss_of_split(lk_network_loss(s->network), metrics, total);
+    lk_free(total);
+    return status;
+}
+
 static lk_status combine(shard *s, lk_comm *comm, lk_evaluation *out, lk_error *err) {
     lk_status status;
     double *packed = NULL, *ordered = NULL;
@@ -135,6 +166,7 @@ static lk_status combine(shard *s, lk_comm *comm, lk_evaluation *out, lk_error *
     LK_TRY(lk_comm_allgather(comm, s->losses, packed, slot_samples * (int64_t)sizeof(double), err));
     unpack(s, (const char *)packed, (char *)ordered, sizeof(double));
     LK_TRY(lk_metrics_compute(&out->metrics, s->confusion, s->classes, ordered, s->config->count, err));
+    LK_TRY(finish_loss(s, comm, &out->metrics, err));
     if (s->config->keep_logits) LK_TRY(combine_logits(s, comm, out, err));
     out->confusion = s->confusion;
     s->confusion = NULL;

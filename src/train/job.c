@@ -6,6 +6,7 @@
 
 #include "core/memory.h"
 #include "train/job_internal.h"
+#include "train/loss.h"
 
 static const char *const DEVICES[] = {"auto", "cpu", "reference", NULL};
 
@@ -55,6 +56,7 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     if (job->optimizer.nesterov && (job->optimizer.momentum == 0 || job->optimizer.dampening != 0))
         return lk_fail(err, LK_ERR_CONFIG, "optimizer.nesterov needs a momentum above 0 and no dampening");
     LK_RETURN_IF(check_network(job, err));
+    LK_RETURN_IF(lk_loss_check(job, err));
     LK_RETURN_IF(lk_job_check_schedule(job, err));
     return check_input(job, err);
 }
@@ -145,7 +147,7 @@ lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error 
     int count;
     const lk_option *table = lk_job_options(&count);
     for (int i = 0; i < count; i++) {
-        char before[512], after[512];
+        char before[LK_OPTION_TEXT_SIZE], after[LK_OPTION_TEXT_SIZE];
         lk_option_print(&table[i], stored, before, sizeof before);
         lk_option_print(&table[i], now, after, sizeof after);
         if (strcmp(before, after) == 0 || is_launch_key(stored, now, table[i].name)) continue;

@@ -72,7 +72,18 @@ typedef struct lk_job {
     } mix;
 
     struct {
+        double cross_entropy, focal, f1; /* factors of the terms */
         double smoothing;
+        int smoothing_rule; /* lk_smoothing_rule */
+        double focal_gamma;
+        double focal_alpha[LK_OPTION_LONG_LIST];
+        int focal_alpha_count;
+        int f1_counts; /* 0 window, 1 per_microbatch */
+        double f1_epsilon;
+        int weighting; /* lk_weighting */
+        double class_weights[LK_OPTION_LONG_LIST];
+        int class_weights_count;
+        double effective_beta, logit_adjustment;
     } loss;
 
     struct {

@@ -17,6 +17,9 @@ static const char *const SCHEDULES[] = {"constant",        "step",      "cosine"
 static const char *const PERS[] = {"update", "epoch", NULL};
 static const char *const ANNEALS[] = {"cosine", "linear", NULL};
 static const char *const THRESHOLDS[] = {"relative", "absolute", NULL};
+static const char *const SMOOTHINGS[] = {"uniform", "others", NULL};
+static const char *const F1_COUNTS[] = {"window", "per_microbatch", NULL};
+static const char *const WEIGHTINGS[] = {"none", "given", "inverse_frequency", "effective_number", NULL};
 static const char *const MONITORS[] = {"f1", "loss", NULL};
 
 /* clang-format off */
@@ -26,6 +29,7 @@ static const char *const MONITORS[] = {"f1", "loss", NULL};
 #define BOOL(key, field, def, text) {.name = key, .type = LK_OPTION_BOOL, .offset = AT(field), .default_text = def, .help = text}
 #define PICK(key, field, def, list, text) {.name = key, .type = LK_OPTION_CHOICE, .offset = AT(field), .default_text = def, .choices = list, .help = text}
 #define LIST(key, field, def, lo, hi, text) {.name = key, .type = LK_OPTION_DOUBLES, .offset = AT(field), .count_offset = AT(field##_count), .default_text = def, .min = lo, .max = hi, .help = text}
+#define LONG(key, field, def, lo, hi, text) {.name = key, .type = LK_OPTION_LONG_DOUBLES, .offset = AT(field), .count_offset = AT(field##_count), .default_text = def, .min = lo, .max = hi, .help = text}
 #define TEXT(key, field, def, text) {.name = key, .type = LK_OPTION_STRING, .offset = AT(field), .default_text = def, .help = text}
 #define PATH(key, field, text) {.name = key, .type = LK_OPTION_STRING, .offset = AT(field), .optional = true, .help = text}
 
@@ -91,7 +95,19 @@ static const lk_option OPTIONS[] = {
     NUM("mix.prob", mix.prob, "1", 0, 1, "probability that a microbatch is mixed"),
     NUM("mix.cutmix_share", mix.cutmix_share, "0.5", 0, 1, "where mixup and cutmix are both on: how often it is cutmix"),
 
-    NUM("loss.smoothing", loss.smoothing, "0", 0, 0.999999, "label smoothing: smoothing / K on every class"),
+    NUM("loss.cross_entropy", loss.cross_entropy, "1", 0, 1e6, "factor of the cross-entropy"),
+    NUM("loss.focal", loss.focal, "0", 0, 1e6, "factor of the focal loss: -(1 - p)^gamma log p"),
+    NUM("loss.f1", loss.f1, "0", 0, 1e6, "factor of 1 - soft macro-F1"),
+    NUM("loss.smoothing", loss.smoothing, "0", 0, 0.999999, "label smoothing"),
+    PICK("loss.smoothing_rule", loss.smoothing_rule, "uniform", SMOOTHINGS, "smoothing / K on every class, or smoothing / (K - 1) on the others"),
+    NUM("loss.focal_gamma", loss.focal_gamma, "2", 0, 100, "gamma of the focal loss"),
+    LONG("loss.focal_alpha", loss.focal_alpha, "", 0, 1e6, "alpha of the focal loss, one per class; none: 1"),
+    PICK("loss.f1_counts", loss.f1_counts, "window", F1_COUNTS, "F1 over the samples of an update (a second forward pass), or of each microbatch"),
+    NUM("loss.f1_epsilon", loss.f1_epsilon, "1e-8", 1e-300, 1e6, "F1 = 2 tp / (predicted + support + epsilon)"),
+    PICK("loss.weighting", loss.weighting, "none", WEIGHTINGS, "class weights: N / (K n), or (1 - beta) / (1 - beta^n) scaled to sum K"),
+    LONG("loss.class_weights", loss.class_weights, "", 0, 1e6, "weighting given: one per class, in the data set's order"),
+    NUM("loss.effective_beta", loss.effective_beta, "0.999", 0, 0.999999999, "beta of effective_number"),
+    NUM("loss.logit_adjustment", loss.logit_adjustment, "0", 0, 100, "tau: training logits + tau log(share of the class); 0: off"),
     NUM("optimizer.lr", optimizer.lr, "0.1", 0, 1e6, "learning rate of SGD"),
     NUM("optimizer.momentum", optimizer.momentum, "0.9", 0, 0.999999, "0: none"),
     NUM("optimizer.dampening", optimizer.dampening, "0", 0, 1, "of the momentum"),

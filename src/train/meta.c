@@ -15,6 +15,7 @@
 #define META_VERSION 1
 #define MAX_CLASSES 100000
 #define MAX_SIDE 16384
+#define MAX_SAMPLES (INT64_C(1) << 50)
 
 static json_t *describe_floats(const float *values, int count) {
     json_t *list = json_array();
@@ -34,6 +35,13 @@ static json_t *describe_preprocess(const lk_preprocess *p) {
     return json;
 }
 
+static json_t *describe_counts(const lk_meta *meta) {
+    json_t *list = json_array();
+    for (int i = 0; i < meta->class_count; i++)
+        json_array_append_new(list, json_integer((json_int_t)meta->training_counts[i]));
+    return list;
+}
+
 lk_status lk_meta_write(char **out, const lk_meta *meta, lk_error *err) {
     *out = NULL;
     char hash[33];
@@ -47,6 +55,8 @@ lk_status lk_meta_write(char **out, const lk_meta *meta, lk_error *err) {
                              "program", meta->program, "architecture", meta->architecture, "class_names", names,
                              "preprocess", describe_preprocess(&meta->preprocess), "stored_rule",
                              meta->stored_rule == NULL ? "" : meta->stored_rule, "dataset_hash", hash);
+    if (json != NULL && meta->training_counts != NULL)
+        complete = complete && json_object_set_new(json, "training_counts", describe_counts(meta)) == 0;
     /* Nine digits carry a float32 exactly. */
     char *text = complete && json != NULL ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(json);
@@ -164,6 +174,22 @@ static lk_status read_classes(const reader *r, lk_meta *meta) {
     return check_unique(r, meta);
 }
 
+/* Optional. */
+static lk_status read_counts(const reader *r, lk_meta *meta) {
+    const json_t *list = json_object_get(r->json, "training_counts");
+    if (list == NULL) return LK_OK;
+    if (!json_is_array(list) || json_array_size(list) != (size_t)meta->class_count)
+        return fail_field(r, "training_counts", "is not a list of one number per class");
+    LK_RETURN_IF(LK_NEW(&meta->training_counts, meta->class_count, "class counts", r->err));
+    for (int i = 0; i < meta->class_count; i++) {
+        const json_t *value = json_array_get(list, (size_t)i);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > MAX_SAMPLES)
+            return fail_field(r, "training_counts", "holds something other than a number of samples");
+        meta->training_counts[i] = json_integer_value(value);
+    }
+    return LK_OK;
+}
+
 static lk_status read_architecture(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_text(r, "architecture", &meta->architecture));
     if (lk_model_find(meta->architecture) != NULL) return LK_OK;
@@ -202,6 +228,7 @@ static lk_status read_all(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_classes(r, meta));
     LK_RETURN_IF(read_preprocess(r, &meta->preprocess));
     LK_RETURN_IF(read_text(r, "stored_rule", &meta->stored_rule));
+    LK_RETURN_IF(read_counts(r, meta));
     return read_hash(r, meta);
 }
 
@@ -223,6 +250,7 @@ void lk_meta_free(lk_meta *meta) {
     for (int i = 0; i < meta->class_count; i++) lk_free(meta->class_names[i]);
     lk_free(meta->class_names);
     lk_free(meta->stored_rule);
+    lk_free(meta->training_counts);
     lk_free(meta->program);
     *meta = (lk_meta){0};
 }

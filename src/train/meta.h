@@ -13,6 +13,7 @@ typedef struct lk_meta {
     char *stored_rule;        /* what packing did to the training pixels, JSON, "" for nothing */
     char *program;            /* "lockstep 0.1.0" */
     uint64_t dataset_hash[2]; /* of the data set's index */
+    int64_t *training_counts; /* samples of each class that trained, or NULL: not known (files of older programs) */
 } lk_meta;
 
 /* Owner of *json: the caller, with lk_free. Errors: LK_ERR_MEMORY. */

@@ -29,7 +29,7 @@ lk_status lk_network_create(lk_network **out, lk_device *device, const lk_networ
     LK_TRY(LK_NEW(&network, 1, "the network", err));
     network->device = device;
     LK_TRY(lk_model_build(&network->graph, config->model, &config->spec, err));
-    LK_TRY(lk_graph_cross_entropy(network->graph, &loss, config->smoothing, err));
+    LK_TRY(lk_graph_loss(network->graph, &loss, config->loss, err));
     LK_TRY(compile(network, LK_NETWORK_TRAIN, config->microbatch, config, err));
     if (config->tail_rows > 0) LK_TRY(compile(network, LK_NETWORK_TAIL, config->tail_rows, config, err));
     LK_TRY(compile(network, LK_NETWORK_EVALUATE, config->evaluate_batch, config, err));
@@ -56,6 +56,10 @@ void lk_network_free(lk_network *network) {
     }
     lk_graph_free(network->graph);
     lk_free(network);
+}
+
+const lk_loss_config *lk_network_loss(const lk_network *network) {
+    return &network->graph->nodes[network->graph->count - 1].op.loss;
 }
 
 void lk_network_touch(lk_network *network) {

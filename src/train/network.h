@@ -15,7 +15,7 @@ typedef enum lk_network_mode {
 typedef struct lk_network_config {
     const char *model;
     lk_model_spec spec;
-    double smoothing;
+    const lk_loss_config *loss; /* copied */
     lk_dtype compute;
     int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
     uint64_t seed;                                 /* of the initialisation */
@@ -38,6 +38,9 @@ typedef struct lk_network {
 LK_MUST_CHECK lk_status lk_network_create(lk_network **out, lk_device *device, const lk_network_config *config,
                                           lk_error *err);
 void lk_network_free(lk_network *network);
+
+/* The settings of the graph's loss. Borrowed. */
+const lk_loss_config *lk_network_loss(const lk_network *network);
 
 /* Says that the parameters changed. */
 void lk_network_touch(lk_network *network);

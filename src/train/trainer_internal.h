@@ -6,6 +6,7 @@
 #include "core/progress.h"
 #include "train/bests.h"
 #include "train/evaluate.h"
+#include "train/loss.h"
 #include "train/meta.h"
 #include "train/trainer.h"
 #include "train/update.h"
@@ -28,6 +29,8 @@ typedef struct lk_trainer {
 
     lk_device *device;
     lk_dataset *dataset;
+    int64_t *class_counts; /* training samples of each class */
+    lk_loss loss;
     int64_t *validation, *test;
     int64_t validation_count, test_count;
     lk_sampler *sampler;

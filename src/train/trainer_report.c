@@ -41,6 +41,9 @@ void lk_report_start(const lk_trainer *t) {
            lk_window_slabs(t->window) == 1 ? "" : "s");
     if (t->init_summary != NULL) printf("init %s; init.txt lists them\n", t->init_summary);
     report_notes(t);
+    char loss[4096];
+    if (!lk_loss_is_plain(&t->loss))
+        printf("loss: %s\n", lk_loss_print(&t->loss, (const char *const *)t->dataset->class_names, loss, sizeof loss));
     if (t->counters.update > 0)
         printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
     if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);
@@ -63,11 +66,12 @@ void lk_report_start(const lk_trainer *t) {
 }
 
 lk_status lk_report_run(lk_trainer *t, lk_error *err) {
-    char time[32];
-    json_t *line = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:I}", "type", t->folder.resuming ? "resume" : "run",
+    char time[32], loss[4096];
+    lk_loss_print(&t->loss, (const char *const *)t->dataset->class_names, loss, sizeof loss);
+    json_t *line = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:s}", "type", t->folder.resuming ? "resume" : "run",
                              "time", lk_clock_wall_text(time, sizeof time), "program", "lockstep " LK_VERSION, "ranks",
                              t->comm->size, "lanes", t->lanes->count, "arithmetic", t->device->identity(t->device),
-                             "update", (json_int_t)t->counters.update);
+                             "update", (json_int_t)t->counters.update, "loss", loss);
     return lk_run_folder_record(&t->folder, line, true, err);
 }
 

@@ -22,6 +22,9 @@ static lk_status open_dataset(lk_trainer *t, lk_error *err) {
                        "%s has %" PRId64 " training and %" PRId64
                        " validation samples; training needs both: pack it again with --split",
                        t->job->data, counts[LK_SPLIT_TRAIN], counts[LK_SPLIT_VALIDATION]);
+    LK_RETURN_IF(lk_loss_count(&t->class_counts, t->dataset, err));
+    LK_RETURN_IF(lk_loss_create(&t->loss, t->job, (const char *const *)t->dataset->class_names, t->dataset->class_count,
+                                t->class_counts, err));
     LK_RETURN_IF(lk_dataset_split(t->dataset, LK_SPLIT_VALIDATION, &t->validation, &t->validation_count, err));
     return lk_dataset_split(t->dataset, LK_SPLIT_TEST, &t->test, &t->test_count, err);
 }
@@ -57,7 +60,7 @@ static lk_status create_loader(lk_trainer *t, lk_error *err) {
 
 static lk_status create_network(lk_trainer *t, lk_error *err) {
     lk_network_config config = {.model = t->job->model,
-                                .smoothing = t->job->loss.smoothing,
+                                .loss = &t->loss.config,
                                 .compute = lk_job_compute(t->job),
                                 .microbatch = t->job->microbatch,
                                 .tail_rows = tail_rows(t),
@@ -103,7 +106,8 @@ static lk_status write_texts(lk_trainer *t, lk_error *err) {
                     .class_names = t->dataset->class_names,
                     .stored_rule = t->dataset->stored_rule,
                     .program = "lockstep " LK_VERSION,
-                    .dataset_hash = {t->dataset->hash[0], t->dataset->hash[1]}};
+                    .dataset_hash = {t->dataset->hash[0], t->dataset->hash[1]},
+                    .training_counts = t->class_counts};
     lk_job_preprocess(t->job, &meta.preprocess);
     LK_RETURN_IF(lk_meta_write(&t->meta_text, &meta, err));
     return lk_job_write(t->job, &t->job_text, err);
@@ -151,8 +155,10 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->dataset->hash, sizeof t->dataset->hash, "data set", err));
     LK_RETURN_IF(lk_trainer_check_init(t, err));
     LK_RETURN_IF(create_lanes(t, err));
-    lk_window_config config = {
-        .leaves = lk_job_leaves(t->job), .microbatch = t->job->microbatch, .bucket_elements = BUCKET_ELEMENTS};
+    lk_window_config config = {.leaves = lk_job_leaves(t->job),
+                               .microbatch = t->job->microbatch,
+                               .bucket_elements = BUCKET_ELEMENTS,
+                               .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
     LK_RETURN_IF(lk_comm_agree(t->comm, status, err));
     set_snapshot(t);
@@ -171,6 +177,8 @@ void lk_trainer_release(lk_trainer *t) {
     lk_optimizer_free(t->optimizer);
     lk_network_free(t->network);
     lk_sampler_free(t->sampler);
+    lk_loss_free(&t->loss);
+    lk_free(t->class_counts);
     lk_free(t->validation);
     lk_free(t->test);
     lk_dataset_free(t->dataset);

@@ -38,6 +38,7 @@ static lk_status create_buffers(lk_window *window, lk_error *err) {
     LK_RETURN_IF(LK_NEW(&window->workers, window->lanes->count, "worker state", err));
     for (int i = 0; i < window->lanes->count; i++) {
         lk_window_worker *worker = &window->workers[i];
+        worker->counted = -1;
         LK_RETURN_IF(LK_NEW(&worker->params_left, window->buckets.count, "worker state", err));
         LK_RETURN_IF(LK_NEW(&worker->logits, window->microbatch * network->graph->classes, "logits", err));
         LK_RETURN_IF(LK_NEW(&worker->losses, window->microbatch, "losses", err));
@@ -56,6 +57,8 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     window->comm = comm;
     window->loader = loader;
     window->microbatch = config->microbatch;
+    window->loss = lk_network_loss(network);
+    window->dataset = config->dataset;
     int count;
     const lk_param *params = lk_plan_get_params(network->plans[LK_NETWORK_TRAIN], &count);
     LK_TRY(
@@ -70,6 +73,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     LK_TRY(lk_gradient_tree_create(&window->tree, network->device, config->leaves, window->share, lanes->count,
                                    network->totals.slab_count, window->buckets.ends, window->buckets.count, err));
     LK_TRY(create_buffers(window, err));
+    LK_TRY(lk_window_counts_create(window, err));
     *out = window;
     return LK_OK;
 out:
@@ -88,6 +92,7 @@ void lk_window_free(lk_window *window) {
     if (window->stats != NULL) window->network->device->release(window->network->device, window->stats);
     lk_free(window->mine);
     lk_free(window->all);
+    lk_window_counts_free(window);
     lk_gradient_tree_free(&window->tree);
     lk_reducer_free(window->reducer);
     lk_buckets_free(&window->buckets);
@@ -119,26 +124,50 @@ static lk_status pass_boundary(lk_window *window, lk_status local, bool stop, in
     return lk_comm_max(window->comm, flag, err);
 }
 
-/* Runs the rounds; returns this rank's own failure. *flag is what the ranks agreed at the last boundary. */
-static lk_status run_rounds(lk_window *window, lk_stop_requested stop, void *stop_context, int64_t *flag,
-                            lk_status *failed, lk_error *err) {
-    int lanes = window->lanes->count;
-    int first = window->share.first;
-    int most = window->present < window->share.count ? window->present : window->share.count; /* of any rank */
-    int rounds = (most + lanes - 1) / lanes;
-    int mine = window->present - first < window->share.count ? window->present - first : window->share.count;
+/* How a rank goes through its leaves. */
+typedef struct passage {
+    lk_lane_work work;
+    bool reduces; /* gradients leave for the other ranks in the last round */
+    lk_stop_requested stop;
+    void *stop_context;
+} passage;
+
+/* Rounds that the rank with most leaves needs: all ranks go through as many. */
+static int rounds_of(const lk_window *window) {
+    int most = window->present < window->share.count ? window->present : window->share.count;
+    return (most + window->lanes->count - 1) / window->lanes->count;
+}
+
+/* Runs the rounds; *failed is this rank's own failure, *flag what the ranks agreed at the last boundary. */
+static lk_status run_rounds(lk_window *window, const passage *p, int64_t *flag, lk_status *failed, lk_error *err) {
+    int lanes = window->lanes->count, rounds = rounds_of(window);
+    int left = window->present - window->share.first;
+    int mine = left < window->share.count ? left : window->share.count;
     for (int round = 0; round < rounds; round++) {
         if (round > 0) {
-            LK_RETURN_IF(pass_boundary(window, *failed, stop(stop_context), flag, err));
+            LK_RETURN_IF(pass_boundary(window, *failed, p->stop(p->stop_context), flag, err));
             if (*flag != FLAG_NONE) return LK_OK;
         }
-        window->buckets_may_leave = round == rounds - 1;
+        window->buckets_may_leave = p->reduces && round == rounds - 1;
         if (window->buckets_may_leave)
             LK_RETURN_IF(lk_reducer_begin(window->reducer, window->tree.slabs[0], window->present, err));
+        window->round_first = window->share.first + round * lanes;
         int count = mine - round * lanes < lanes ? mine - round * lanes : lanes;
-        if (count > 0) *failed = lk_lanes_run(window->lanes, lk_window_run_leaf, window, count, err);
+        if (count > 0) *failed = lk_lanes_run(window->lanes, p->work, window, count, err);
     }
     return LK_OK;
+}
+
+/* The forward passes that the loss asks for before any backward pass. *flag other than FLAG_NONE: the window ends. */
+static lk_status count_window(lk_window *window, passage p, int64_t *flag, lk_status *failed, lk_error *err) {
+    if (!lk_window_counts_first(window)) return LK_OK;
+    p.work = lk_window_count_leaf;
+    p.reduces = false;
+    window->counts.hold = rounds_of(window) == 1;
+    for (int i = 0; i < window->lanes->count; i++) window->workers[i].counted = -1;
+    LK_RETURN_IF(run_rounds(window, &p, flag, failed, err));
+    if (*flag == FLAG_NONE) LK_RETURN_IF(pass_boundary(window, *failed, p.stop(p.stop_context), flag, err));
+    return *flag == FLAG_NONE ? lk_window_add_counts(window, err) : LK_OK;
 }
 
 /* Submits the buckets that this rank has not: all where it has no leaf, those that never became complete after a
@@ -165,6 +194,13 @@ static lk_status finish_reduction(lk_window *window, lk_status failed, lk_error 
     return lk_reducer_wait(window->reducer, sink);
 }
 
+/* Known before the window starts, on every rank: the labels are the data set's (P6). */
+static double weight_scale(const lk_window *window, const lk_sampler *sampler, int64_t update) {
+    int64_t first, rows;
+    lk_sampler_leaf(sampler, update, 0, &first, &rows);
+    return lk_loss_weight_scale(window->loss, window->dataset, sampler->order + first, window->window_samples);
+}
+
 lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t update, lk_stop_requested stop,
                         void *stop_context, lk_window_result *result, lk_error *err) {
     lk_status failed = LK_OK;
@@ -174,10 +210,13 @@ lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t up
     window->update = update;
     window->present = lk_sampler_window_leaves(sampler, update);
     window->window_samples = lk_sampler_window_samples(sampler, update);
+    window->weight_scale = weight_scale(window, sampler, update);
     window->taken = 0;
     window->buckets_may_leave = false;
     lk_gradient_tree_begin(&window->tree, window->present);
-    LK_RETURN_IF(run_rounds(window, stop, stop_context, &flag, &failed, err));
+    passage p = {lk_window_run_leaf, true, stop, stop_context};
+    LK_RETURN_IF(count_window(window, p, &flag, &failed, err));
+    if (flag == FLAG_NONE) LK_RETURN_IF(run_rounds(window, &p, &flag, &failed, err));
     if (flag == FLAG_NONE) {
         LK_RETURN_IF(finish_reduction(window, failed, err));
         LK_RETURN_IF(pass_boundary(window, failed, stop(stop_context), &flag, err));

@@ -8,13 +8,15 @@
 #include "io/data/loader.h"
 #include "io/data/sampler.h"
 #include "train/lanes.h"
+#include "train/loss.h"
 
 typedef struct lk_window lk_window;
 
 typedef struct lk_window_config {
-    int leaves;              /* m */
-    int64_t microbatch;      /* most samples of a leaf */
-    int64_t bucket_elements; /* least size of a reduction bucket */
+    int leaves;                /* m */
+    int64_t microbatch;        /* most samples of a leaf */
+    int64_t bucket_elements;   /* least size of a reduction bucket */
+    const lk_dataset *dataset; /* borrowed, for the labels of a window's samples */
 } lk_window_config;
 
 /* What an update adds to the epoch's sums: equal on all ranks. */

@@ -15,9 +15,24 @@ typedef struct lk_leaf_record {
 
 /* Scratch of one worker. */
 typedef struct lk_window_worker {
+    int counted;      /* the leaf whose forward pass this worker's lane still holds; -1: none */
     int *params_left; /* per bucket: parameters whose gradient of this leaf is not complete */
     double *logits, *losses;
 } lk_window_worker;
+
+/* A microbatch in memory of its own. */
+typedef struct lk_kept_microbatch {
+    lk_microbatch batch;
+    int32_t *partner;
+    float *pixel_share, *label_share;
+} lk_kept_microbatch;
+
+/* What an F1 term over the window needs before any backward pass; all NULL without one. */
+typedef struct lk_window_counts {
+    lk_kept_microbatch *kept; /* of the share */
+    double *mine, *all;       /* soft counts of the leaves, 3 K each: of the share, of all ranks */
+    bool hold;                /* each lane has one leaf at most, and keeps what its forward pass left */
+} lk_window_counts;
 
 struct lk_window {
     lk_network *network;
@@ -26,6 +41,9 @@ struct lk_window {
     lk_loader *loader;
     lk_span share;
     int64_t microbatch;
+    const lk_loss_config *loss; /* the network's own */
+    const lk_dataset *dataset;
+    lk_window_counts counts;
     lk_buckets buckets;
     lk_gradient_tree tree;
     lk_reducer *reducer;
@@ -39,6 +57,8 @@ struct lk_window {
     int64_t update;
     int present;
     int64_t window_samples;
+    double weight_scale;    /* lk_run.weight_scale */
+    int round_first;        /* first leaf of the round that runs */
     bool buckets_may_leave; /* no boundary comes before the reduction any more */
     int taken;              /* buckets handed to the reducer */
 };
@@ -46,9 +66,22 @@ struct lk_window {
 /* Bytes of one leaf's BatchNorm statistics. */
 int64_t lk_window_stats_bytes(const lk_window *window);
 
-/* window_leaf.c, an lk_lane_work whose context is the window: one leaf, forward, record, backward. Which leaf it is,
- * the loader says: any lane may run any leaf of the round. */
+/* window_leaf.c, lk_lane_work whose context is the window: one leaf, forward, record, backward. Which leaf it is, the
+ * loader says: any lane may run any leaf of the round; leaves that were counted are run again in order. */
 LK_MUST_CHECK lk_status lk_window_run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err);
+/* A leaf forward alone: keeps the microbatch and counts it. */
+LK_MUST_CHECK lk_status lk_window_count_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err);
+
+/* window_counts.c: must all leaves be counted before the first goes backward? */
+bool lk_window_counts_first(const lk_window *window);
+LK_MUST_CHECK lk_status lk_window_counts_create(lk_window *window, lk_error *err);
+void lk_window_counts_free(lk_window *window);
+/* Copies a microbatch of the share. Any worker, each its own. */
+void lk_window_keep(lk_window *window, const lk_microbatch *batch);
+/* Counts a leaf of the share from its logits: classes numbers a row. Any worker, each its own. */
+void lk_window_count(lk_window *window, const lk_microbatch *batch, const double *logits);
+/* Adds the leaves' counts of all ranks in tree order: counts.all then begins with those of the window. Collective. */
+LK_MUST_CHECK lk_status lk_window_add_counts(lk_window *window, lk_error *err);
 
 /* Hands complete buckets to the reducer and makes progress. Only the thread that owns the communicator. */
 LK_MUST_CHECK lk_status lk_window_drive_reducer(lk_window *window, lk_error *err);

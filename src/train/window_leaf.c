@@ -42,41 +42,84 @@ static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbat
     return LK_OK;
 }
 
-static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
-                              lk_error *err) {
+/* The lane of a worker for this microbatch, and what its passes are given. */
+static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, const lk_microbatch *batch, lk_run *run) {
     lk_network *network = window->network;
     lk_network_mode mode = batch->rows == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
-    lk_lane *lane = slot->lanes[mode];
+    *run = (lk_run){.params = network->params,
+                    .derived = network->derived[mode],
+                    .stats = (char *)window->stats + (batch->tag - window->share.first) * lk_window_stats_bytes(window),
+                    .images = batch->images,
+                    .labels = batch->labels,
+                    .rows = batch->rows,
+                    .loss_scale = 1.0 / (double)window->window_samples,
+                    .weight_scale = window->weight_scale,
+                    .f1_counts = window->counts.all,
+                    .f1_samples = window->window_samples,
+                    .partner = batch->partner,
+                    .pixel_share = batch->pixel_share,
+                    .label_share = batch->label_share,
+                    .seed = window->sampler->seed,
+                    .epoch = window->sampler->epoch};
+    int64_t rows;
+    lk_sampler_leaf(window->sampler, window->update, (int)batch->tag, &run->first_position, &rows);
+    return slot->lanes[mode];
+}
+
+static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
+                              lk_error *err) {
+    lk_run run;
+    lk_lane *lane = prepare_run(window, slot, batch, &run);
     int leaf = (int)batch->tag;
     leaf_context context = {window, slot, leaf, worker};
-    lk_run run = {.params = network->params,
-                  .derived = network->derived[mode],
-                  .stats = (char *)window->stats + (leaf - window->share.first) * lk_window_stats_bytes(window),
-                  .images = batch->images,
-                  .labels = batch->labels,
-                  .rows = batch->rows,
-                  .loss_scale = 1.0 / (double)window->window_samples,
-                  .partner = batch->partner,
-                  .pixel_share = batch->pixel_share,
-                  .label_share = batch->label_share,
-                  .seed = window->sampler->seed,
-                  .epoch = window->sampler->epoch};
-    int64_t rows;
-    lk_sampler_leaf(window->sampler, window->update, leaf, &run.first_position, &rows);
+    lk_window_worker *state = &window->workers[worker];
     LK_RETURN_IF(lk_gradient_tree_take(&window->tree, leaf, &run.grads, err));
-    memcpy(window->workers[worker].params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
-    LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));
-    LK_RETURN_IF(record_leaf(window, lane, batch, &window->workers[worker], err));
+    memcpy(state->params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
+    if (state->counted != leaf) LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));
+    state->counted = -1;
+    LK_RETURN_IF(record_leaf(window, lane, batch, state, err));
     return lk_lane_backward(lane, &run, on_gradient, &context, err);
+}
+
+/* The leaf that a worker takes of those that were counted: the one its lane holds, or the next in order. */
+static const lk_microbatch *counted_leaf(const lk_window *window, int index, int worker) {
+    int held = window->workers[worker].counted;
+    int leaf = held >= 0 ? held : window->round_first + index;
+    return &window->counts.kept[leaf - window->share.first].batch;
 }
 
 lk_status lk_window_run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
     lk_window *window = context;
     lk_microbatch batch;
-    (void)index; /* which leaf it is, the loader says: any lane may run any leaf of the round */
+    if (lk_window_counts_first(window))
+        return compute_leaf(window, slot, worker, counted_leaf(window, index, worker), err);
     LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
     if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
     lk_status status = compute_leaf(window, slot, worker, &batch, err);
+    lk_loader_release(window->loader, &batch);
+    return status;
+}
+
+static lk_status count_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
+                            lk_error *err) {
+    lk_run run;
+    lk_lane *lane = prepare_run(window, slot, batch, &run);
+    lk_window_worker *state = &window->workers[worker];
+    lk_window_keep(window, batch);
+    LK_RETURN_IF(lk_lane_forward(lane, &run, NULL, NULL, err));
+    LK_RETURN_IF(lk_lane_read_logits(lane, state->logits, err));
+    lk_window_count(window, batch, state->logits);
+    state->counted = window->counts.hold ? (int)batch->tag : -1;
+    return LK_OK;
+}
+
+lk_status lk_window_count_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    lk_window *window = context;
+    lk_microbatch batch;
+    (void)index;
+    LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
+    if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
+    lk_status status = count_leaf(window, slot, worker, &batch, err);
     lk_loader_release(window->loader, &batch);
     return status;
 }

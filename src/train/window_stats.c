@@ -48,5 +48,8 @@ lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *resul
         LK_RETURN_IF(device->upload(device, window->stats, at + sizeof record, lk_window_stats_bytes(window), err));
         LK_RETURN_IF(blend_leaf(window, window->stats, record.samples, stream, err));
     }
+    if (lk_window_counts_first(window))
+        result->loss_sum += (double)result->samples * window->loss->f1 *
+                            lk_f1_value(window->network->graph->classes, window->counts.all, window->loss->f1_epsilon);
     return LK_OK;
 }

@@ -75,6 +75,22 @@ static void test_every_field_round_trips(void **state) {
     }
 }
 
+static int64_t COUNTS[] = {7, 0, INT64_C(3000000000)};
+
+static void test_training_counts_round_trip(void **state) {
+    (void)state;
+    lk_meta meta = make_meta(), back;
+    lk_error err = {0};
+    char *json;
+    meta.training_counts = COUNTS;
+    assert_int_equal(lk_meta_write(&json, &meta, &err), LK_OK);
+    if (lk_meta_parse(&back, json, "x.h5", &err) != LK_OK) fail_msg("%s", err.message);
+    assert_same(&meta, &back);
+    assert_memory_equal(back.training_counts, COUNTS, sizeof COUNTS);
+    lk_free(json);
+    lk_meta_free(&back);
+}
+
 /* Replaces the first `from` of text by `to`. Owner: the caller, with free. */
 static char *replace(const char *text, const char *from, const char *to) {
     const char *at = strstr(text, from);
@@ -82,6 +98,25 @@ static char *replace(const char *text, const char *from, const char *to) {
     char *out = malloc(strlen(text) + strlen(to) + 1);
     sprintf(out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
     return out;
+}
+
+static void test_bad_training_counts_are_named(void **state) {
+    (void)state;
+    static const char *const bad_counts[] = {"-3", "1.5", "\"3\"", "3000000000, 4", "9e18", "null"};
+    lk_meta meta = make_meta();
+    lk_error err = {0};
+    char *json;
+    meta.training_counts = COUNTS;
+    assert_int_equal(lk_meta_write(&json, &meta, &err), LK_OK);
+    for (size_t i = 0; i < sizeof bad_counts / sizeof bad_counts[0]; i++) {
+        char *bad = replace(json, "3000000000", bad_counts[i]);
+        lk_meta out;
+        lk_error_clear(&err);
+        assert_int_equal(lk_meta_parse(&out, bad, "x.h5", &err), LK_ERR_DATA);
+        assert_non_null(strstr(err.message, "'training_counts'"));
+        free(bad);
+    }
+    lk_free(json);
 }
 
 static void test_every_bad_field_is_named(void **state) {
@@ -174,6 +209,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_field_round_trips),
         cmocka_unit_test(test_every_bad_field_is_named),
+        cmocka_unit_test(test_training_counts_round_trip),
+        cmocka_unit_test(test_bad_training_counts_are_named),
         cmocka_unit_test(test_the_file_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
