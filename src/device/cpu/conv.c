@@ -22,9 +22,11 @@ static void geometry_free(geometry *g) {
     dnnl_primitive_attr_destroy(g->attr);
 }
 
-/* pads: of both sides together. */
-static int64_t out_size(int64_t size, int64_t kernel, int64_t stride, int64_t pads, int64_t dilation) {
-    return (size + pads - dilation * (kernel - 1) - 1) / stride + 1;
+int64_t lk_cpu_conv_out(const lk_op_desc *d, int side) {
+    int64_t size = side == 0 ? d->x.h : d->x.w, kernel = side == 0 ? d->conv.kernel_h : d->conv.kernel_w;
+    int64_t less = side == 0 ? d->conv.pad_less_top : d->conv.pad_less_left;
+    int64_t room = size + 2 * d->conv.pad - less - d->conv.dilation * (kernel - 1) - 1;
+    return room < 0 ? 0 : room / d->conv.stride + 1;
 }
 
 static void geometry_dims(geometry *g, const lk_op_desc *d) {
@@ -40,7 +42,7 @@ static void geometry_dims(geometry *g, const lk_op_desc *d) {
         g->strides[i] = d->conv.stride;
         g->dilates[i] = dilation - 1;
         g->pad_low[i] = d->conv.pad - less[i];
-        int64_t out = out_size(size[i], kernel[i], d->conv.stride, 2 * d->conv.pad - less[i], dilation);
+        int64_t out = lk_cpu_conv_out(d, i);
         g->pad_high[i] = (out - 1) * d->conv.stride + dilation * (kernel[i] - 1) + 1 - size[i] - g->pad_low[i];
     }
     g->weight_dims = at;
@@ -132,6 +134,7 @@ static lk_status settle_y(lk_op *op, geometry *g, const_dnnl_primitive_desc_t fo
 
 static const_dnnl_memory_desc_t stored_of(const lk_op *like) {
     if (like->class == &lk_cpu_winograd) return lk_cpu_winograd_stored(like);
+    if (like->class == &lk_cpu_depthwise) return lk_cpu_depthwise_stored(like);
     return ((const lk_cpu_conv_plan *)like->plan)->stored;
 }
 
@@ -257,11 +260,11 @@ static lk_status conv_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *
         op->class = &lk_cpu_winograd;
         return op->class->plan(cpu, op, like, err);
     }
-    int64_t pads = 2 * d->conv.pad;
-    lk_cpu_info_start(
-        op, d->conv.out_channels,
-        out_size(d->x.h, d->conv.kernel_h, d->conv.stride, pads - d->conv.pad_less_top, d->conv.dilation),
-        out_size(d->x.w, d->conv.kernel_w, d->conv.stride, pads - d->conv.pad_less_left, d->conv.dilation));
+    if (lk_cpu_depthwise_takes(d) && (like == NULL || like->class == &lk_cpu_depthwise)) {
+        op->class = &lk_cpu_depthwise;
+        return op->class->plan(cpu, op, like, err);
+    }
+    lk_cpu_info_start(op, d->conv.out_channels, lk_cpu_conv_out(d, 0), lk_cpu_conv_out(d, 1));
     lk_cpu_conv_plan *plan = NULL;
     LK_TRY(LK_NEW(&plan, 1, "a convolution", err));
     op->plan = plan;

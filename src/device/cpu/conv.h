@@ -25,6 +25,14 @@ bool lk_cpu_winograd_takes(const lk_cpu *cpu, const lk_op_desc *d);
 const_dnnl_memory_desc_t lk_cpu_winograd_stored(const lk_op *op);
 extern const lk_cpu_op_class lk_cpu_winograd;
 
+/* The same of depthwise.c. */
+bool lk_cpu_depthwise_takes(const lk_op_desc *d);
+const_dnnl_memory_desc_t lk_cpu_depthwise_stored(const lk_op *op);
+extern const lk_cpu_op_class lk_cpu_depthwise;
+
+/* Output height (side 0) or width (side 1); below 1 where the kernel does not fit. */
+int64_t lk_cpu_conv_out(const lk_op_desc *d, int side);
+
 lk_status lk_cpu_conv_bind(lk_cpu *cpu, lk_call *call, lk_error *err);
 void lk_cpu_conv_unbind(lk_call *call);
 lk_status lk_cpu_conv_forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);

@@ -21,10 +21,10 @@ LK_INLINE LK_VF LK_K(narrow)(const float *p) { return LK_V(load_f32)(p); }
 LK_INLINE void LK_K(store_doubles)(double *p, LK_VD v) { memcpy(p, &v, sizeof v); }
 
 /* max(v, 0) that lets NaN through */
-LK_INLINE LK_VF LK_K(relu)(LK_VF v) { return LK_V(select)(v < 0, LK_V(splat)(0), v); }
+LK_INLINE LK_VF LK_K(relu)(LK_VF v) { return LK_V(at_least)(v, 0); }
 
 /* min(max(v, 0), 6) that lets NaN through */
-LK_INLINE LK_VF LK_K(relu6)(LK_VF v) { return LK_V(select)(v > 6, LK_V(splat)(6), LK_K(relu)(v)); }
+LK_INLINE LK_VF LK_K(relu6)(LK_VF v) { return LK_V(at_most)(LK_V(at_least)(v, 0), 6); }
 
 LK_INLINE LK_VF LK_K(sigmoid)(LK_VF v) { return LK_V(splat)(1) / (LK_V(splat)(1) + LK_V(exp)(-v)); }
 
@@ -87,22 +87,23 @@ LK_INLINE LK_VF LK_K(chunk_sum)(const LK_E *x, int64_t n, int64_t stride, LK_VF 
     return (a + b) + (c + d);
 }
 
-LK_INLINE LK_VF LK_K(chunk_squares)(const LK_E *x, int64_t n, int64_t stride, LK_VF shift) {
-    LK_VF a = LK_V(splat)(0), b = a, c = a, d = a;
+/* Sums of x - shift and of its square. */
+LK_INLINE void LK_K(chunk_moments)(const LK_E *x, int64_t n, int64_t stride, LK_VF shift, LK_VF *sum, LK_VF *squares) {
+    LK_VF a = LK_V(splat)(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
     int64_t i = 0;
     for (; i + 4 <= n; i += 4) {
         LK_VF p = LK_LOAD(x + i * stride) - shift, q = LK_LOAD(x + (i + 1) * stride) - shift;
         LK_VF r = LK_LOAD(x + (i + 2) * stride) - shift, s = LK_LOAD(x + (i + 3) * stride) - shift;
-        a += p * p;
-        b += q * q;
-        c += r * r;
-        d += s * s;
+        a += p, b += q, c += r, d += s;
+        e += p * p, f += q * q, g += r * r, h += s * s;
     }
     for (; i < n; i++) {
         LK_VF p = LK_LOAD(x + i * stride) - shift;
-        a += p * p;
+        a += p;
+        e += p * p;
     }
-    return (a + b) + (c + d);
+    *sum = (a + b) + (c + d);
+    *squares = (e + f) + (g + h);
 }
 
 static void LK_K(bn_statistics)(const lk_cpu_group *g, const void *x_, double *mean_out, double *m2_out) {
@@ -114,8 +115,9 @@ static void LK_K(bn_statistics)(const lk_cpu_group *g, const void *x_, double *m
             const LK_E *x = (const LK_E *)x_ + plane * g->plane_stride + first * g->pixel_stride;
             LK_VF sum = LK_K(chunk_sum)(x, n, g->pixel_stride, LK_V(splat)(0));
             LK_VF centre = sum * LK_V(splat)(1.0f / (float)n);
-            LK_VD rest = LK_K(widen)(LK_K(chunk_sum)(x, n, g->pixel_stride, centre));
-            LK_VD squares = LK_K(widen)(LK_K(chunk_squares)(x, n, g->pixel_stride, centre));
+            LK_VF moved, moved_squares;
+            LK_K(chunk_moments)(x, n, g->pixel_stride, centre, &moved, &moved_squares);
+            LK_VD rest = LK_K(widen)(moved), squares = LK_K(widen)(moved_squares);
             LK_VD chunk_mean = LK_K(widen)(centre) + rest / (double)n;
             LK_VD delta = chunk_mean - mean;
             double total = count + (double)n;
@@ -165,7 +167,7 @@ typedef struct LK_K(bn_way) {
     bool masked;   /* the stash says what the activation stopped */
     bool residual; /* goes into the activation's derivative */
     bool keep;     /* a factor per sample */
-    bool store;    /* dresidual is written */
+    bool store;    /* the gradient that passed the activation is written to `passed` */
 } LK_K(bn_way);
 
 /* The lanes of backward's parameters. */
@@ -187,7 +189,7 @@ LK_INLINE LK_VF LK_K(bn_gradient)(const lk_cpu_bn_grads *t, int64_t at, int64_t 
 }
 
 LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
-                                  double *sum_out, double *dot_out, LK_K(bn_way) way) {
+                                  LK_E *passed, double *sum_out, double *dot_out, LK_K(bn_way) way) {
     LK_VF mean = LK_K(narrow)(p->mean);
     LK_K(bn_at) lanes = {LK_K(narrow)(p->scale), LK_K(narrow)(p->beta), LK_V(splat)(1)};
     LK_VD sum = LK_K(widen)(LK_V(splat)(0)), dot = sum;
@@ -200,7 +202,7 @@ LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *
             for (int64_t i = first; i < last; i++, at += g->pixel_stride) {
                 LK_VF d = LK_LOAD((const LK_E *)t->x + at) - mean;
                 LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, &lanes, way);
-                if (way.store) LK_STORE((LK_E *)t->dresidual + at, grad);
+                if (way.store) LK_STORE(passed + at, grad);
                 if (way.keep) grad *= lanes.keep;
                 s[i & 1] += grad;
                 q[i & 1] += grad * d;
@@ -213,18 +215,32 @@ LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *
     LK_K(store_doubles)(dot_out, dot);
 }
 
+/* Where the first walk leaves the gradient that passed the activation for the second: in dresidual where that is
+ * wanted; in dx where the derivative costs more than writing and reading it again, and nothing is lost by rounding;
+ * else nowhere (NULL). */
+LK_INLINE LK_E *LK_K(bn_passed)(const lk_cpu_bn_grads *t) {
+    bool costly = t->act == LK_ACT_SILU || t->act == LK_ACT_SIGMOID;
+    if (t->dresidual != NULL) return t->dresidual;
+    return costly && sizeof(LK_E) == sizeof(float) ? t->dx : NULL;
+}
+
 static void LK_K(bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
                                    double *sum, double *dot) {
-    bool two = t->dy[1] != NULL, store = t->dresidual != NULL, keep = t->keep != NULL;
-#define WAY(...) LK_K(bn_sums_with)(g, p, t, sum, dot, (LK_K(bn_way)){__VA_ARGS__})
-#define CALL(a)                                                   \
-    do {                                                          \
-        if (!store && !keep && two)                               \
-            WAY(a, true, false, false, false, false);             \
-        else if (!store && !keep)                                 \
-            WAY(a, false, false, false, false, false);            \
-        else                                                      \
-            WAY(a, two, false, t->residual != NULL, keep, store); \
+    LK_E *passed = LK_K(bn_passed)(t);
+    bool two = t->dy[1] != NULL, store = passed != NULL, keep = t->keep != NULL, residual = t->residual != NULL;
+#define WAY(...) LK_K(bn_sums_with)(g, p, t, passed, sum, dot, (LK_K(bn_way)){__VA_ARGS__})
+#define CALL(a)                                        \
+    do {                                               \
+        if (!keep && !residual && !store && two)       \
+            WAY(a, true, false, false, false, false);  \
+        else if (!keep && !residual && !store)         \
+            WAY(a, false, false, false, false, false); \
+        else if (!keep && !residual && two)            \
+            WAY(a, true, false, false, false, true);   \
+        else if (!keep && !residual)                   \
+            WAY(a, false, false, false, false, true);  \
+        else                                           \
+            WAY(a, two, false, residual, keep, store); \
     } while (0)
     if (t->mask != NULL && two && !keep)
         WAY(LK_ACT_RELU, true, true, false, false, true);
@@ -254,11 +270,12 @@ LK_INLINE void LK_K(bn_dx_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p,
     }
 }
 
-/* Without dresidual there is neither mask nor residual: the plan keeps dresidual wherever there is a residual. */
+/* Without dresidual there is neither mask nor residual nor keep: wherever there is a residual its gradient is written.
+ */
 static void LK_K(bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
-    if (t->dresidual != NULL) {
+    if (LK_K(bn_passed)(t) != NULL) {
         lk_cpu_bn_grads passed = *t;
-        passed.dy[0] = t->dresidual;
+        passed.dy[0] = LK_K(bn_passed)(t);
         if (t->keep == NULL)
             LK_K(bn_dx_with)(g, p, &passed, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, false, false});
         else

@@ -4,6 +4,9 @@
 #define LK_DEVICE_CPU_KERNELS_VECTOR_H
 
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "device/cpu/kernels.h"
 
@@ -17,8 +20,16 @@ typedef uint8_t v8b __attribute__((vector_size(8)));
 typedef double v8d __attribute__((vector_size(64)));
 
 LK_INLINE v8f v8_splat(float a) { return (v8f){a, a, a, a, a, a, a, a}; }
-/* mask lanes are 0 or -1 */
+/* select: mask lanes are 0 or -1. at_least, at_most: max and min with a bound that let NaN in v through. */
+#if defined(__AVX2__)
+LK_INLINE v8f v8_select(v8i mask, v8f a, v8f b) { return (v8f)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)mask); }
+LK_INLINE v8f v8_at_least(v8f v, float low) { return (v8f)_mm256_max_ps((__m256)v8_splat(low), (__m256)v); }
+LK_INLINE v8f v8_at_most(v8f v, float high) { return (v8f)_mm256_min_ps((__m256)v8_splat(high), (__m256)v); }
+#else
 LK_INLINE v8f v8_select(v8i mask, v8f a, v8f b) { return (v8f)(((v8i)a & mask) | ((v8i)b & ~mask)); }
+LK_INLINE v8f v8_at_least(v8f v, float low) { return v8_select(v < low, v8_splat(low), v); }
+LK_INLINE v8f v8_at_most(v8f v, float high) { return v8_select(v > high, v8_splat(high), v); }
+#endif
 
 LK_INLINE v8f v8_load_f32(const float *p) {
     v8f v;
@@ -65,35 +76,31 @@ LK_INLINE void v8_store_bytes(uint8_t *p, v8i v) {
     memcpy(p, &b, sizeof b);
 }
 
-/* exp(v) within 2 units in the last place for v in [-87, 87]; outside, exp of the nearer bound; NaN stays NaN.
- * exp(v) = 2^n exp(r) with n = round(v / ln 2), |r| <= ln 2 / 2, and exp(r) a polynomial.
- * Source: Moshier, Cephes mathematical library, expf (the split of ln 2 and the coefficients). */
+/* exp(v) within 1.6 units of 2^-23 for v in [-87, 87]; outside, exp of the nearer bound; NaN stays NaN.
+ * exp(v) = 2^n exp(r) with n = round(v / ln 2), |r| <= ln 2 / 2, and exp(r) = 1 + r + r^2 q(r) with the cubic q of
+ * least largest relative error (1.05e-7; by Lawson's algorithm). Source of the split of ln 2: Moshier, Cephes, expf. */
 #define LK_EXP_BOUND 87.0f
 #define LK_EXP_LOG2E 1.44269504088896341f
 #define LK_EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves the nearest whole number in the last bits */
 #define LK_EXP_LN2_HIGH 0.693359375f
 #define LK_EXP_LN2_LOW -2.12194440e-4f
-#define LK_EXP_POLYNOMIAL(r)                                                                                     \
-    ((((((1.9875691500e-4f * (r) + 1.3981999507e-3f) * (r) + 8.3334519073e-3f) * (r) + 4.1665795894e-2f) * (r) + \
-       1.6666665459e-1f) *                                                                                       \
-          (r) +                                                                                                  \
-      5.0000001201e-1f) *                                                                                        \
-         ((r) * (r)) +                                                                                           \
-     (r) + 1.0f)
+#define LK_EXP_POLYNOMIAL(r, r2) \
+    (((0.4999923f + 0.16667116f * (r)) + (0.04189033f + 0.008312501f * (r)) * (r2)) * (r2) + (r) + 1.0f)
 
 LK_INLINE v8f v8_exp(v8f v) {
-    v = v8_select(v < -LK_EXP_BOUND, v8_splat(-LK_EXP_BOUND), v);
-    v = v8_select(v > LK_EXP_BOUND, v8_splat(LK_EXP_BOUND), v);
+    v = v8_at_most(v8_at_least(v, -LK_EXP_BOUND), LK_EXP_BOUND);
     v8f shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND;
     v8f n = shifted - LK_EXP_ROUND;
-    v8f r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW;
-    v8i exponent = ((v8i)shifted - (v8i)v8_splat(LK_EXP_ROUND) + 127) << 23;
-    return LK_EXP_POLYNOMIAL(r) * (v8f)exponent;
+    v8f r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW, r2 = r * r;
+    v8i exponent = ((v8i)shifted << 23) + (127 << 23); /* the bits of LK_EXP_ROUND leave at the top */
+    return LK_EXP_POLYNOMIAL(r, r2) * (v8f)exponent;
 }
 
 /* One lane, under the same names with s1_. */
 LK_INLINE float s1_splat(float a) { return a; }
 LK_INLINE float s1_select(int32_t mask, float a, float b) { return mask ? a : b; }
+LK_INLINE float s1_at_least(float v, float low) { return v < low ? low : v; }
+LK_INLINE float s1_at_most(float v, float high) { return v > high ? high : v; }
 LK_INLINE float s1_load_f32(const float *p) { return *p; }
 LK_INLINE void s1_store_f32(float *p, float v) { *p = v; }
 LK_INLINE float s1_load_bf16(const uint16_t *p) {
@@ -108,17 +115,15 @@ LK_INLINE void s1_store_bf16(uint16_t *p, float v) {
     *p = (uint16_t)(v != v ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 LK_INLINE float s1_exp(float v) {
-    v = v < -LK_EXP_BOUND ? -LK_EXP_BOUND : v;
-    v = v > LK_EXP_BOUND ? LK_EXP_BOUND : v;
-    float shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND, base = LK_EXP_ROUND, scale;
+    v = s1_at_most(s1_at_least(v, -LK_EXP_BOUND), LK_EXP_BOUND);
+    float shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND, scale;
     float n = shifted - LK_EXP_ROUND;
-    float r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW;
-    uint32_t bits, base_bits;
+    float r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW, r2 = r * r;
+    uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    memcpy(&base_bits, &base, sizeof base_bits);
-    bits = (bits - base_bits + 127) << 23;
+    bits = (bits << 23) + (127u << 23);
     memcpy(&scale, &bits, sizeof scale);
-    return LK_EXP_POLYNOMIAL(r) * scale;
+    return LK_EXP_POLYNOMIAL(r, r2) * scale;
 }
 LK_INLINE uint8_t s1_pack_bits(int32_t mask) { return mask != 0; }
 LK_INLINE int32_t s1_unpack_bits(uint8_t bits) { return bits != 0; }
