@@ -209,6 +209,29 @@ out:
     return status;
 }
 
+lk_status lk_comm_gather_group(lk_comm *comm, const void *mine, int64_t bytes, void *all, int64_t room, int first,
+                               int ranks, lk_error *err) {
+    const int tag = 2;
+    lk_status status = LK_OK;
+    lk_request **requests = NULL;
+    LK_TRY(LK_NEW(&requests, 2 * (int64_t)ranks, "a gather", err));
+    gather_wait wait = {comm, requests, 2 * ranks};
+    for (int i = 0; i < ranks; i++) {
+        int peer = first + i;
+        char *to = (char *)all + i * room;
+        if (peer == comm->rank) {
+            memmove(to, mine, (size_t)bytes);
+            continue;
+        }
+        LK_TRY(comm->functions->send(comm, LK_CHANNEL_CONTROL, mine, bytes, peer, tag, &requests[2 * i], err));
+        LK_TRY(comm->functions->receive(comm, LK_CHANNEL_CONTROL, to, room, peer, tag, &requests[2 * i + 1], err));
+    }
+    LK_TRY(lk_comm_wait_for(comm, gather_step, &wait, 1e-3, err));
+out:
+    lk_free(requests);
+    return status;
+}
+
 /* Of all statuses: the worst, and the lowest rank that has it. */
 static lk_status worst_of(const int32_t *all, int count, int *rank) {
     *rank = 0;

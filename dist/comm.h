@@ -66,6 +66,10 @@ LK_MUST_CHECK lk_status lk_comm_allreduce_i64(lk_comm *comm, int64_t *values, in
 /* all (on root): concatenation in rank order; counts[size] in bytes must be known to all. Collective. */
 LK_MUST_CHECK lk_status lk_comm_gather(lk_comm *comm, const void *mine, const int64_t *counts, void *all, int root,
                                        lk_error *err);
+/* Between the ranks [first, first + ranks) alone, this one among them: each gives `bytes`, and rank first + i's stand
+ * at all + i * room afterwards; a rank may give fewer bytes than the others' room. Collective over those ranks. */
+LK_MUST_CHECK lk_status lk_comm_gather_group(lk_comm *comm, const void *mine, int64_t bytes, void *all, int64_t room,
+                                             int first, int ranks, lk_error *err);
 /* The worst status of all ranks reaches all, with the message of the lowest rank that has it, prefixed "rank R: " on
  * the others. `mine` may be LK_OK. Returns the agreed status and fills *err where it was empty. Collective. */
 LK_MUST_CHECK lk_status lk_comm_agree(lk_comm *comm, lk_status mine, lk_error *err);

@@ -13,6 +13,7 @@
 #include "io/data/dataset.h"
 #include "jobs/command.h"
 #include "jobs/usage.h"
+#include "train/exchange.h"
 #include "train/job.h"
 
 enum { MAX_ROWS = 64 }; /* rank counts that work: the powers of two, and a few more for odd trees */
@@ -63,8 +64,11 @@ static lk_status count_samples(compiled *c, lk_error *err) {
 
 static lk_status compile_one(compiled *c, lk_plan **out, int64_t batch, bool training, lk_error *err) {
     lk_plan_totals totals;
-    lk_plan_options wanted = {
-        .batch = batch, .compute = lk_job_compute(c->job), .training = training, .like = c->train};
+    lk_plan_options wanted = {.batch = batch,
+                              .compute = lk_job_compute(c->job),
+                              .training = training,
+                              .group = (int)c->job->sync_batchnorm,
+                              .like = c->train};
     LK_RETURN_IF(lk_plan_create(out, c->graph, c->device, &wanted, err));
     lk_plan_get_totals(*out, &totals);
     if (totals.arena_bytes > c->arena) c->arena = totals.arena_bytes;
@@ -99,14 +103,15 @@ static void release(compiled *c) {
 }
 
 static int rank_rows(const compiled *c, rank_row *rows) {
-    int count = 0, leaves = lk_job_leaves(c->job);
+    int count = 0, leaves = lk_job_leaves(c->job), group = (int)c->job->sync_batchnorm;
     double size = (double)lk_dtype_size(c->device->master), slab = (double)c->totals.slab_count * size;
     for (int ranks = 1; ranks <= leaves && count < MAX_ROWS; ranks++) {
-        if (!lk_tree_ranks_ok(leaves, ranks)) continue;
+        if (!lk_exchange_ranks_ok(leaves, group, ranks)) continue;
         rank_row *row = &rows[count++];
         int64_t lanes = c->cores / c->job->threads_per_microbatch;
         *row = (rank_row){.ranks = ranks, .accumulated = leaves / ranks};
         row->lanes = lanes < 1 ? 1 : lanes > row->accumulated ? row->accumulated : (int)lanes;
+        row->lanes = lk_exchange_lanes(row->accumulated, group, row->lanes);
         row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), row->lanes);
         int state = c->job->optimizer.momentum != 0 ? 2 : 1; /* parameters, momentum */
         row->bytes = (row->slabs + state) * slab + (double)c->derived + (double)row->lanes * (double)c->arena;

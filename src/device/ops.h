@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/tensor.h"
+#include "device/group.h"
 #include "device/loss.h"
 
 /* X(name in enum, text, inputs, what it does) */
@@ -112,6 +113,7 @@ typedef struct lk_op_desc {
             double eps;
             lk_act act;
             bool residual;
+            int group; /* training: how many leaves at most normalise together (lk_run.group); 0 or 1: each alone */
             double drop_path; /* in [0, 1), with a residual: the share of samples whose `keep` is 0 in training */
         } batchnorm; /* y = act(keep * (gamma * (x-mean)/sqrt(var+eps) + beta) + residual), keep = 1 / (1 - drop_path).
                         Source: Huang et al. 2016, "Deep networks with stochastic depth", as timm's drop_path scales it
@@ -189,7 +191,8 @@ typedef struct lk_run {
     const void *params;
     const void *derived;
     void *grads;           /* this leaf's gradient slab: written, not added to */
-    void *stats;           /* training: written with (mean, biased variance); evaluation: running statistics, read */
+    void *stats;           /* training: written with (mean, biased variance), a group's with those of the group;
+                              evaluation: running statistics, read */
     const uint8_t *images; /* N x H x W x C uint8 */
     const int32_t *labels; /* N; rows at `rows` and after are padding and give loss 0, gradient 0 */
     int64_t rows;          /* valid samples of this microbatch, <= N; only evaluation pads */
@@ -209,6 +212,8 @@ typedef struct lk_run {
     uint64_t seed;
     uint32_t epoch;
     int64_t first_position;
+    /* BATCHNORM of a group: the leaves that normalise together. All run at once; their passes meet at each such op. */
+    const lk_leaf_group *group;
 } lk_run;
 
 /* Is this element of row `row` dropped? DROPOUT: `element` counts the row's `elements` in NCHW order; drop_path: 0

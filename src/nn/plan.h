@@ -37,6 +37,7 @@ typedef struct lk_plan_options {
     int64_t batch;    /* samples of one microbatch */
     lk_dtype compute; /* LK_F32, LK_BF16; ignored by the reference device (float64) */
     bool training;
+    int group;           /* training: leaves that BatchNorm normalises together (lk_run.group); 0 or 1: each alone */
     const lk_plan *like; /* plan of the same graph whose slabs of parameters and statistics are shared, or NULL; read
                             while compiling only. Derived parameters are each plan's own. */
 } lk_plan_options;

@@ -54,6 +54,7 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     LK_RETURN_IF(check_batchnorm(plan, node, err));
     planned->desc.x = node->x >= 0 ? plan->nodes[node->x].info.y : input_desc(plan->graph, plan->options.batch);
     planned->desc.compute = plan->options.compute;
+    if (node->op.kind == LK_OP_BATCHNORM && planned->desc.training) planned->desc.batchnorm.group = plan->options.group;
     if (node->op.kind == LK_OP_SCALE) planned->desc.scale.gate = plan->nodes[node->residual].info.y;
     if (planned->skipped) {
         planned->info.y = planned->desc.x;

@@ -52,6 +52,10 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     if (job->batch / job->microbatch > 1024)
         return lk_fail(err, LK_ERR_CONFIG, "batch / microbatch is %lld; at most 1024 microbatches per update",
                        (long long)(job->batch / job->microbatch));
+    if (job->sync_batchnorm > 1 && job->batch / job->microbatch % job->sync_batchnorm != 0)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "sync_batchnorm is %lld, which does not divide the %lld microbatches of an update",
+                       (long long)job->sync_batchnorm, (long long)(job->batch / job->microbatch));
     if (job->evaluate.batch == 0) job->evaluate.batch = job->microbatch;
     if (job->optimizer.nesterov && (job->optimizer.momentum == 0 || job->optimizer.dampening != 0))
         return lk_fail(err, LK_ERR_CONFIG, "optimizer.nesterov needs a momentum above 0 and no dampening");

@@ -29,6 +29,7 @@ typedef struct lk_job {
     int64_t threads_per_microbatch;
     int64_t seed;
     bool drop_last;
+    int64_t sync_batchnorm; /* leaves that normalise together; 0 or 1: each alone */
 
     struct {
         double dropout, drop_path; /* -1: the model's published rates */

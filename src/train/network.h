@@ -17,6 +17,7 @@ typedef struct lk_network_config {
     lk_model_spec spec;
     const lk_loss_config *loss; /* copied */
     lk_dtype compute;
+    int group;                                     /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
     uint64_t seed;                                 /* of the initialisation */
     int threads;                                   /* that share the initialisation */

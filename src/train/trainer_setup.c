@@ -61,6 +61,7 @@ static lk_status create_loader(lk_trainer *t, lk_error *err) {
 static lk_status create_network(lk_trainer *t, lk_error *err) {
     lk_network_config config = {.model = t->job->model,
                                 .loss = &t->loss.config,
+                                .group = (int)t->job->sync_batchnorm,
                                 .compute = lk_job_compute(t->job),
                                 .microbatch = t->job->microbatch,
                                 .tail_rows = tail_rows(t),
@@ -95,6 +96,7 @@ static lk_status create_lanes(lk_trainer *t, lk_error *err) {
     int64_t lanes = t->cores / t->job->threads_per_microbatch;
     if (lanes > share) lanes = share;
     if (lanes < 1) lanes = 1;
+    lanes = lk_exchange_lanes(share, (int)t->job->sync_batchnorm, (int)lanes);
     int64_t negative = -lanes;
     LK_RETURN_IF(lk_comm_max(t->comm, &negative, err));
     return lk_lanes_create(&t->lanes, t->network, (int)-negative, err);
@@ -134,6 +136,13 @@ static lk_status check_ranks(lk_trainer *t, lk_error *err) {
                        ") evenly; rank counts that work: %s",
                        t->comm->size, leaves, t->job->batch, leaves, t->job->microbatch,
                        lk_tree_ranks_print(leaves, counts, sizeof counts));
+    int group = (int)t->job->sync_batchnorm;
+    if (!lk_exchange_ranks_ok(leaves, group, t->comm->size))
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "%d ranks have %d microbatches each and cannot run the %d at once that normalise together "
+                       "(sync_batchnorm); rank counts that work: %s",
+                       t->comm->size, leaves / t->comm->size, group,
+                       lk_exchange_ranks_print(leaves, group, counts, sizeof counts));
     return LK_OK;
 }
 
@@ -158,6 +167,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     lk_window_config config = {.leaves = lk_job_leaves(t->job),
                                .microbatch = t->job->microbatch,
                                .bucket_elements = BUCKET_ELEMENTS,
+                               .group = (int)t->job->sync_batchnorm,
                                .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
     LK_RETURN_IF(lk_comm_agree(t->comm, status, err));

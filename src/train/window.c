@@ -46,6 +46,31 @@ static lk_status create_buffers(lk_window *window, lk_error *err) {
     return LK_OK;
 }
 
+static lk_status do_nothing(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    (void)context, (void)index, (void)worker, (void)slot, (void)err;
+    return LK_OK;
+}
+
+static lk_status create_exchange(lk_window *window, int leaves, lk_error *err) {
+    int count;
+    int64_t most = 1;
+    const lk_stat *stats = lk_plan_get_stats(window->network->plans[LK_NETWORK_TRAIN], &count);
+    for (int i = 0; i < count; i++)
+        if (stats[i].channels > most) most = stats[i].channels;
+    lk_exchange_config config = {.leaves = leaves,
+                                 .group = window->group,
+                                 .lanes = window->lanes->count,
+                                 .numbers = lk_group_numbers((int64_t)lk_round_up((size_t)most))};
+    LK_RETURN_IF(lk_exchange_create(&window->exchange, window->comm, &config, err));
+    for (int i = 0; i < window->lanes->count; i++) {
+        lk_window_worker *worker = &window->workers[i];
+        worker->member = (lk_exchange_member){.exchange = window->exchange, .owns_comm = i == 0};
+        worker->group = (lk_leaf_group){.context = &worker->member, .gather = lk_exchange_gather};
+    }
+    /* A lane that cannot be prepared would fail before its leaf could tell those that wait for it: so it fails here. */
+    return lk_lanes_run(window->lanes, do_nothing, NULL, window->lanes->count, err);
+}
+
 lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm, lk_loader *loader,
                            const lk_window_config *config, lk_error *err) {
     lk_status status;
@@ -59,6 +84,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     window->microbatch = config->microbatch;
     window->loss = lk_network_loss(network);
     window->dataset = config->dataset;
+    window->group = config->group > 1 ? config->group : 1;
     int count;
     const lk_param *params = lk_plan_get_params(network->plans[LK_NETWORK_TRAIN], &count);
     LK_TRY(
@@ -74,6 +100,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
                                    network->totals.slab_count, window->buckets.ends, window->buckets.count, err));
     LK_TRY(create_buffers(window, err));
     LK_TRY(lk_window_counts_create(window, err));
+    if (window->group > 1) LK_TRY(create_exchange(window, config->leaves, err));
     *out = window;
     return LK_OK;
 out:
@@ -93,6 +120,7 @@ void lk_window_free(lk_window *window) {
     lk_free(window->mine);
     lk_free(window->all);
     lk_window_counts_free(window);
+    lk_exchange_free(window->exchange);
     lk_gradient_tree_free(&window->tree);
     lk_reducer_free(window->reducer);
     lk_buckets_free(&window->buckets);
@@ -143,6 +171,7 @@ static lk_status run_rounds(lk_window *window, const passage *p, int64_t *flag, 
     int lanes = window->lanes->count, rounds = rounds_of(window);
     int left = window->present - window->share.first;
     int mine = left < window->share.count ? left : window->share.count;
+    if (window->exchange != NULL) lk_exchange_begin(window->exchange, window->present);
     for (int round = 0; round < rounds; round++) {
         if (round > 0) {
             LK_RETURN_IF(pass_boundary(window, *failed, p->stop(p->stop_context), flag, err));
@@ -154,6 +183,7 @@ static lk_status run_rounds(lk_window *window, const passage *p, int64_t *flag, 
         window->round_first = window->share.first + round * lanes;
         int count = mine - round * lanes < lanes ? mine - round * lanes : lanes;
         if (count > 0) *failed = lk_lanes_run(window->lanes, p->work, window, count, err);
+        if (window->exchange != NULL) LK_RETURN_IF(lk_exchange_end(window->exchange, *failed, err));
     }
     return LK_OK;
 }

@@ -7,6 +7,7 @@
 #include "dist/reducer.h"
 #include "io/data/loader.h"
 #include "io/data/sampler.h"
+#include "train/exchange.h"
 #include "train/lanes.h"
 #include "train/loss.h"
 
@@ -16,6 +17,7 @@ typedef struct lk_window_config {
     int leaves;                /* m */
     int64_t microbatch;        /* most samples of a leaf */
     int64_t bucket_elements;   /* least size of a reduction bucket */
+    int group;                 /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     const lk_dataset *dataset; /* borrowed, for the labels of a window's samples */
 } lk_window_config;
 

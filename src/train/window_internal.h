@@ -15,8 +15,10 @@ typedef struct lk_leaf_record {
 
 /* Scratch of one worker. */
 typedef struct lk_window_worker {
-    int counted;      /* the leaf whose forward pass this worker's lane still holds; -1: none */
-    int *params_left; /* per bucket: parameters whose gradient of this leaf is not complete */
+    lk_exchange_member member;
+    lk_leaf_group group; /* of which the member is the context */
+    int counted;         /* the leaf whose forward pass this worker's lane still holds; -1: none */
+    int *params_left;    /* per bucket: parameters whose gradient of this leaf is not complete */
     double *logits, *losses;
 } lk_window_worker;
 
@@ -44,6 +46,8 @@ struct lk_window {
     const lk_loss_config *loss; /* the network's own */
     const lk_dataset *dataset;
     lk_window_counts counts;
+    int group;             /* leaves that normalise together */
+    lk_exchange *exchange; /* of their statistics; NULL: each alone */
     lk_buckets buckets;
     lk_gradient_tree tree;
     lk_reducer *reducer;

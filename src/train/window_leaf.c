@@ -43,7 +43,8 @@ static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbat
 }
 
 /* The lane of a worker for this microbatch, and what its passes are given. */
-static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, const lk_microbatch *batch, lk_run *run) {
+static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
+                            lk_run *run) {
     lk_network *network = window->network;
     lk_network_mode mode = batch->rows == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
     *run = (lk_run){.params = network->params,
@@ -61,6 +62,10 @@ static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, const lk_micr
                     .label_share = batch->label_share,
                     .seed = window->sampler->seed,
                     .epoch = window->sampler->epoch};
+    if (window->exchange != NULL) {
+        window->workers[worker].member.leaf = (int)batch->tag;
+        run->group = &window->workers[worker].group;
+    }
     int64_t rows;
     lk_sampler_leaf(window->sampler, window->update, (int)batch->tag, &run->first_position, &rows);
     return slot->lanes[mode];
@@ -69,7 +74,7 @@ static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, const lk_micr
 static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
                               lk_error *err) {
     lk_run run;
-    lk_lane *lane = prepare_run(window, slot, batch, &run);
+    lk_lane *lane = prepare_run(window, slot, worker, batch, &run);
     int leaf = (int)batch->tag;
     leaf_context context = {window, slot, leaf, worker};
     lk_window_worker *state = &window->workers[worker];
@@ -88,22 +93,39 @@ static const lk_microbatch *counted_leaf(const lk_window *window, int index, int
     return &window->counts.kept[leaf - window->share.first].batch;
 }
 
-lk_status lk_window_run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
-    lk_window *window = context;
+/* The next leaf of the loader, as `compute` does it. */
+static lk_status run_loaded(lk_window *window, lk_lane_slot *slot, int worker,
+                            lk_status (*compute)(lk_window *window, lk_lane_slot *slot, int worker,
+                                                 const lk_microbatch *batch, lk_error *err),
+                            lk_error *err) {
     lk_microbatch batch;
-    if (lk_window_counts_first(window))
-        return compute_leaf(window, slot, worker, counted_leaf(window, index, worker), err);
     LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
     if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
-    lk_status status = compute_leaf(window, slot, worker, &batch, err);
+    lk_status status = compute(window, slot, worker, &batch, err);
     lk_loader_release(window->loader, &batch);
     return status;
+}
+
+/* The last word of a leaf to those that normalise with it. */
+static lk_status leave(lk_window *window, int worker, lk_status status, lk_error *err) {
+    if (window->exchange == NULL) return status;
+    return lk_exchange_leave(&window->workers[worker].member, status, err);
+}
+
+lk_status lk_window_run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
+    lk_window *window = context;
+    lk_status status;
+    if (lk_window_counts_first(window))
+        status = compute_leaf(window, slot, worker, counted_leaf(window, index, worker), err);
+    else
+        status = run_loaded(window, slot, worker, compute_leaf, err);
+    return leave(window, worker, status, err);
 }
 
 static lk_status count_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
                             lk_error *err) {
     lk_run run;
-    lk_lane *lane = prepare_run(window, slot, batch, &run);
+    lk_lane *lane = prepare_run(window, slot, worker, batch, &run);
     lk_window_worker *state = &window->workers[worker];
     lk_window_keep(window, batch);
     LK_RETURN_IF(lk_lane_forward(lane, &run, NULL, NULL, err));
@@ -114,12 +136,7 @@ static lk_status count_leaf(lk_window *window, lk_lane_slot *slot, int worker, c
 }
 
 lk_status lk_window_count_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
-    lk_window *window = context;
-    lk_microbatch batch;
     (void)index;
-    LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
-    if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
-    lk_status status = count_leaf(window, slot, worker, &batch, err);
-    lk_loader_release(window->loader, &batch);
-    return status;
+    lk_window *window = context;
+    return leave(window, worker, run_loaded(window, slot, worker, count_leaf, err), err);
 }

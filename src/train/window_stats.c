@@ -3,20 +3,21 @@
 
 #include "train/window_internal.h"
 
-/* running = (1 - momentum) * running + momentum * fresh, once for each leaf in order (P23): what one rank that runs all
- * microbatches would do. Source: torch.nn.BatchNorm2d, unbiased variance. */
+/* running = (1 - momentum) * running + momentum * fresh, once for each leaf, or group that normalised together, in
+ * order (P23): what one rank that runs all microbatches would do. samples: of the leaf or group. Source:
+ * torch.nn.BatchNorm2d and SyncBatchNorm, unbiased variance. */
 static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t samples, lk_stream *stream,
                             lk_error *err) {
     lk_network *network = window->network;
     lk_device *device = network->device;
-    lk_network_mode mode = samples == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
     size_t size = lk_dtype_size(device->master);
     int count;
-    const lk_stat *stats = lk_plan_get_stats(network->plans[mode], &count);
+    const lk_stat *stats = lk_plan_get_stats(network->plans[LK_NETWORK_TRAIN], &count);
     for (int i = 0; i < count; i++) {
         size_t mean = (size_t)stats[i].offset * size;
         size_t variance = mean + (size_t)stats[i].channels * size;
-        double unbiased = (double)stats[i].values / (double)(stats[i].values - 1);
+        int64_t values = stats[i].values / window->microbatch * samples;
+        double unbiased = (double)values / (double)(values - 1);
         char *running = network->stats;
         const char *fresh = leaf_stats;
         LK_RETURN_IF(device->slab_blend(device, stream, running + mean, fresh + mean, stats[i].channels,
@@ -25,6 +26,20 @@ static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t s
                                         stats[i].momentum, unbiased, err));
     }
     return LK_OK;
+}
+
+static lk_leaf_record record_of(const lk_window *window, int leaf) {
+    lk_leaf_record record;
+    memcpy(&record, window->all + leaf * window->leaf_bytes, sizeof record);
+    return record;
+}
+
+/* Samples of the leaves that normalised with this one, itself included. */
+static int64_t samples_together(const lk_window *window, int first) {
+    int64_t samples = 0;
+    for (int leaf = first; leaf < first + window->group && leaf < window->present; leaf++)
+        samples += record_of(window, leaf).samples;
+    return samples;
 }
 
 lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
@@ -38,15 +53,15 @@ lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *resul
     LK_RETURN_IF(
         lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err));
     for (int leaf = 0; leaf < window->present; leaf++) {
-        const char *at = window->all + leaf * window->leaf_bytes;
-        lk_leaf_record record;
-        memcpy(&record, at, sizeof record);
+        const char *statistics = window->all + leaf * window->leaf_bytes + sizeof(lk_leaf_record);
+        lk_leaf_record record = record_of(window, leaf);
         result->loss_sum += record.loss_sum;
         result->samples += record.samples;
         result->correct += record.correct;
         result->sample_sum += record.sample_sum;
-        LK_RETURN_IF(device->upload(device, window->stats, at + sizeof record, lk_window_stats_bytes(window), err));
-        LK_RETURN_IF(blend_leaf(window, window->stats, record.samples, stream, err));
+        if (leaf % window->group != 0) continue; /* all of a group have the same */
+        LK_RETURN_IF(device->upload(device, window->stats, statistics, lk_window_stats_bytes(window), err));
+        LK_RETURN_IF(blend_leaf(window, window->stats, samples_together(window, leaf), stream, err));
     }
     if (lk_window_counts_first(window))
         result->loss_sum += (double)result->samples * window->loss->f1 *

@@ -78,7 +78,7 @@ LOSSES = {
 }
 
 
-def run_torch(state, packed, loss, per_microbatch=False):
+def run_torch(state, packed, loss, per_microbatch=False, microbatch=8):
     """One epoch: two windows of 32 = 4 x 8 and one of 13 = 8 + 5."""
     model = Net().double()
     names = model.state_dict()
@@ -91,7 +91,7 @@ def run_torch(state, packed, loss, per_microbatch=False):
     model.train()
     for update, start in enumerate(starts):
         window = order[start : start + 32]
-        parts = [window[i : i + 8] for i in range(0, len(window), 8)]
+        parts = [window[i : i + microbatch] for i in range(0, len(window), microbatch)]
         optimizer.zero_grad()
         logits = [model(x[rows]) for rows in parts]
         if per_microbatch:

@@ -21,6 +21,13 @@ typedef struct batchnorm_plan {
 
 static int64_t padded(const batchnorm_plan *p) { return p->groups * p->kernels->lanes; }
 
+/* Do other leaves normalise with this one? */
+static bool is_synchronised(const lk_op *op) { return op->desc.training && op->desc.batchnorm.group > 1; }
+
+static lk_group_scratch scratch_of(const lk_call *call) {
+    return lk_group_place(call->buffers.workspace, call->op->desc.batchnorm.group, padded(call->op->plan));
+}
+
 static void fill_info(lk_op *op) {
     const lk_op_desc *d = &op->desc;
     const batchnorm_plan *p = op->plan;
@@ -39,6 +46,7 @@ static void fill_info(lk_op *op) {
     info->bytes_backward =
         d->training ? bytes * (1 + d->dy_count + d->need_dx + p->residual + info->keeps_residual) : 0;
     if (d->training) info->stash_bytes = p->mask_at + (p->mask ? p->groups * d->x.n * d->x.h * d->x.w : 0);
+    if (is_synchronised(op)) info->workspace_bytes = lk_group_bytes(d->batchnorm.group, padded(p));
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:%d lanes", p->kernels->lanes);
     if (d->training) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
@@ -113,7 +121,11 @@ static void draw_keep(const lk_call *call, const lk_run *run) {
                       : (float)(1 / (1 - d->batchnorm.drop_path));
 }
 
-static void forward_group(const lk_call *call, const lk_run *run, int64_t group) {
+/* Values of a channel in this leaf. */
+static double value_count(const batchnorm_plan *p) { return (double)(p->group.planes * p->group.pixels); }
+
+/* together: mean and variance of the leaf's group, or NULL: this op finds its own. */
+static void forward_group(const lk_call *call, const lk_run *run, int64_t group, const lk_group_scratch *together) {
     const lk_op *op = call->op;
     const batchnorm_plan *p = op->plan;
     const lk_cpu_kernels *k = p->kernels;
@@ -123,9 +135,10 @@ static void forward_group(const lk_call *call, const lk_run *run, int64_t group)
     float *stats = (float *)run->stats + call->buffers.stats_offset;
     double mean[LK_CPU_LANES] = {0}, variance[LK_CPU_LANES] = {0};
     if (op->desc.training) {
-        k->bn_statistics(&p->group, x, mean, variance);
+        if (together == NULL) k->bn_statistics(&p->group, x, mean, variance);
         for (int64_t i = 0; i < used; i++) {
-            variance[i] /= (double)(p->group.planes * p->group.pixels);
+            if (together != NULL) mean[i] = together->mean[first + i];
+            variance[i] = together != NULL ? together->variance[first + i] : variance[i] / value_count(p);
             stats[first + i] = (float)mean[i];
             stats[channels + first + i] = (float)variance[i];
         }
@@ -144,50 +157,60 @@ static void forward_group(const lk_call *call, const lk_run *run, int64_t group)
                   (char *)call->buffers.y + at, mask, p->act);
 }
 
+/* The statistics of all leaves of the group, in the scratch. */
+static lk_status gather_statistics(lk_call *call, const lk_run *run, int threads, lk_group_scratch *s, lk_error *err) {
+    const lk_op *op = call->op;
+    const batchnorm_plan *p = op->plan;
+    int lanes = p->kernels->lanes;
+    *s->count = value_count(p);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t group = 0; group < p->groups; group++) {
+        int64_t at = lk_cpu_group_offset(&op->desc.x, lanes, group) * (int64_t)lk_dtype_size(op->desc.x.dtype);
+        double mean[LK_CPU_LANES] = {0}, squares[LK_CPU_LANES] = {0};
+        p->kernels->bn_statistics(&p->group, (const char *)call->buffers.x + at, mean, squares);
+        memcpy(s->first + group * lanes, mean, (size_t)lanes * sizeof *mean);
+        memcpy(s->second + group * lanes, squares, (size_t)lanes * sizeof *squares);
+    }
+    return lk_group_statistics(s, run->group, padded(p), err);
+}
+
 static lk_status forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)stream, (void)err;
+    (void)stream;
     const batchnorm_plan *p = call->op->plan;
     int threads = lk_cpu_threads(cpu);
+    bool together = is_synchronised(call->op);
+    lk_group_scratch s = {0};
+    if (together) {
+        s = scratch_of(call);
+        LK_RETURN_IF(gather_statistics(call, run, threads, &s, err));
+    }
     draw_keep(call, run);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t group = 0; group < p->groups; group++) forward_group(call, run, group);
+    for (int64_t group = 0; group < p->groups; group++) forward_group(call, run, group, together ? &s : NULL);
     lk_cpu_clear_padding(p->act, &call->op->info.y, call->buffers.y);
     return LK_OK;
 }
 
-/* From the two sums: the parameters' gradients, and the lanes that make dx.
- *   dx = scale (g - sum / m - (x - mean) inverse^2 dot / m) */
-static void finish_sums(const lk_call *call, const lk_run *run, int64_t group, const double *sum, const double *dot,
-                        lk_cpu_bn_lanes *lanes) {
-    const batchnorm_plan *p = call->op->plan;
-    int64_t first = group * p->kernels->lanes, used = lanes_used(call->op, group);
-    const float *inverse = (const float *)call->buffers.stash + padded(p) + first;
-    float *dgamma = lk_cpu_grad(call, run, 0) + first, *dbeta = lk_cpu_grad(call, run, 1) + first;
-    double count = (double)(p->group.planes * p->group.pixels);
-    for (int64_t i = 0; i < used; i++) {
-        double scale = (double)lanes->scale[i], inv = (double)inverse[i];
-        dgamma[i] = (float)(dot[i] * inv);
-        dbeta[i] = (float)sum[i];
-        lanes->slope[i] = (float)(-scale * inv * inv * dot[i] / count);
-        lanes->offset[i] = (float)(-scale * sum[i] / count);
-    }
-}
+/* One channel group as backward sees it. */
+typedef struct backward_view {
+    lk_cpu_bn_lanes lanes;
+    lk_cpu_bn_grads t;
+} backward_view;
 
-static void backward_group(const lk_call *call, const lk_run *run, int64_t group) {
+static void open_view(const lk_call *call, const lk_run *run, int64_t group, backward_view *v) {
     const lk_op *op = call->op;
     const batchnorm_plan *p = op->plan;
-    const lk_cpu_kernels *k = p->kernels;
     const lk_op_buffers *b = &call->buffers;
-    int64_t at = lk_cpu_group_offset(&op->desc.x, k->lanes, group) * (int64_t)lk_dtype_size(op->desc.x.dtype);
-    int64_t first = group * k->lanes, used = lanes_used(op, group);
+    int64_t at = lk_cpu_group_offset(&op->desc.x, p->kernels->lanes, group) * (int64_t)lk_dtype_size(op->desc.x.dtype);
+    int64_t first = group * p->kernels->lanes, used = lanes_used(op, group);
     const float *stash = b->stash, *gamma = lk_cpu_param(call, run, 0), *beta = lk_cpu_param(call, run, 1);
-    lk_cpu_bn_lanes lanes = {0};
+    memset(&v->lanes, 0, sizeof v->lanes);
     for (int64_t i = 0; i < used; i++) {
-        lanes.mean[i] = stash[first + i];
-        lanes.scale[i] = scale_of(gamma[first + i], stash[padded(p) + first + i]);
-        lanes.beta[i] = beta[first + i];
+        v->lanes.mean[i] = stash[first + i];
+        v->lanes.scale[i] = scale_of(gamma[first + i], stash[padded(p) + first + i]);
+        v->lanes.beta[i] = beta[first + i];
     }
-    lk_cpu_bn_grads t = {
+    v->t = (lk_cpu_bn_grads){
         .x = (const char *)b->x + at,
         .residual = op->info.keeps_residual ? (const char *)b->residual + at : NULL,
         .dy = {(const char *)b->dy[0] + at, op->desc.dy_count > 1 ? (const char *)b->dy[1] + at : NULL},
@@ -196,16 +219,80 @@ static void backward_group(const lk_call *call, const lk_run *run, int64_t group
         .mask = p->mask ? (const uint8_t *)b->stash + p->mask_at + group * p->group.planes * p->group.pixels : NULL,
         .keep = keep_of(call),
         .act = p->act};
+}
+
+/* The parameters' gradients are this leaf's own, whoever normalises with it. */
+static void write_param_gradients(const lk_call *call, const lk_run *run, int64_t group, const double *sum,
+                                  const double *dot) {
+    const batchnorm_plan *p = call->op->plan;
+    int64_t first = group * p->kernels->lanes, used = lanes_used(call->op, group);
+    const float *inverse = (const float *)call->buffers.stash + padded(p) + first;
+    float *dgamma = lk_cpu_grad(call, run, 0) + first, *dbeta = lk_cpu_grad(call, run, 1) + first;
+    for (int64_t i = 0; i < used; i++) {
+        dgamma[i] = (float)(dot[i] * (double)inverse[i]);
+        dbeta[i] = (float)sum[i];
+    }
+}
+
+/* From the two sums over all `count` values of a channel that were normalised together:
+ *   dx = scale (g - sum / count - (x - mean) inverse^2 dot / count) */
+static void write_dx(const lk_call *call, int64_t group, const double *sum, const double *dot, double count,
+                     backward_view *v) {
+    const batchnorm_plan *p = call->op->plan;
+    int64_t used = lanes_used(call->op, group);
+    const float *inverse = (const float *)call->buffers.stash + padded(p) + group * p->kernels->lanes;
+    if (v->t.dx == NULL) return;
+    for (int64_t i = 0; i < used; i++) {
+        double scale = (double)v->lanes.scale[i], inv = (double)inverse[i];
+        v->lanes.slope[i] = (float)(-scale * inv * inv * dot[i] / count);
+        v->lanes.offset[i] = (float)(-scale * sum[i] / count);
+    }
+    p->kernels->bn_backward_dx(&p->group, &v->lanes, &v->t);
+}
+
+static void add_sums(const lk_call *call, const lk_run *run, int64_t group, double *sum, double *dot,
+                     backward_view *v) {
+    const batchnorm_plan *p = call->op->plan;
+    open_view(call, run, group, v);
+    p->kernels->bn_backward_sums(&p->group, &v->lanes, &v->t, sum, dot);
+    write_param_gradients(call, run, group, sum, dot);
+}
+
+static void backward_group(const lk_call *call, const lk_run *run, int64_t group) {
+    backward_view v;
     double sum[LK_CPU_LANES] = {0}, dot[LK_CPU_LANES] = {0};
-    k->bn_backward_sums(&p->group, &lanes, &t, sum, dot);
-    finish_sums(call, run, group, sum, dot, &lanes);
-    if (t.dx != NULL) k->bn_backward_dx(&p->group, &lanes, &t);
+    add_sums(call, run, group, sum, dot, &v);
+    write_dx(call, group, sum, dot, value_count(call->op->plan), &v);
+}
+
+static lk_status backward_together(lk_call *call, const lk_run *run, int threads, lk_error *err) {
+    const batchnorm_plan *p = call->op->plan;
+    int lanes = p->kernels->lanes;
+    lk_group_scratch s = scratch_of(call);
+    *s.count = value_count(p);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t group = 0; group < p->groups; group++) {
+        backward_view v;
+        double sum[LK_CPU_LANES] = {0}, dot[LK_CPU_LANES] = {0};
+        add_sums(call, run, group, sum, dot, &v);
+        memcpy(s.first + group * lanes, sum, (size_t)lanes * sizeof *sum);
+        memcpy(s.second + group * lanes, dot, (size_t)lanes * sizeof *dot);
+    }
+    LK_RETURN_IF(lk_group_sums(&s, run->group, padded(p), err));
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t group = 0; group < p->groups; group++) {
+        backward_view v;
+        open_view(call, run, group, &v);
+        write_dx(call, group, s.mean + group * lanes, s.variance + group * lanes, s.values, &v);
+    }
+    return LK_OK;
 }
 
 static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)stream, (void)err;
+    (void)stream;
     const batchnorm_plan *p = call->op->plan;
     int threads = lk_cpu_threads(cpu);
+    if (is_synchronised(call->op)) return backward_together(call, run, threads, err);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t group = 0; group < p->groups; group++) backward_group(call, run, group);
     return LK_OK;

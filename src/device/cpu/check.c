@@ -31,6 +31,7 @@ static const char *settings_fault(const lk_op_desc *d) {
             if (!(d->batchnorm.eps >= 0) || isinf(d->batchnorm.eps)) return "its eps is negative or no number";
             if (!rate_ok(d->batchnorm.drop_path) || (d->batchnorm.drop_path > 0 && !d->batchnorm.residual))
                 return "its drop_path is outside [0, 1) or there is no residual to go by";
+            if (d->batchnorm.group < 0) return "its group has a negative number of leaves";
             return act_ok(d->batchnorm.act) ? NULL : "its activation is unknown";
         case LK_OP_ACTIVATION: return act_ok(d->activation.act) ? NULL : "its activation is unknown";
         case LK_OP_DROPOUT: return rate_ok(d->dropout.rate) ? NULL : "its rate is outside [0, 1)";

@@ -8,6 +8,13 @@
 
 #include "device/reference/internal.h"
 
+/* Do other leaves normalise with this one? */
+static bool is_synchronised(const lk_op_desc *d) { return d->training && d->batchnorm.group > 1; }
+
+static lk_group_scratch scratch_of(const lk_call *call) {
+    return lk_group_place(call->buffers.workspace, call->op->desc.batchnorm.group, call->op->desc.x.c);
+}
+
 static lk_status plan(lk_op *op, lk_error *err) {
     const lk_act_desc *x = &op->desc.x;
     if (!(op->desc.batchnorm.eps >= 0) || op->desc.batchnorm.act < 0 || op->desc.batchnorm.act >= LK_ACT_COUNT)
@@ -18,6 +25,8 @@ static lk_status plan(lk_op *op, lk_error *err) {
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "a drop_path of %g is outside [0, 1) or there is no residual to go by",
                                    op->desc.batchnorm.drop_path);
+    if (op->desc.batchnorm.group < 0)
+        return lk_reference_refuse(op, LK_ERR_CONFIG, err, "a group of %d leaves", op->desc.batchnorm.group);
     if (op->desc.training && x->n * x->h * x->w < 2)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "training needs at least 2 values a channel; use a larger microbatch or drop_last");
@@ -33,6 +42,7 @@ static lk_status plan(lk_op *op, lk_error *err) {
     op->info.keeps_y = op->desc.batchnorm.act != LK_ACT_NONE && lk_act_invertible(op->desc.batchnorm.act);
     op->info.keeps_residual = op->desc.batchnorm.residual && !lk_act_invertible(op->desc.batchnorm.act);
     op->info.stash_bytes = 2 * x->c * (int64_t)sizeof(double);
+    if (is_synchronised(&op->desc)) op->info.workspace_bytes = lk_group_bytes(op->desc.batchnorm.group, x->c);
     return LK_OK;
 }
 
@@ -58,8 +68,27 @@ static double keep_of(const lk_call *call, const lk_run *run, int64_t n) {
     return 1 / (1 - rate);
 }
 
+/* Fills `stats`: of this leaf, or of all leaves of its group. */
+static lk_status write_statistics(const lk_call *call, const lk_run *run, double *stats, lk_error *err) {
+    const lk_act_desc *d = &call->op->desc.x;
+#pragma omp parallel for schedule(static) num_threads(call->op->threads)
+    for (int64_t c = 0; c < d->c; c++) statistics(d, call->buffers.x, c, &stats[c], &stats[d->c + c]);
+    if (!is_synchronised(&call->op->desc)) return LK_OK;
+    lk_group_scratch s = scratch_of(call);
+    *s.count = (double)(d->n * d->h * d->w);
+    for (int64_t c = 0; c < d->c; c++) {
+        s.first[c] = stats[c];
+        s.second[c] = stats[d->c + c] * *s.count;
+    }
+    LK_RETURN_IF(lk_group_statistics(&s, run->group, d->c, err));
+    for (int64_t c = 0; c < d->c; c++) {
+        stats[c] = s.mean[c];
+        stats[d->c + c] = s.variance[c];
+    }
+    return LK_OK;
+}
+
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
-    (void)err;
     const lk_op_desc *op = &call->op->desc;
     const lk_act_desc *d = &op->x;
     const double *x = call->buffers.x, *residual = op->batchnorm.residual ? call->buffers.residual : NULL;
@@ -67,9 +96,9 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
     double *y = call->buffers.y, *stats = (double *)run->stats + call->buffers.stats_offset;
     double *stash = call->buffers.stash; /* mean[C], 1 / sqrt(var + eps)[C] */
     int64_t area = d->h * d->w;
+    if (op->training) LK_RETURN_IF(write_statistics(call, run, stats, err));
 #pragma omp parallel for schedule(static) num_threads(call->op->threads)
     for (int64_t c = 0; c < d->c; c++) {
-        if (op->training) statistics(d, x, c, &stats[c], &stats[d->c + c]);
         double mean = stats[c], inverse = 1 / sqrt(stats[d->c + c] + op->batchnorm.eps);
         if (op->training) {
             stash[c] = mean;
@@ -99,7 +128,7 @@ static double dz_at(const lk_call *call, int64_t at, double z) {
 /* One channel as backward sees it. */
 typedef struct channel {
     double gamma, beta, mean, inverse, sum, weighted; /* sum: of g; weighted: of g xhat */
-    double *dgamma, *dbeta;
+    double count;                                     /* of values that both sums are over */
 } channel;
 
 /* One sample of a channel: the sums, then what is written. Each dy is read before dresidual, which may lie on it. */
@@ -118,41 +147,65 @@ static void write_gradients(const lk_call *call, const channel *k, int64_t first
     const double *x = call->buffers.x, *residual = call->buffers.residual;
     double *dx = call->op->desc.need_dx ? call->buffers.dx : NULL;
     double *dresidual = call->op->desc.batchnorm.residual ? call->buffers.dresidual : NULL;
-    double count = (double)(call->op->desc.x.n * area);
     bool adds = call->op->info.keeps_residual;
     for (int64_t at = first; at < first + area; at++) {
         double xhat = (x[at] - k->mean) * k->inverse;
         double dz = dz_at(call, at, keep * (k->gamma * xhat + k->beta) + (adds ? residual[at] : 0));
         if (dresidual != NULL) dresidual[at] = dz;
-        if (dx != NULL) dx[at] = k->gamma * k->inverse * (keep * dz - k->sum / count - xhat * (k->weighted / count));
+        if (dx != NULL)
+            dx[at] = k->gamma * k->inverse * (keep * dz - k->sum / k->count - xhat * (k->weighted / k->count));
     }
 }
 
-static void backward_channel(const lk_call *call, const lk_run *run, int64_t c, channel *k) {
+static channel channel_of(const lk_call *call, const lk_run *run, int64_t c) {
+    const lk_act_desc *d = &call->op->desc.x;
+    const double *stash = call->buffers.stash;
+    return (channel){.gamma = lk_reference_param(call, run, 0)[c],
+                     .beta = lk_reference_param(call, run, 1)[c],
+                     .mean = stash[c],
+                     .inverse = stash[d->c + c],
+                     .count = (double)(d->n * d->h * d->w)};
+}
+
+/* sums: of all leaves of the group for every channel, or NULL: this leaf's alone. */
+static void write_channels(const lk_call *call, const lk_run *run, const double *dgamma, const double *dbeta,
+                           const lk_group_scratch *sums) {
     const lk_act_desc *d = &call->op->desc.x;
     int64_t area = d->h * d->w;
-    for (int64_t n = 0; n < d->n; n++) add_sums(call, k, (n * d->c + c) * area, area, keep_of(call, run, n));
-    *k->dgamma = k->weighted;
-    *k->dbeta = k->sum;
-    for (int64_t n = 0; n < d->n; n++) write_gradients(call, k, (n * d->c + c) * area, area, keep_of(call, run, n));
+#pragma omp parallel for schedule(static) num_threads(call->op->threads)
+    for (int64_t c = 0; c < d->c; c++) {
+        channel k = channel_of(call, run, c);
+        k.sum = sums == NULL ? dbeta[c] : sums->mean[c];
+        k.weighted = sums == NULL ? dgamma[c] : sums->variance[c];
+        if (sums != NULL) k.count = sums->values;
+        for (int64_t n = 0; n < d->n; n++)
+            write_gradients(call, &k, (n * d->c + c) * area, area, keep_of(call, run, n));
+    }
 }
 
 static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err) {
-    (void)err;
-    const double *gamma = lk_reference_param(call, run, 0), *beta = lk_reference_param(call, run, 1);
-    const double *stash = call->buffers.stash;
+    const lk_act_desc *d = &call->op->desc.x;
     double *dgamma = lk_reference_grad(call, run, 0), *dbeta = lk_reference_grad(call, run, 1);
-    int64_t channels = call->op->desc.x.c;
+    int64_t area = d->h * d->w;
 #pragma omp parallel for schedule(static) num_threads(call->op->threads)
-    for (int64_t c = 0; c < channels; c++) {
-        channel k = {.gamma = gamma[c],
-                     .beta = beta[c],
-                     .mean = stash[c],
-                     .inverse = stash[channels + c],
-                     .dgamma = &dgamma[c],
-                     .dbeta = &dbeta[c]};
-        backward_channel(call, run, c, &k);
+    for (int64_t c = 0; c < d->c; c++) {
+        channel k = channel_of(call, run, c);
+        for (int64_t n = 0; n < d->n; n++) add_sums(call, &k, (n * d->c + c) * area, area, keep_of(call, run, n));
+        dgamma[c] = k.weighted;
+        dbeta[c] = k.sum;
     }
+    lk_group_scratch s = {0};
+    bool together = is_synchronised(&call->op->desc);
+    if (together) {
+        s = scratch_of(call);
+        *s.count = (double)(d->n * area);
+        for (int64_t c = 0; c < d->c; c++) {
+            s.first[c] = dbeta[c];
+            s.second[c] = dgamma[c];
+        }
+        LK_RETURN_IF(lk_group_sums(&s, run->group, d->c, err));
+    }
+    write_channels(call, run, dgamma, dbeta, together ? &s : NULL);
     return LK_OK;
 }
 
