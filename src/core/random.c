@@ -12,10 +12,14 @@
 #pragma GCC diagnostic pop
 #endif
 
+/* By an odd multiplier: distinct purposes give distinct keys. */
+uint64_t lk_random_mixed_seed(const lk_random_key *key) {
+    return key->seed ^ (uint64_t)key->purpose * UINT64_C(0x9E3779B97F4A7C15);
+}
+
 void lk_random_words(const lk_random_key *key, uint64_t index, uint32_t sub, uint32_t words[4]) {
     philox4x32_ctr_t counter = {{(uint32_t)index, (uint32_t)(index >> 32), sub, key->epoch}};
-    /* The purpose is mixed into the seed by an odd multiplier: distinct purposes give distinct keys. */
-    uint64_t seed = key->seed ^ (uint64_t)key->purpose * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t seed = lk_random_mixed_seed(key);
     philox4x32_key_t k = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
     philox4x32_ctr_t r = philox4x32(counter, k);
     for (int i = 0; i < 4; i++) words[i] = r.v[i];

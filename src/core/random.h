@@ -24,6 +24,9 @@ typedef struct lk_random_key {
     uint32_t purpose; /* lk_random_purpose */
 } lk_random_key;
 
+/* The seed with the purpose mixed in: with the epoch, all that a draw elsewhere (on a GPU) needs of the key. Pure. */
+uint64_t lk_random_mixed_seed(const lk_random_key *key);
+
 /* Four 32-bit words for (key, index, sub). Pure. */
 void lk_random_words(const lk_random_key *key, uint64_t index, uint32_t sub, uint32_t words[4]);
 

@@ -81,11 +81,12 @@ struct lk_device {
                                   lk_error *err);
 };
 
-/* Devices of this build, in order; ends with NULL. Static. */
+/* Devices that every build has, in order; ends with NULL. Static. Device cuda is a module: see lk_device_create. */
 const char *const *lk_device_names(void);
 
 /* Creates a device by name. threads: arithmetic threads of one lane.
- * Owner: the caller, with lk_device_free. Errors: LK_ERR_UNSUPPORTED for a name this build lacks. */
+ * "cuda" loads a module (device/module.h) and takes the first GPU that CUDA shows.
+ * Owner: the caller, with lk_device_free. Errors: LK_ERR_UNSUPPORTED for a device that this build or machine lacks. */
 LK_MUST_CHECK lk_status lk_device_create(lk_device **out, const char *name, int threads, lk_error *err);
 
 /* NULL is accepted. */

@@ -186,7 +186,8 @@ typedef struct lk_op_buffers {
     int64_t derived_offset;                 /* bytes into lk_run.derived */
 } lk_op_buffers;
 
-/* What changes from microbatch to microbatch. Slabs are in the device's master dtype. */
+/* What changes from microbatch to microbatch. Slabs are device memory in the master dtype; images, labels, counts and
+ * all about mixing are host memory, and may change once the pass has returned. */
 typedef struct lk_run {
     const void *params;
     const void *derived;

@@ -24,7 +24,7 @@ def read(name):
 
 
 def program_sources():
-    return [n for n in tracked(".c", ".h") if n.startswith(("src/", "dist/", "io/", "jobs/"))]
+    return [n for n in tracked(".c", ".h", ".cu", ".cuh") if n.startswith(("src/", "dist/", "io/", "jobs/"))]
 
 
 def without_comments(text):
@@ -37,7 +37,9 @@ def functions(text):
     """(name, first line, lines) of every function body. Leans on clang-format: bodies end with a brace in column 0."""
     found, start, lines = [], None, without_comments(text).split("\n")
     for number, line in enumerate(lines):
-        if start is None and re.match(r"[A-Za-z_]", line) and not line.startswith(("typedef", "struct", "enum", "union")):
+        if start is None and re.match(r"[A-Za-z_]", line) and not line.startswith(
+            ("typedef", "struct", "enum", "union", "extern")
+        ):
             start = number
         if start is None:
             continue

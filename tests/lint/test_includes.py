@@ -23,6 +23,9 @@ LIBRARIES = {
     "oneapi/": ("src/device/cpu/",),
     "dnnl": ("src/device/cpu/",),
     "omp.h": ("src/device/",),
+    "cuda": ("src/device/cuda/",),
+    "cudnn": ("src/device/cuda/",),
+    "cublas": ("src/device/cuda/",),
     "yaml.h": ("src/core/options",),
     "hwloc.h": ("dist/",),
     "jpeglib.h": ("io/image/",),
@@ -48,7 +51,7 @@ def violations(name, text):
         quoted, header = match.group(1) == '"', match.group(2)
         for library, places in LIBRARIES.items():
             allowed = name.startswith(places)
-            if (header == library or (library[-1] != "h" and header.startswith(library))) and not allowed:
+            if (header == library or (not library.endswith(".h") and header.startswith(library))) and not allowed:
                 found.append(f"{name}:{number}: {header} belongs to {' '.join(places)}")
         if not quoted:
             continue
@@ -79,6 +82,8 @@ def test_includes():
         ("dist/reducer.c", "#include <mpi.h>"),
         ("src/train/meta.c", "#include <hdf5.h>"),
         ("src/nn/plan.c", "#include <oneapi/dnnl/dnnl.h>"),
+        ("src/device/module.c", "#include <cuda_runtime_api.h>"),
+        ("src/device/cpu/cpu.c", "#include <cudnn.h>"),
     ],
 )
 def test_a_wrong_include_is_found(name, line):

@@ -138,7 +138,13 @@ static lk_status run_with_label(op_context *context, const op_case *c, int row, 
     LK_TRY(op_values_create(&values, context->reference, c, dtypes[0], 1, err));
     LK_TRY(op_results_create(&results, c, values, err));
     values->labels[row] = label;
-    LK_TRY(op_run_case(context->device, c, dtypes[0], 1, values, results, err));
+    int64_t blocks[OP_BLOCKS];
+    int layouts = op_blocks(c, blocks);
+    for (int i = 0; i < layouts; i++) { /* the first layout that the device takes */
+        lk_error_clear(err);
+        status = op_run_case(context->device, c, dtypes[0], blocks[i], values, results, err);
+        if (status != LK_ERR_UNSUPPORTED) break;
+    }
 out:
     op_results_free(results);
     op_values_free(values);

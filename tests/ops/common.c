@@ -21,10 +21,10 @@ const char *op_unsupported_reason(const lk_device *device, const op_case *c, lk_
     return NULL;
 }
 
-int op_blocks(const op_case *c, int64_t blocks[4]) {
-    const int64_t candidates[] = {1, 8, 16, c->desc.x.c};
+int op_blocks(const op_case *c, int64_t blocks[OP_BLOCKS]) {
+    const int64_t candidates[OP_BLOCKS] = {1, 8, 16, c->desc.x.c, (c->desc.x.c + 7) / 8 * 8};
     int count = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < OP_BLOCKS; i++) {
         bool seen = false;
         for (int k = 0; k < count; k++) seen |= blocks[k] == candidates[i];
         if (!seen) blocks[count++] = candidates[i];

@@ -150,7 +150,7 @@ static lk_status check_plan(subject *s, const op_plan *plan, lk_error *err) {
 
 /* Tries every layout of x that the device takes. *runs: how many there were. */
 static lk_status check_layouts(subject *s, int *runs, lk_error *err) {
-    int64_t blocks[4];
+    int64_t blocks[OP_BLOCKS];
     int count = op_blocks(s->c, blocks);
     lk_status status = LK_OK;
     for (int i = 0; i < count && status == LK_OK; i++) {

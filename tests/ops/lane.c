@@ -45,6 +45,11 @@ struct op_lane {
 
 static char *data_of(const op_lane *l, buffer_kind k) { return op_buffer_data(&l->buffers[k]); }
 
+/* What a device reads from the host: the copy that was sent, so that the one on the device shows whether it changed. */
+static char *host_of(const op_lane *l, buffer_kind k) {
+    return l->buffers[k].bytes == 0 ? NULL : op_buffer_sent(&l->buffers[k]);
+}
+
 static bool has_backward(const op_lane *l) { return l->plan->desc.training && l->plan->desc.kind != LK_OP_INPUT; }
 
 /* Offsets as a plan would give them: neither 0 nor adjacent, so that a device that ignores them is seen. */
@@ -210,11 +215,11 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     l->run.derived = data_of(l, B_DERIVED);
     l->run.grads = data_of(l, B_GRADS);
     l->run.stats = data_of(l, B_STATS);
-    l->run.images = (const uint8_t *)data_of(l, B_IMAGES);
-    l->run.labels = (const int32_t *)data_of(l, B_LABELS);
-    l->run.partner = (const int32_t *)data_of(l, B_PARTNER);
-    l->run.pixel_share = (const float *)data_of(l, B_PIXEL_SHARE);
-    l->run.label_share = (const float *)data_of(l, B_LABEL_SHARE);
+    l->run.images = (const uint8_t *)host_of(l, B_IMAGES);
+    l->run.labels = (const int32_t *)host_of(l, B_LABELS);
+    l->run.partner = (const int32_t *)host_of(l, B_PARTNER);
+    l->run.pixel_share = (const float *)host_of(l, B_PIXEL_SHARE);
+    l->run.label_share = (const float *)host_of(l, B_LABEL_SHARE);
     return device->op_refresh(device, p->op, l->stream, &l->bound, l->run.params, data_of(l, B_DERIVED), err);
 }
 

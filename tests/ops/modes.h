@@ -34,8 +34,10 @@ LK_MUST_CHECK lk_status op_check_slabs(op_context *context, lk_error *err);
 /* Labels outside the classes are LK_ERR_DATA; part of compare. Errors: LK_ERR_NUMERIC. */
 LK_MUST_CHECK lk_status op_check_labels(op_context *context, lk_error *err);
 
-/* Channel blocks to try for a case's x, without repeats; returns how many. */
-int op_blocks(const op_case *c, int64_t blocks[4]);
+/* Channel blocks to try for a case's x, without repeats: planes, blocks, interleaved, interleaved with padding; returns
+ * how many. */
+#define OP_BLOCKS 5
+int op_blocks(const op_case *c, int64_t blocks[OP_BLOCKS]);
 
 /* Is the case's number of dys one that the device takes? */
 bool op_case_applies(const lk_device *device, const op_case *c);

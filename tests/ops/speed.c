@@ -54,7 +54,7 @@ bool op_mode_speed(op_context *context) {
     const op_case *list = op_cases(&count);
     for (int d = 0; d < types; d++)
         for (int i = 0; i < count; i++) {
-            int64_t blocks[4];
+            int64_t blocks[OP_BLOCKS];
             if (!op_selected(context, &list[i]) || !op_case_applies(context->device, &list[i])) continue;
             int layouts = op_blocks(&list[i], blocks);
             for (int k = 0; k < layouts; k++) {

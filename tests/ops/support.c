@@ -48,7 +48,7 @@ static bool check_chain(op_context *context, const op_case *c, const lk_act_desc
 
 static bool check_case(op_context *context, const op_case *c, lk_dtype compute, int *supported) {
     const char *reason = op_unsupported_reason(context->device, c, compute);
-    int64_t blocks[4];
+    int64_t blocks[OP_BLOCKS];
     int count = op_blocks(c, blocks), taken = 0;
     bool well = true;
     lk_error first = {0};
@@ -155,7 +155,7 @@ static const op_case NONSENSE[] = {
 static bool check_nonsense(op_context *context, lk_dtype compute) {
     bool well = true;
     for (size_t i = 0; i < sizeof NONSENSE / sizeof NONSENSE[0]; i++) {
-        int64_t blocks[4];
+        int64_t blocks[OP_BLOCKS];
         int count = NONSENSE[i].desc.kind == LK_OP_COUNT ? 1 : op_blocks(&NONSENSE[i], blocks);
         for (int k = 0; k < count; k++) {
             lk_error err = {0};

@@ -1,6 +1,7 @@
 #include "tolerance.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Half the distance from 1 to the next number. */
 static double roundoff(lk_dtype dtype) {
@@ -49,6 +50,9 @@ double op_tolerance(const op_plan *p, op_result_kind k) {
     bool stored_as_master = k >= OP_GRAD0 || p->desc.kind == LK_OP_LOSS;
     double sum = roundoff(compute == LK_F64 ? LK_F64 : LK_F32), store = roundoff(stored_as_master ? master : compute);
     if (p->desc.kind == LK_OP_LOSS && k == OP_DX) store = roundoff(compute);
+    /* A weight gradient that a library gives in bfloat16, stored once more: the plan's name of it says so. */
+    if (k == OP_GRAD0 && strstr(p->info.impl_dw, "bf16") != NULL) store = roundoff(LK_BF16);
+    if (p->desc.kind == LK_OP_CONV2D && p->desc.conv.bias && k == OP_Y) store *= 2; /* before and after the bias */
     return 5 * sum * (sqrt(terms(p, k)) + 4 * amplification(p)) + 2 * store;
 }
 

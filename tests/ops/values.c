@@ -54,9 +54,11 @@ lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block) {
     desc.compute = compute;
     desc.x.dtype = input ? LK_U8 : compute;
     desc.x.block = input || block == 0 ? desc.x.c : block;
-    /* The gate comes from another layer, often in another layout. */
-    if (desc.kind == LK_OP_SCALE)
-        desc.scale.gate = (lk_act_desc){compute, desc.x.n, desc.x.c, 1, 1, desc.x.block == 16 ? 1 : desc.x.block};
+    /* The gate comes from another layer, often in another layout: planes, where those are whole vectors too. */
+    if (desc.kind == LK_OP_SCALE) {
+        bool planes = desc.x.block == 16 && desc.x.c % 8 == 0;
+        desc.scale.gate = (lk_act_desc){compute, desc.x.n, desc.x.c, 1, 1, planes ? 1 : desc.x.block};
+    }
     return desc;
 }
 

@@ -1,0 +1,147 @@
+/* Batch normalisation on the own kernels: two launches forward and two backward. The stash holds mean and inverse
+ * deviation, with drop_path a factor for each sample, and with RELU over a residual one bit an element: whether it was
+ * stopped. Other activations over a residual keep the residual. */
+#include "core/memory.h"
+#include "device/cuda/cuda_internal.h"
+
+typedef struct batchnorm_plan {
+    bool mask, keep;
+    int64_t keep_at, mask_at; /* bytes into the stash; before them: saved */
+    int64_t terms_at;         /* bytes into the workspace; before it: partial sums */
+} batchnorm_plan;
+
+static int64_t saved_bytes(const lk_op *op) {
+    return (int64_t)lk_round_up((size_t)(2 * op->desc.x.block) * sizeof(float));
+}
+
+static void fill_info(lk_op *op) {
+    const lk_op_desc *d = &op->desc;
+    batchnorm_plan *p = op->plan;
+    lk_op_info *info = &op->info;
+    double bytes = (double)lk_act_bytes(&d->x), count = (double)lk_act_count(&d->x);
+    int lanes = lk_cuda_lanes(lk_cuda_type_of(d->x.dtype));
+    int64_t mask_bytes = lk_act_count(&d->x) / lanes;
+    info->param_count = 2;
+    info->params[0] = (lk_param_info){LK_PARAM_GAMMA, lk_shape_of(1, d->x.c), d->x.c};
+    info->params[1] = (lk_param_info){LK_PARAM_BETA, lk_shape_of(1, d->x.c), d->x.c};
+    info->stats_count = 2 * d->x.c;
+    info->flops_forward = (d->training ? 7 : 3) * count;
+    info->bytes_forward = bytes * (2 + d->training + d->batchnorm.residual);
+    lk_cuda_info_own(op, "one-pass norm");
+    if (!d->training) return;
+    p->mask = d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
+    p->keep = d->batchnorm.drop_path > 0;
+    p->keep_at = saved_bytes(op);
+    p->mask_at = p->keep_at + (p->keep ? (int64_t)lk_round_up((size_t)d->x.n * sizeof(float)) : 0);
+    info->keeps_residual = d->batchnorm.residual && d->batchnorm.act != LK_ACT_NONE && !p->mask;
+    p->terms_at = (int64_t)lk_round_up((size_t)lk_cuda_partial_bytes(&d->x));
+    info->keeps_x = true;
+    info->stash_bytes = p->mask_at + (p->mask ? mask_bytes : 0);
+    info->workspace_bytes = p->terms_at + 2 * d->x.block * (int64_t)sizeof(float);
+    info->flops_backward = 10 * count;
+    bool second = d->need_dx || d->batchnorm.residual;
+    info->bytes_backward = bytes * (1 + d->dy_count + info->keeps_residual) * (second ? 2 : 1) + bytes * d->need_dx +
+                           bytes * d->batchnorm.residual + (p->mask ? (double)mask_bytes * 2 : 0);
+    if (p->mask) info->bytes_forward += (double)mask_bytes;
+}
+
+static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
+    (void)cuda;
+    const lk_op_desc *d = &op->desc;
+    batchnorm_plan *p = NULL;
+    lk_cuda_info_start(op, d->x.c, d->x.h, d->x.w, d->x.block);
+    LK_RETURN_IF(LK_NEW(&p, 1, "a batch normalisation", err));
+    op->plan = p;
+    fill_info(op);
+    return LK_OK;
+}
+
+static void drop(lk_op *op) { lk_free(op->plan); }
+
+/* What both passes are given. */
+static lk_cuda_norm norm_of(lk_stream *stream, const lk_call *call, const lk_run *run) {
+    const lk_op *op = call->op;
+    const lk_op_desc *d = &op->desc;
+    const lk_op_buffers *b = &call->buffers;
+    const batchnorm_plan *p = op->plan;
+    lk_cuda_norm norm = {.shape = lk_cuda_rows_of(&d->x),
+                         .eps = (float)d->batchnorm.eps,
+                         .area = d->x.h * d->x.w,
+                         .act = d->batchnorm.act,
+                         .invertible = lk_act_invertible(d->batchnorm.act),
+                         .x = b->x,
+                         .gamma = lk_cuda_param(call, run, 0),
+                         .beta = lk_cuda_param(call, run, 1),
+                         .counters = stream->counters};
+    norm.mean = (float *)run->stats + b->stats_offset;
+    norm.variance = norm.mean + d->x.c;
+    if (!d->training) return norm;
+    norm.saved = b->stash;
+    if (p->keep) norm.keep = (const float *)((char *)b->stash + p->keep_at);
+    if (p->mask) norm.mask = (uint8_t *)b->stash + p->mask_at;
+    norm.partial = b->workspace;
+    norm.terms = (float *)((char *)b->workspace + p->terms_at);
+    return norm;
+}
+
+static lk_status bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
+    (void)cuda;
+    const batchnorm_plan *p = call->op->plan;
+    lk_cuda_staging *staging = NULL;
+    if (!p->keep) return LK_OK;
+    LK_RETURN_IF(LK_NEW(&staging, 1, "staging memory of dropped paths", err));
+    call->bound = staging;
+    return lk_cuda_staging_create(staging, call->op->desc.x.n * (int64_t)sizeof(float), err);
+}
+
+static void unbind(lk_call *call) {
+    if (call->bound == NULL) return;
+    lk_cuda_staging_free(call->bound);
+    lk_free(call->bound);
+}
+
+/* Draws the factors of the samples, on the host: they are few. */
+static lk_status send_keep(lk_stream *stream, const lk_call *call, const lk_run *run, const float *to, lk_error *err) {
+    const lk_op_desc *d = &call->op->desc;
+    float *keep;
+    LK_RETURN_IF(lk_cuda_staging_open(call->bound, (void **)&keep, err));
+    for (int64_t n = 0; n < d->x.n; n++)
+        keep[n] = lk_run_drops(run, d->layer, n, 1, 0, d->batchnorm.drop_path)
+                      ? 0.0f
+                      : (float)(1 / (1 - d->batchnorm.drop_path));
+    return lk_cuda_staging_send(call->bound, stream, (void *)to, d->x.n * (int64_t)sizeof *keep, err);
+}
+
+static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_status status = LK_OK;
+    lk_cuda_norm norm = norm_of(stream, call, run);
+    norm.residual = call->op->desc.batchnorm.residual ? call->buffers.residual : NULL;
+    norm.y = call->buffers.y;
+    if (norm.keep != NULL) LK_TRY(send_keep(stream, call, run, norm.keep, err));
+    if (call->op->desc.training) LK_CUDA(lk_cuda_norm_statistics(stream->cuda, &norm));
+    LK_CUDA(lk_cuda_norm_apply(stream->cuda, &norm));
+out:
+    return status;
+}
+
+static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_status status = LK_OK;
+    const lk_op_desc *d = &call->op->desc;
+    lk_cuda_norm norm = norm_of(stream, call, run);
+    norm.residual = call->op->info.keeps_residual ? call->buffers.residual : NULL;
+    norm.dy[0] = call->buffers.dy[0];
+    norm.dy[1] = lk_cuda_second_dy(call);
+    norm.dgamma = lk_cuda_grad(call, run, 0);
+    norm.dbeta = lk_cuda_grad(call, run, 1);
+    norm.dx = d->need_dx ? call->buffers.dx : NULL;
+    norm.dresidual = d->batchnorm.residual ? call->buffers.dresidual : NULL;
+    LK_CUDA(lk_cuda_norm_sums(stream->cuda, &norm));
+    if (norm.dx != NULL || norm.dresidual != NULL) LK_CUDA(lk_cuda_norm_gradient(stream->cuda, &norm));
+out:
+    return status;
+}
+
+const lk_cuda_op_class lk_cuda_class_batchnorm = {
+    .plan = plan, .drop = drop, .bind = bind, .unbind = unbind, .forward = forward, .backward = backward};

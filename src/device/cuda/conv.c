@@ -1,0 +1,250 @@
+/* 2-D convolution: cuDNN for the three passes, own kernels for the bias. Weights are stored K x R x S x C/groups.
+ * Without groups, and with one channel a group, the padding channels of x and y are channels for cuDNN, with zero
+ * weights: what it writes there is zero. Other groups are given to it as they are, with gaps between pixels. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "device/cuda/cuda_internal.h"
+#include "device/cuda/cudnn_conv.h"
+
+typedef struct conv_plan {
+    lk_cudnn_conv shape;
+    lk_cudnn_plan passes[LK_CUDNN_PASSES];
+    int64_t weights; /* stored elements */
+    int64_t scratch; /* bytes: a bfloat16 weight gradient on its way to float32; at the workspace's start */
+    bool gaps;       /* padding channels that cuDNN does not write */
+} conv_plan;
+
+typedef struct conv_bound {
+    lk_cudnn_pack packs[LK_CUDNN_PASSES];
+} conv_bound;
+
+static int64_t out_size(int64_t size, int64_t kernel, int64_t pad_less, const lk_op_desc *d) {
+    int64_t room = size + 2 * d->conv.pad - pad_less - d->conv.dilation * (kernel - 1) - 1;
+    return room < 0 ? 0 : room / d->conv.stride + 1;
+}
+
+static const char *settings_fault(const lk_op_desc *d) {
+    const int64_t most = 1 << 20, counts[] = {d->conv.out_channels, d->conv.kernel_h, d->conv.kernel_w,
+                                              d->conv.stride,       d->conv.dilation, d->conv.groups};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        if (counts[i] < 1 || counts[i] > most) return "its settings are impossible";
+    if (d->conv.pad < 0 || d->conv.pad > most) return "its settings are impossible";
+    if (d->conv.pad_less_top < 0 || d->conv.pad_less_top > d->conv.pad || d->conv.pad_less_left < 0 ||
+        d->conv.pad_less_left > d->conv.pad)
+        return "its padding is negative on a side";
+    if (d->x.c % d->conv.groups != 0 || d->conv.out_channels % d->conv.groups != 0)
+        return "its groups do not divide its channels";
+    if (out_size(d->x.h, d->conv.kernel_h, d->conv.pad_less_top, d) < 1 ||
+        out_size(d->x.w, d->conv.kernel_w, d->conv.pad_less_left, d) < 1)
+        return "its kernel does not fit its input";
+    return NULL;
+}
+
+static void set_shape(conv_plan *p, const lk_op_desc *d) {
+    lk_cudnn_conv *s = &p->shape;
+    bool depthwise = d->conv.groups == d->x.c && d->conv.groups > 1;
+    *s = (lk_cudnn_conv){.n = d->x.n,
+                         .c = d->x.c,
+                         .h = d->x.h,
+                         .w = d->x.w,
+                         .x_block = d->x.block,
+                         .k = d->conv.out_channels,
+                         .out_h = out_size(d->x.h, d->conv.kernel_h, d->conv.pad_less_top, d),
+                         .out_w = out_size(d->x.w, d->conv.kernel_w, d->conv.pad_less_left, d),
+                         .y_block = lk_cuda_block(d->conv.out_channels, d->compute),
+                         .kernel_h = d->conv.kernel_h,
+                         .kernel_w = d->conv.kernel_w,
+                         .stride = d->conv.stride,
+                         .pad_top = d->conv.pad - d->conv.pad_less_top,
+                         .pad_left = d->conv.pad - d->conv.pad_less_left,
+                         .pad_end = d->conv.pad,
+                         .dilation = d->conv.dilation,
+                         .groups = d->conv.groups,
+                         .bf16 = d->compute == LK_BF16};
+    if (depthwise) s->y_block = s->k / s->c * s->x_block;
+    if (depthwise) s->groups = s->x_block;
+    if (depthwise || s->groups == 1) {
+        s->c = s->x_block;
+        s->k = s->y_block;
+    }
+    p->gaps = s->c != s->x_block || s->k != s->y_block;
+    p->weights = s->k * s->kernel_h * s->kernel_w * (s->c / s->groups);
+}
+
+/* *reason: filled where no engine of the ranking will do, which is LK_ERR_UNSUPPORTED. */
+static lk_status try_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_cudnn_ranking ranking, bool bf16_dweight,
+                          lk_error *reason) {
+    conv_plan *p = op->plan;
+    lk_cudnn_target target = {.handle = cuda->cudnn};
+    lk_error_clear(reason);
+    p->shape.bf16_dweight = bf16_dweight;
+    return lk_cudnn_plan_create(&p->passes[pass], &target, &p->shape, pass, ranking, LK_CUDA_WORKSPACE_LIMIT, reason);
+}
+
+/* Engines of the library's first ranking before its fallbacks. A bfloat16 layer's weight gradient is wanted in float32;
+ * where only a fallback sums into that, the fast engine's bfloat16 gradient is taken, rounded once on its way. */
+static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_error *err) {
+    conv_plan *p = op->plan;
+    lk_error reason = {0};
+    bool either = pass == LK_CUDNN_WEIGHT && p->shape.bf16;
+    lk_status status = try_pass(cuda, op, pass, LK_CUDNN_FIRST, false, &reason);
+    if (status == LK_ERR_UNSUPPORTED && either) status = try_pass(cuda, op, pass, LK_CUDNN_FIRST, true, &reason);
+    if (status == LK_ERR_UNSUPPORTED) status = try_pass(cuda, op, pass, LK_CUDNN_FALLBACK, false, &reason);
+    if (status == LK_ERR_UNSUPPORTED && either) status = try_pass(cuda, op, pass, LK_CUDNN_FALLBACK, true, &reason);
+    if (status == LK_ERR_UNSUPPORTED) return lk_cuda_unsupported(op, reason.message, err);
+    if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);
+    if (p->shape.bf16_dweight) p->scratch = (int64_t)lk_round_up((size_t)p->weights * sizeof(uint16_t));
+    return LK_OK;
+}
+
+static void fill_info(lk_op *op) {
+    const lk_op_desc *d = &op->desc;
+    const conv_plan *p = op->plan;
+    lk_op_info *info = &op->info;
+    int64_t out = d->conv.out_channels, group = d->x.c / d->conv.groups, most = 0;
+    lk_shape shape = lk_shape_of(4, out, group, d->conv.kernel_h, d->conv.kernel_w);
+    info->param_count = d->conv.bias ? 2 : 1;
+    info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, shape, p->weights};
+    if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, out), out};
+    info->keeps_x = d->training;
+    if (p->shape.bf16) info->derived_bytes = p->weights * (int64_t)sizeof(uint16_t);
+    for (int i = 0; i < LK_CUDNN_PASSES; i++)
+        if (p->passes[i].workspace_bytes > most) most = p->passes[i].workspace_bytes;
+    int64_t partial = d->training && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
+    info->workspace_bytes = p->scratch + LK_CUDA_WORKSPACE_ALIGNMENT + (partial > most ? partial : most);
+    double passes = !d->training ? 0 : d->need_dx ? 2 : 1, y = (double)lk_act_bytes(&info->y);
+    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(p->weights * (p->shape.bf16 ? 2 : 4));
+    info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(group * d->conv.kernel_h * d->conv.kernel_w);
+    info->flops_backward = passes * info->flops_forward;
+    info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
+    info->bytes_backward = passes * bytes + (d->training && d->conv.bias ? y : 0);
+    snprintf(info->impl_forward, sizeof info->impl_forward, "%s", p->passes[LK_CUDNN_FORWARD].name);
+    snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);
+    snprintf(info->impl_dw, sizeof info->impl_dw, "%.32s%s", p->passes[LK_CUDNN_WEIGHT].name,
+             p->shape.bf16_dweight ? " in bf16" : "");
+}
+
+static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
+    const lk_op_desc *d = &op->desc;
+    conv_plan *p = NULL;
+    const char *fault = settings_fault(d);
+    if (fault != NULL) return lk_cuda_unsupported(op, fault, err);
+    LK_RETURN_IF(LK_NEW(&p, 1, "a convolution", err));
+    op->plan = p;
+    set_shape(p, d);
+    lk_cuda_info_start(op, d->conv.out_channels, p->shape.out_h, p->shape.out_w, p->shape.y_block);
+    LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_FORWARD, err));
+    if (d->training && d->need_dx) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_DATA, err));
+    if (d->training) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_WEIGHT, err));
+    fill_info(op);
+    return LK_OK;
+}
+
+static void drop(lk_op *op) {
+    conv_plan *p = op->plan;
+    if (p == NULL) return;
+    for (int i = 0; i < LK_CUDNN_PASSES; i++) lk_cudnn_plan_free(&p->passes[i]);
+    lk_free(p);
+}
+
+static int64_t stored_at(const lk_op *op, int i, int64_t e) {
+    const conv_plan *p = op->plan;
+    const lk_op_desc *d = &op->desc;
+    if (i != 0) return e;
+    int64_t area = d->conv.kernel_h * d->conv.kernel_w, group = d->x.c / d->conv.groups;
+    int64_t o = e / (group * area), c = e / area % group, k = e % area;
+    return (o * area + k) * (p->shape.c / p->shape.groups) + c;
+}
+
+static lk_status refresh(lk_cuda *cuda, const lk_op *op, lk_stream *stream, const lk_op_buffers *buffers,
+                         const float *params, void *derived, lk_error *err) {
+    (void)cuda;
+    const conv_plan *p = op->plan;
+    int code = lk_cuda_to_bf16(stream->cuda, params + buffers->param_offset[0],
+                               (uint16_t *)((char *)derived + buffers->derived_offset), p->weights);
+    return lk_cuda_check(code, "to_bf16", err);
+}
+
+static lk_status bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
+    (void)cuda;
+    conv_bound *bound = NULL;
+    LK_RETURN_IF(LK_NEW(&bound, 1, "a bound convolution", err));
+    call->bound = bound;
+    return LK_OK;
+}
+
+static void unbind(lk_call *call) {
+    conv_bound *bound = call->bound;
+    if (bound == NULL) return;
+    for (int i = 0; i < LK_CUDNN_PASSES; i++) lk_cudnn_pack_free(&bound->packs[i]);
+    lk_free(bound);
+}
+
+static const void *weights_of(const lk_call *call, const lk_run *run) {
+    if (call->op->desc.x.dtype == LK_F32) return lk_cuda_param(call, run, 0);
+    return (const char *)run->derived + call->buffers.derived_offset;
+}
+
+static lk_status run_pass(lk_stream *stream, lk_call *call, lk_cudnn_pass pass, const void *x, const void *weight,
+                          const void *y, lk_error *err) {
+    const conv_plan *p = call->op->plan;
+    conv_bound *bound = call->bound;
+    void *workspace = lk_cuda_align_workspace((char *)call->buffers.workspace + p->scratch);
+    return lk_cudnn_run(stream->cudnn, &p->passes[pass], &bound->packs[pass], x, weight, y, workspace, err);
+}
+
+static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_status status = LK_OK;
+    const conv_plan *p = call->op->plan;
+    const lk_act_desc *y = &call->op->info.y;
+    lk_cuda_rows rows = lk_cuda_rows_of(y);
+    if (p->gaps) LK_CUDA(cudaMemsetAsync(call->buffers.y, 0, (size_t)lk_act_bytes(y), stream->cuda));
+    LK_TRY(run_pass(stream, call, LK_CUDNN_FORWARD, call->buffers.x, weights_of(call, run), call->buffers.y, err));
+    if (call->op->desc.conv.bias)
+        LK_CUDA(lk_cuda_add_bias(stream->cuda, &rows, call->buffers.y, lk_cuda_param(call, run, 1)));
+out:
+    return status;
+}
+
+static lk_status backward_weights(lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    lk_status status = LK_OK;
+    const conv_plan *p = call->op->plan;
+    const lk_op_buffers *b = &call->buffers;
+    float *grad = lk_cuda_grad(call, run, 0);
+    void *target = p->shape.bf16_dweight ? b->workspace : (void *)grad;
+    LK_TRY(run_pass(stream, call, LK_CUDNN_WEIGHT, b->x, target, b->dy[0], err));
+    if (p->shape.bf16_dweight) LK_CUDA(lk_cuda_from_bf16(stream->cuda, target, grad, p->weights));
+out:
+    return status;
+}
+
+static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_status status = LK_OK;
+    const lk_op_desc *d = &call->op->desc;
+    const conv_plan *p = call->op->plan;
+    const lk_op_buffers *b = &call->buffers;
+    lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
+    LK_TRY(backward_weights(stream, call, run, err));
+    if (d->conv.bias)
+        LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels,
+                                    lk_cuda_align_workspace((char *)b->workspace + p->scratch), stream->counters));
+    if (!d->need_dx) goto out;
+    if (p->gaps) LK_CUDA(cudaMemsetAsync(b->dx, 0, (size_t)lk_act_bytes(&d->x), stream->cuda));
+    LK_TRY(run_pass(stream, call, LK_CUDNN_DATA, b->dx, weights_of(call, run), b->dy[0], err));
+out:
+    return status;
+}
+
+const lk_cuda_op_class lk_cuda_class_conv = {.one_dy = true,
+                                             .plan = plan,
+                                             .drop = drop,
+                                             .stored_at = stored_at,
+                                             .refresh = refresh,
+                                             .bind = bind,
+                                             .unbind = unbind,
+                                             .forward = forward,
+                                             .backward = backward};

@@ -1,0 +1,253 @@
+#include "device/cuda/cuda.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "device/cuda/cuda_internal.h"
+
+static lk_cuda *cuda_of(const lk_device *device) { return (lk_cuda *)device; }
+
+/* NULL: the device has no such op yet. */
+static const lk_cuda_op_class *class_of(lk_op_kind kind) {
+    switch ((int)kind) {
+        case LK_OP_INPUT: return &lk_cuda_class_input;
+        case LK_OP_CONV2D: return &lk_cuda_class_conv;
+        case LK_OP_BATCHNORM: return &lk_cuda_class_batchnorm;
+        case LK_OP_ACTIVATION: return &lk_cuda_class_activation;
+        case LK_OP_ADD: return &lk_cuda_class_add;
+        case LK_OP_SCALE: return &lk_cuda_class_scale;
+        case LK_OP_DROPOUT: return &lk_cuda_class_dropout;
+        case LK_OP_MAXPOOL: return &lk_cuda_class_maxpool;
+        case LK_OP_GLOBAL_AVGPOOL: return &lk_cuda_class_avgpool;
+        case LK_OP_LINEAR: return &lk_cuda_class_linear;
+        case LK_OP_LOSS: return &lk_cuda_class_loss;
+        default: return NULL;
+    }
+}
+
+lk_status lk_cuda_unsupported(const lk_op *op, const char *why, lk_error *err) {
+    const lk_act_desc *x = &op->desc.x;
+    char shape[128] = "";
+    if (op->desc.kind == LK_OP_CONV2D)
+        snprintf(shape, sizeof shape,
+                 " to %" PRId64 " channels with kernel %" PRId64 " x %" PRId64 ", %" PRId64 " groups",
+                 op->desc.conv.out_channels, op->desc.conv.kernel_h, op->desc.conv.kernel_w, op->desc.conv.groups);
+    return lk_fail(err, LK_ERR_UNSUPPORTED,
+                   "the cuda device cannot run %s of %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64 "%s in %s: %s",
+                   lk_op_kind_name(op->desc.kind), x->n, x->c, x->h, x->w, shape, lk_dtype_name(op->desc.compute), why);
+}
+
+void lk_cuda_info_start(lk_op *op, int64_t c, int64_t h, int64_t w, int64_t block) {
+    memset(&op->info, 0, sizeof op->info);
+    op->info.y = (lk_act_desc){op->desc.compute, op->desc.x.n, c, h, w, block};
+}
+
+void lk_cuda_info_own(lk_op *op, const char *name) {
+    snprintf(op->info.impl_forward, sizeof op->info.impl_forward, "own:%s", name);
+    if (op->desc.training) memcpy(op->info.impl_dx, op->info.impl_forward, sizeof op->info.impl_dx);
+}
+
+static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
+    (void)device;
+    const lk_cuda_op_class *class = class_of(kind);
+    return class != NULL && class->backward != NULL && !class->one_dy;
+}
+
+static const char *identity(const lk_device *device) { return cuda_of(device)->identity; }
+
+static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
+    if (compute == LK_F32) return LK_OK;
+    if (compute != LK_BF16)
+        return lk_fail(err, LK_ERR_UNSUPPORTED, "the cuda device computes in float32 or bfloat16, not in %s",
+                       lk_dtype_name(compute));
+    if (cuda_of(device)->capability >= 800) return LK_OK;
+    return lk_fail(err, LK_ERR_UNSUPPORTED,
+                   "bfloat16 needs a GPU of compute capability 8.0 or later, and this one has %d.%d; use float32",
+                   cuda_of(device)->capability / 100, cuda_of(device)->capability / 10 % 10);
+}
+
+static void op_free(lk_device *device, lk_op *op) {
+    (void)device;
+    if (op == NULL) return;
+    if (op->class != NULL && op->class->drop != NULL) op->class->drop(op);
+    lk_free(op);
+}
+
+static lk_status op_plan(lk_device *device, lk_op **out, const lk_op_desc *desc, lk_op_info *info, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_op *op = NULL;
+    *out = NULL;
+    LK_TRY(lk_cuda_enter(cuda_of(device), err));
+    LK_TRY(LK_NEW(&op, 1, "an op", err));
+    op->desc = *desc;
+    op->desc.like = NULL; /* may be freed before this plan */
+    op->class = class_of(desc->kind);
+    if (op->class == NULL)
+        LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED, "the cuda device has no op %s (number %d)", lk_op_kind_name(desc->kind),
+                       (int)desc->kind));
+    LK_TRY(lk_cuda_check_op(op, desc->like, err));
+    LK_TRY(op->class->plan(cuda_of(device), op, err));
+    *info = op->info;
+    *out = op;
+    op = NULL;
+out:
+    op_free(device, op);
+    return status;
+}
+
+static lk_status check_param(const lk_op *op, int i, lk_error *err) {
+    if (i >= 0 && i < op->info.param_count) return LK_OK;
+    return lk_fail(err, LK_ERR_INTERNAL, "%s has no parameter %d", lk_op_kind_name(op->desc.kind), i);
+}
+
+static lk_status param_pack(lk_device *device, const lk_op *op, int i, const void *canonical, void *stored,
+                            lk_error *err) {
+    LK_RETURN_IF(check_param(op, i, err));
+    const lk_param_info *param = &op->info.params[i];
+    int64_t count = lk_shape_count(&param->shape);
+    const float *from = canonical;
+    float *host = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&host, param->stored_count, "a parameter", err));
+    for (int64_t e = 0; e < count; e++)
+        host[op->class->stored_at == NULL ? e : op->class->stored_at(op, i, e)] = from[e];
+    LK_TRY(device->upload(device, stored, host, param->stored_count * (int64_t)sizeof *host, err));
+out:
+    lk_free(host);
+    return status;
+}
+
+static lk_status param_unpack(lk_device *device, const lk_op *op, int i, const void *stored, void *canonical,
+                              lk_error *err) {
+    LK_RETURN_IF(check_param(op, i, err));
+    const lk_param_info *param = &op->info.params[i];
+    int64_t count = lk_shape_count(&param->shape);
+    float *to = canonical, *host = NULL;
+    lk_status status = LK_OK;
+    LK_TRY(LK_NEW(&host, param->stored_count, "a parameter", err));
+    LK_TRY(device->download(device, host, stored, param->stored_count * (int64_t)sizeof *host, err));
+    for (int64_t e = 0; e < count; e++) to[e] = host[op->class->stored_at == NULL ? e : op->class->stored_at(op, i, e)];
+out:
+    lk_free(host);
+    return status;
+}
+
+static lk_status op_refresh(lk_device *device, const lk_op *op, lk_stream *stream, const lk_op_buffers *buffers,
+                            const void *params, void *derived, lk_error *err) {
+    if (op->class->refresh == NULL || op->info.derived_bytes == 0) return LK_OK;
+    return op->class->refresh(cuda_of(device), op, stream, buffers, params, derived, err);
+}
+
+static void call_free(lk_device *device, lk_call *call) {
+    (void)device;
+    if (call == NULL) return;
+    if (call->op->class->unbind != NULL) call->op->class->unbind(call);
+    lk_free(call);
+}
+
+static lk_status bind(lk_device *device, lk_call **out, const lk_op *op, const lk_op_buffers *buffers, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_call *call = NULL;
+    *out = NULL;
+    LK_TRY(lk_cuda_enter(cuda_of(device), err));
+    LK_TRY(LK_NEW(&call, 1, "a call", err));
+    call->op = op;
+    call->buffers = *buffers;
+    if (op->class->bind != NULL) LK_TRY(op->class->bind(cuda_of(device), call, err));
+    *out = call;
+    call = NULL;
+out:
+    call_free(device, call);
+    return status;
+}
+
+static lk_status forward(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    return call->op->class->forward(cuda_of(device), stream, call, run, err);
+}
+
+static lk_status backward(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    if (call->op->class->backward == NULL) return LK_OK; /* INPUT: nothing flows back */
+    return call->op->class->backward(cuda_of(device), stream, call, run, err);
+}
+
+static void device_free(lk_device *device) {
+    lk_cuda *cuda = cuda_of(device);
+    if (cuda->cudnn != NULL) (void)cudnnDestroy(cuda->cudnn);
+    if (cuda->blas != NULL) (void)cublasLtDestroy(cuda->blas);
+    lk_free(cuda);
+}
+
+static const lk_device TEMPLATE = {
+    .name = "cuda",
+    .master = LK_F32,
+    .takes_two_dy = takes_two_dy,
+    .free = device_free,
+    .identity = identity,
+    .supports_dtype = supports_dtype,
+    .op_plan = op_plan,
+    .op_free = op_free,
+    .param_pack = param_pack,
+    .param_unpack = param_unpack,
+    .op_refresh = op_refresh,
+    .bind = bind,
+    .call_free = call_free,
+    .forward = forward,
+    .backward = backward,
+};
+
+/* The first GPU that CUDA shows, and what its arithmetic depends on. */
+static lk_status open_gpu(lk_cuda *cuda, lk_error *err) {
+    lk_status status = LK_OK;
+    int count = 0, driver = 0, runtime = 0;
+    struct cudaDeviceProp properties;
+    cudaError_t code = cudaGetDeviceCount(&count);
+    if (code == cudaErrorInsufficientDriver) {
+        LK_CUDA(cudaRuntimeGetVersion(&runtime));
+        LK_CUDA(cudaDriverGetVersion(&driver));
+        if (driver == 0) return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda finds no NVIDIA driver; use device: cpu");
+        return lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "the NVIDIA driver serves CUDA up to %d.%d and this program needs %d.%d; update the driver",
+                       driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    }
+    if (code != cudaSuccess || count == 0)
+        return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda finds no GPU: %s; use device: cpu",
+                       code == cudaSuccess ? "CUDA lists none" : cudaGetErrorString(code));
+    LK_TRY(lk_cuda_enter(cuda, err));
+    LK_CUDA(cudaRuntimeGetVersion(&runtime));
+    LK_CUDA(cudaDriverGetVersion(&driver));
+    LK_CUDA(cudaGetDeviceProperties(&properties, cuda->ordinal));
+    cuda->capability = properties.major * 100 + properties.minor * 10;
+    if (cudnnGetVersion() < LK_CUDA_OLDEST_CUDNN)
+        return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda needs cuDNN 9.8 or later and finds %zu.%zu",
+                       cudnnGetVersion() / 10000, cudnnGetVersion() / 100 % 100);
+    LK_CUDNN(cudnnCreate(&cuda->cudnn));
+    LK_BLAS(cublasLtCreate(&cuda->blas));
+    snprintf(cuda->identity, sizeof cuda->identity,
+             "%.100s sm_%d, driver for CUDA %d.%d, CUDA %d.%d, cuDNN %zu, cuBLASLt %zu", properties.name,
+             cuda->capability / 10, driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10,
+             cudnnGetVersion(), cublasLtGetVersion());
+out:
+    return status;
+}
+
+lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_cuda *cuda = NULL;
+    *out = NULL;
+    if (threads < 1 || threads > 1024)
+        return lk_fail(err, LK_ERR_CONFIG, "a lane of the cuda device cannot have %d threads; use 1 to 1024", threads);
+    LK_TRY(LK_NEW(&cuda, 1, "the cuda device", err));
+    cuda->base = TEMPLATE;
+    cuda->base.threads = threads;
+    cuda->base.impl = cuda;
+    lk_cuda_runtime_install(&cuda->base);
+    lk_cuda_slab_install(&cuda->base);
+    LK_TRY(open_gpu(cuda, err));
+    *out = &cuda->base;
+    cuda = NULL;
+out:
+    if (cuda != NULL) device_free(&cuda->base);
+    return status;
+}

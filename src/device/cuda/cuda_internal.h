@@ -1,0 +1,151 @@
+/* Inside the CUDA device: what its files share. */
+#ifndef LK_DEVICE_CUDA_INTERNAL_H
+#define LK_DEVICE_CUDA_INTERNAL_H
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+#include "device/cuda/cudnn_conv.h"
+#include "device/cuda/kernels.h"
+#include "device/device.h"
+
+#define LK_CUDA_WORKSPACE_LIMIT (INT64_C(256) << 20) /* bytes that one pass of an op may ask for */
+#define LK_CUDA_OLDEST_CUDNN 90800                   /* 9.8: engines for a device described by its properties */
+
+/* The device; `base` comes first, so that the two pointers convert. */
+typedef struct lk_cuda {
+    lk_device base;
+    int ordinal;           /* of CUDA */
+    int capability;        /* 900 is 9.0 */
+    cudnnHandle_t cudnn;   /* for planning, which one thread at a time does */
+    cublasLtHandle_t blas; /* thread-safe */
+    char identity[320];
+} lk_cuda;
+
+struct lk_stream {
+    cudaStream_t cuda;
+    cudnnHandle_t cudnn; /* set to this stream */
+    unsigned *counters;  /* device, LK_CUDA_COUNTERS zeros */
+    double *sums;        /* device and pinned host: LK_CUDA_SUMS each */
+    double *host_sums;
+};
+
+#define LK_CUDA_SUMS 4096 /* chunks of LK_CUDA_CHUNK elements that are summed at once */
+
+typedef struct lk_cuda_op_class lk_cuda_op_class;
+
+struct lk_op {
+    lk_op_desc desc; /* desc.like is not kept */
+    lk_op_info info;
+    const lk_cuda_op_class *class;
+    void *plan; /* what the class keeps, or NULL; read-only once planned */
+};
+
+struct lk_call {
+    const lk_op *op;
+    lk_op_buffers buffers;
+    void *bound; /* what the class keeps per lane, or NULL */
+};
+
+/* How one kind of op is planned and run. Entries marked (opt) may be NULL. */
+struct lk_cuda_op_class {
+    bool one_dy; /* takes one gradient of y, not two */
+    /* Fills op->plan and op->info from op->desc. Errors: as lk_device.op_plan. On failure `drop` is still called. */
+    lk_status (*plan)(lk_cuda *cuda, lk_op *op, lk_error *err);
+    void (*drop)(lk_op *op); /* (opt) frees op->plan */
+    /* (opt) Host arrays: where element e of parameter i lies in the slab; else the parameter is stored as it is. */
+    int64_t (*stored_at)(const lk_op *op, int i, int64_t e);
+    lk_status (*refresh)(lk_cuda *cuda, const lk_op *op, lk_stream *stream, const lk_op_buffers *buffers,
+                         const float *params, void *derived, lk_error *err); /* (opt) */
+    lk_status (*bind)(lk_cuda *cuda, lk_call *call, lk_error *err);          /* (opt) fills call->bound */
+    void (*unbind)(lk_call *call);                                           /* (opt) frees call->bound */
+    lk_status (*forward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+    lk_status (*backward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run,
+                          lk_error *err); /* (opt) */
+};
+
+extern const lk_cuda_op_class lk_cuda_class_input, lk_cuda_class_conv, lk_cuda_class_batchnorm,
+    lk_cuda_class_activation, lk_cuda_class_add, lk_cuda_class_scale, lk_cuda_class_dropout, lk_cuda_class_maxpool,
+    lk_cuda_class_avgpool, lk_cuda_class_linear, lk_cuda_class_loss;
+
+/* Memory and streams of lk_device (runtime.c); slab_* (slab.c). */
+void lk_cuda_runtime_install(lk_device *device);
+void lk_cuda_slab_install(lk_device *device);
+
+/* Makes the device's GPU current on the calling thread. */
+LK_MUST_CHECK lk_status lk_cuda_enter(const lk_cuda *cuda, lk_error *err);
+
+/* Turn a library's code into LK_OK or LK_ERR_DEVICE (LK_ERR_MEMORY) with the failing call and the library's text. */
+LK_MUST_CHECK lk_status lk_cuda_check(int code, const char *call, lk_error *err);
+LK_MUST_CHECK lk_status lk_cuda_check_blas(cublasStatus_t code, const char *call, lk_error *err);
+#define LK_CUDA(call) LK_TRY(lk_cuda_check((int)(call), #call, err))
+#define LK_CUDNN(call) LK_TRY(lk_cudnn_check(call, #call, err))
+#define LK_BLAS(call) LK_TRY(lk_cuda_check_blas(call, #call, err))
+
+/* Refuses what no op can take, and a `like` of another layer. Errors: LK_ERR_UNSUPPORTED; LK_ERR_CONFIG where batch
+ * normalisation in training would see one value a channel. */
+LK_MUST_CHECK lk_status lk_cuda_check_op(const lk_op *op, const lk_op *like, lk_error *err);
+
+/* Fails with "OP (shape, dtype) on the cuda device: WHY". Returns LK_ERR_UNSUPPORTED. */
+LK_MUST_CHECK lk_status lk_cuda_unsupported(const lk_op *op, const char *why, lk_error *err);
+
+/* Fields of info that every op has the same way: y in the compute type with another shape, no parameters. */
+void lk_cuda_info_start(lk_op *op, int64_t c, int64_t h, int64_t w, int64_t block);
+/* Names of own kernels for the passes that there are. */
+void lk_cuda_info_own(lk_op *op, const char *name);
+
+static inline lk_cuda_type lk_cuda_type_of(lk_dtype dtype) { return dtype == LK_BF16 ? LK_CUDA_BF16 : LK_CUDA_F32; }
+
+/* Channels with padding to whole vectors. */
+static inline int64_t lk_cuda_block(int64_t channels, lk_dtype dtype) {
+    int lanes = lk_cuda_lanes(lk_cuda_type_of(dtype));
+    return (channels + lanes - 1) / lanes * lanes;
+}
+
+static inline lk_cuda_rows lk_cuda_rows_of(const lk_act_desc *d) {
+    return (lk_cuda_rows){lk_cuda_type_of(d->dtype), d->n * d->h * d->w, (int)d->c, (int)d->block};
+}
+
+/* Workspaces of the libraries begin on this, wherever an arena's allotment begins: ask for so many bytes more. */
+#define LK_CUDA_WORKSPACE_ALIGNMENT 256
+static inline void *lk_cuda_align_workspace(void *workspace) {
+    uintptr_t at = ((uintptr_t)workspace + LK_CUDA_WORKSPACE_ALIGNMENT - 1) / LK_CUDA_WORKSPACE_ALIGNMENT;
+    return (void *)(at * LK_CUDA_WORKSPACE_ALIGNMENT);
+}
+
+/* Bytes of the partial sums over the rows of a tensor. */
+static inline int64_t lk_cuda_partial_bytes(const lk_act_desc *d) {
+    lk_cuda_rows rows = lk_cuda_rows_of(d);
+    return lk_cuda_chunks(&rows) * 2 * d->block * (int64_t)sizeof(float);
+}
+
+/* Parameters and gradients of a call, i-th parameter; device memory. */
+static inline const float *lk_cuda_param(const lk_call *call, const lk_run *run, int i) {
+    return (const float *)run->params + call->buffers.param_offset[i];
+}
+static inline float *lk_cuda_grad(const lk_call *call, const lk_run *run, int i) {
+    return (float *)run->grads + call->buffers.param_offset[i];
+}
+
+/* dy[1] only where the op was planned with two. */
+static inline const void *lk_cuda_second_dy(const lk_call *call) {
+    return call->op->desc.dy_count > 1 ? call->buffers.dy[1] : NULL;
+}
+
+/* Host memory on its way to the GPU: a pinned copy, so that the caller's may change as soon as `send` returns. */
+typedef struct lk_cuda_staging {
+    void *host;
+    int64_t bytes;
+    cudaEvent_t sent; /* the last copy is done */
+} lk_cuda_staging;
+/* Owner: the caller, with lk_cuda_staging_free, also after an error. */
+LK_MUST_CHECK lk_status lk_cuda_staging_create(lk_cuda_staging *staging, int64_t bytes, lk_error *err);
+void lk_cuda_staging_free(lk_cuda_staging *staging);
+/* Waits until the last copy has read the memory, and gives it to be filled. */
+LK_MUST_CHECK lk_status lk_cuda_staging_open(lk_cuda_staging *staging, void **host, lk_error *err);
+/* Async. Enqueues the copy of its first bytes. */
+LK_MUST_CHECK lk_status lk_cuda_staging_send(lk_cuda_staging *staging, lk_stream *stream, void *to, int64_t bytes,
+                                             lk_error *err);
+
+#endif

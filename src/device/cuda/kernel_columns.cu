@@ -1,0 +1,76 @@
+/* Bias: added to every row, and its gradient, the sum of the rows. */
+#include "device/cuda/kernel_norm.cuh"
+
+struct columns {
+    lk_cuda_rows shape;
+    const void *dy;
+    float *sums, *partial;
+    int count;
+    unsigned *counters;
+};
+
+template <typename T>
+static __device__ void finish_columns(const columns &c, const lk_reduce_shape &r) {
+    const int width = r.across * lk_lanes<T>::COUNT;
+    const int thread = threadIdx.y * r.across + threadIdx.x, channel = (int)blockIdx.x * width + thread;
+    if (thread >= width || channel >= c.count) return;
+    double sum = 0;
+    for (int i = 0; i < r.chunks; i++) sum += (double)__ldcg(c.partial + (int64_t)i * c.shape.block + channel);
+    c.sums[channel] = channel < c.shape.channels ? (float)sum : 0;
+}
+
+template <typename T>
+static __global__ void __launch_bounds__(LK_CUDA_THREADS) column_sums(columns c, lk_reduce_shape r) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    __shared__ float totals[L][LK_CUDA_THREADS];
+    const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
+    const int64_t begin = blockIdx.y * r.chunk, rows = c.shape.rows;
+    const int64_t end = begin + r.chunk < rows ? begin + r.chunk : rows;
+    float total[L] = {0};
+    for (int64_t row = begin + threadIdx.y; row < end && first < c.shape.block; row += r.down) {
+        float v[L];
+        lk_load<T>(v, (const T *)c.dy + row * c.shape.block + first);
+        for (int i = 0; i < L; i++) total[i] += v[i];
+    }
+    for (int i = 0; i < L; i++) totals[i][thread] = total[i];
+    for (int half = r.down / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if ((int)threadIdx.y < half)
+            for (int i = 0; i < L; i++) totals[i][thread] += totals[i][thread + half * r.across];
+    }
+    if (threadIdx.y == 0 && first < c.shape.block)
+        for (int i = 0; i < L; i++) c.partial[(int64_t)blockIdx.y * c.shape.block + first + i] = totals[i][thread];
+    if (lk_last_to_arrive(c.counters)) finish_columns<T>(c, r);
+}
+
+template <typename T>
+static __global__ void add_bias(lk_cuda_rows shape, T *y, const float *bias) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    const int vectors = shape.block / L;
+    LK_GRID_LOOP(i, shape.rows * vectors) {
+        const int first = (int)(i % vectors) * L;
+        float v[L];
+        lk_load<T>(v, y + i * L);
+        for (int k = 0; k < L; k++)
+            if (first + k < shape.channels) v[k] += bias[first + k];
+        lk_store<T>(y + i * L, v);
+    }
+}
+
+int64_t lk_cuda_chunks(const lk_cuda_rows *shape) { return lk_reduce_shape_of(shape).chunks; }
+
+int lk_cuda_column_sums(cudaStream_t stream, const lk_cuda_rows *shape, const void *dy, float *sums, int count,
+                        float *partial, unsigned *counters) {
+    lk_reduce_shape r = lk_reduce_shape_of(shape);
+    columns c = {*shape, dy, sums, partial, count, counters};
+    dim3 grid(r.groups, r.chunks), block(r.across, r.down);
+    if (shape->type == LK_CUDA_BF16) return lk_launch(column_sums<lk_bf16>, grid, block, stream, c, r);
+    return lk_launch(column_sums<float>, grid, block, stream, c, r);
+}
+
+int lk_cuda_add_bias(cudaStream_t stream, const lk_cuda_rows *shape, void *y, const float *bias) {
+    dim3 grid = lk_grid(shape->rows * shape->block / lk_cuda_lanes(shape->type));
+    if (shape->type == LK_CUDA_BF16)
+        return lk_launch(add_bias<lk_bf16>, grid, LK_CUDA_THREADS, stream, *shape, (lk_bf16 *)y, bias);
+    return lk_launch(add_bias<float>, grid, LK_CUDA_THREADS, stream, *shape, (float *)y, bias);
+}

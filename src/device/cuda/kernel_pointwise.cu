@@ -1,0 +1,134 @@
+/* Kernels that treat each element alone: activation and addition, dropout, images to the network's type, casts. */
+#include "device/cuda/kernel_act.cuh"
+#include "device/cuda/kernel_random.cuh"
+
+template <typename T>
+static __global__ void add_forward(lk_cuda_add a, int64_t vectors) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    LK_GRID_LOOP(at, vectors) {
+        const int first = (int)(at % (a.shape.block / L)) * L;
+        float v[L], other[L] = {0};
+        lk_load<T>(v, (const T *)a.x + at * L);
+        if (a.residual != nullptr) lk_load<T>(other, (const T *)a.residual + at * L);
+        for (int i = 0; i < L; i++) {
+            v[i] = lk_act_value(a.act, v[i] + other[i]);
+            if (first + i >= a.shape.channels) v[i] = 0; /* not every activation of 0 is 0 */
+        }
+        lk_store<T>((T *)a.y + at * L, v);
+    }
+}
+
+template <typename T>
+static __global__ void add_backward(lk_cuda_add a, int64_t vectors) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    LK_GRID_LOOP(at, vectors) {
+        float g[L], v[L], other[L] = {0};
+        lk_load_dy<T>(g, (const T *)a.dy[0], (const T *)a.dy[1], at * L);
+        if (a.act != LK_ACT_NONE) {
+            lk_load<T>(v, (const T *)(a.from_y ? a.y : a.x) + at * L);
+            if (!a.from_y && a.residual != nullptr) lk_load<T>(other, (const T *)a.residual + at * L);
+            for (int i = 0; i < L; i++) {
+                float value = v[i] + other[i];
+                if (!a.from_y && a.invertible) value = lk_act_value(a.act, value);
+                g[i] = lk_act_gradient(a.act, value, g[i]);
+            }
+        }
+        if (a.dx != nullptr) lk_store<T>((T *)a.dx + at * L, g);
+        if (a.dresidual != nullptr) lk_store<T>((T *)a.dresidual + at * L, g);
+    }
+}
+
+/* An element's place among those of its sample is counted in NCHW order, whatever the layout. */
+template <typename T>
+static __global__ void dropout(lk_cuda_dropout d, const T *x0, const T *x1, T *y) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    const int vectors = d.shape.block / L;
+    LK_GRID_LOOP(at, d.shape.rows * vectors) {
+        const int first = (int)(at % vectors) * L;
+        const int64_t row = at / vectors, sample = row / d.area, pixel = row % d.area;
+        const uint64_t base = (d.first_position + (uint64_t)sample) * (uint64_t)(d.shape.channels * d.area);
+        float v[L];
+        lk_load_dy<T>(v, x0, x1, at * L);
+        for (int i = 0; i < L; i++) {
+            const uint64_t index = base + (uint64_t)((first + i) * d.area + pixel);
+            const bool drop = d.rate > 0 && (double)lk_random_unit(d.seed, d.epoch, index, d.layer) < d.rate;
+            v[i] *= drop ? 0 : d.kept;
+            if (first + i >= d.shape.channels) v[i] = 0;
+        }
+        lk_store<T>(y + at * L, v);
+    }
+}
+
+static __device__ inline float normalised(const lk_cuda_images &images, const uint8_t *x, int64_t pixel, int channel) {
+    return ((float)x[pixel * images.channels + channel] / 255.0f - images.mean[channel]) / images.std[channel];
+}
+
+/* A pixel is at most 4 channels: the first vector holds them all, the others are padding. */
+template <typename T>
+static __global__ void normalise(lk_cuda_images images, const uint8_t *x, T *y) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    const int vectors = images.block / L;
+    LK_GRID_LOOP(i, images.pixels * vectors) {
+        const int64_t pixel = i / vectors, image = pixel / images.area;
+        const bool mixed = images.partner != nullptr;
+        const int64_t other = mixed ? images.partner[image] * images.area + pixel % images.area : pixel;
+        const float share = mixed ? images.share[image] : 1;
+        float v[L];
+#pragma unroll
+        for (int k = 0; k < L; k++) {
+            v[k] = 0;
+            if (i % vectors != 0 || k >= images.channels || k >= 4) continue;
+            v[k] = normalised(images, x, pixel, k);
+            if (mixed) v[k] = share * v[k] + (1 - share) * normalised(images, x, other, k);
+        }
+        lk_store<T>(y + i * L, v);
+    }
+}
+
+static __global__ void to_bf16(const float *x, lk_bf16 *y, int64_t count) {
+    LK_GRID_LOOP(i, count) y[i] = lk_round<lk_bf16>(x[i]);
+}
+
+static __global__ void from_bf16(const lk_bf16 *x, float *y, int64_t count) {
+    LK_GRID_LOOP(i, count) y[i] = lk_float(x[i]);
+}
+
+static int64_t vectors_of(const lk_cuda_rows *shape) { return shape->rows * shape->block / lk_cuda_lanes(shape->type); }
+
+int lk_cuda_add_forward(cudaStream_t stream, const lk_cuda_add *add) {
+    int64_t vectors = vectors_of(&add->shape);
+    if (add->shape.type == LK_CUDA_BF16)
+        return lk_launch(add_forward<lk_bf16>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+    return lk_launch(add_forward<float>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+}
+
+int lk_cuda_add_backward(cudaStream_t stream, const lk_cuda_add *add) {
+    int64_t vectors = vectors_of(&add->shape);
+    if (add->shape.type == LK_CUDA_BF16)
+        return lk_launch(add_backward<lk_bf16>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+    return lk_launch(add_backward<float>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+}
+
+int lk_cuda_dropout_run(cudaStream_t stream, const lk_cuda_dropout *d, const void *const x[2], void *y) {
+    dim3 grid = lk_grid(vectors_of(&d->shape));
+    if (d->shape.type == LK_CUDA_BF16)
+        return lk_launch(dropout<lk_bf16>, grid, LK_CUDA_THREADS, stream, *d, (const lk_bf16 *)x[0],
+                         (const lk_bf16 *)x[1], (lk_bf16 *)y);
+    return lk_launch(dropout<float>, grid, LK_CUDA_THREADS, stream, *d, (const float *)x[0], (const float *)x[1],
+                     (float *)y);
+}
+
+int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, const uint8_t *x, void *y) {
+    dim3 grid = lk_grid(images->pixels * images->block / lk_cuda_lanes(type));
+    if (type == LK_CUDA_BF16)
+        return lk_launch(normalise<lk_bf16>, grid, LK_CUDA_THREADS, stream, *images, x, (lk_bf16 *)y);
+    return lk_launch(normalise<float>, grid, LK_CUDA_THREADS, stream, *images, x, (float *)y);
+}
+
+int lk_cuda_to_bf16(cudaStream_t stream, const float *x, uint16_t *y, int64_t count) {
+    return lk_launch(to_bf16, lk_grid(count), LK_CUDA_THREADS, stream, x, (lk_bf16 *)y, count);
+}
+
+int lk_cuda_from_bf16(cudaStream_t stream, const uint16_t *x, float *y, int64_t count) {
+    return lk_launch(from_bf16, lk_grid(count), LK_CUDA_THREADS, stream, (const lk_bf16 *)x, y, count);
+}

@@ -1,0 +1,93 @@
+/* What the kernels share: 16-byte vectors of float32 or bfloat16 as floats, and the launch. */
+#ifndef LK_DEVICE_CUDA_KERNEL_UTIL_CUH
+#define LK_DEVICE_CUDA_KERNEL_UTIL_CUH
+
+#include <cuda_runtime.h>
+
+#include "device/cuda/kernels.h"
+#ifdef LK_CUDA_HOST_KERNELS
+#include <kernel_host.h>
+#endif
+
+#define LK_CUDA_THREADS 256 /* of a block */
+
+struct lk_bf16 {
+    uint16_t bits;
+};
+
+static __device__ inline float lk_float(float v) { return v; }
+static __device__ inline float lk_float(lk_bf16 v) { return __uint_as_float((unsigned)v.bits << 16); }
+
+template <typename T>
+static __device__ inline T lk_round(float v);
+template <>
+__device__ inline float lk_round<float>(float v) {
+    return v;
+}
+/* To nearest even; NaN stays NaN. */
+template <>
+__device__ inline lk_bf16 lk_round<lk_bf16>(float v) {
+    unsigned u = __float_as_uint(v);
+    unsigned rounded = v != v ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    lk_bf16 result = {(uint16_t)rounded};
+    return result;
+}
+
+/* 16 bytes: 4 floats or 8 bfloat16. */
+template <typename T>
+struct lk_lanes {
+    static const int COUNT = (int)(16 / sizeof(T));
+};
+
+template <typename T>
+struct alignas(16) lk_vector {
+    T lane[lk_lanes<T>::COUNT];
+};
+
+template <typename T>
+static __device__ inline void lk_load(float (&out)[lk_lanes<T>::COUNT], const T *from) {
+    lk_vector<T> v = *reinterpret_cast<const lk_vector<T> *>(from);
+#pragma unroll
+    for (int i = 0; i < lk_lanes<T>::COUNT; i++) out[i] = lk_float(v.lane[i]);
+}
+
+template <typename T>
+static __device__ inline void lk_store(T *to, const float (&values)[lk_lanes<T>::COUNT]) {
+    lk_vector<T> v;
+#pragma unroll
+    for (int i = 0; i < lk_lanes<T>::COUNT; i++) v.lane[i] = lk_round<T>(values[i]);
+    *reinterpret_cast<lk_vector<T> *>(to) = v;
+}
+
+/* The gradient that arrives: one tensor, or the sum of two. */
+template <typename T>
+static __device__ inline void lk_load_dy(float (&out)[lk_lanes<T>::COUNT], const T *first, const T *second,
+                                         int64_t at) {
+    lk_load<T>(out, first + at);
+    if (second == nullptr) return;
+    float other[lk_lanes<T>::COUNT];
+    lk_load<T>(other, second + at);
+#pragma unroll
+    for (int i = 0; i < lk_lanes<T>::COUNT; i++) out[i] += other[i];
+}
+
+#ifndef LK_CUDA_HOST_KERNELS
+template <typename... P, typename... A>
+static int lk_launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... args) {
+    kernel<<<grid, block, 0, stream>>>(args...);
+    return (int)cudaGetLastError();
+}
+#endif
+
+static inline int64_t lk_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Blocks of a grid-stride loop over `count` items: enough to fill any GPU; more would only start and end. */
+static inline dim3 lk_grid(int64_t count) {
+    int64_t blocks = lk_ceil_div(count, LK_CUDA_THREADS);
+    return dim3((unsigned)(blocks < 4096 ? (blocks < 1 ? 1 : blocks) : 4096));
+}
+
+#define LK_GRID_LOOP(i, count) \
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (count); i += (int64_t)gridDim.x * blockDim.x)
+
+#endif

@@ -1,0 +1,187 @@
+/* Launches of the own kernels: C declarations, defined in the .cu files. All enqueue on the stream and return a
+ * cudaError_t. Activations are NHWC: rows of `block` channels, of which the first `channels` are real and the rest is
+ * zero; block is a multiple of lk_cuda_lanes(type), so that a row is a whole number of 16-byte vectors.
+ * Sums are taken over fixed chunks in a fixed order: the launch shape follows from the tensor's shape alone. */
+#ifndef LK_DEVICE_CUDA_KERNELS_H
+#define LK_DEVICE_CUDA_KERNELS_H
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum lk_cuda_type { LK_CUDA_F32, LK_CUDA_BF16 } lk_cuda_type;
+
+/* Elements of a 16-byte vector. */
+static inline int lk_cuda_lanes(lk_cuda_type type) { return type == LK_CUDA_BF16 ? 8 : 4; }
+
+/* rows x block elements. */
+typedef struct lk_cuda_rows {
+    lk_cuda_type type;
+    int64_t rows; /* N * H * W */
+    int channels, block;
+} lk_cuda_rows;
+
+/* How many chunks of rows a sum over the rows has: partial sums are chunks x 2 x block floats. */
+int64_t lk_cuda_chunks(const lk_cuda_rows *shape);
+/* Bound of the counters that a sum over rows uses: groups of channels side by side. */
+#define LK_CUDA_COUNTERS 4096
+
+/* Batch normalisation. Unit of counts: elements. Device pointers; those not named by a launch may be NULL. */
+typedef struct lk_cuda_norm {
+    lk_cuda_rows shape;
+    int64_t area; /* rows of one sample */
+    float eps;
+    lk_act act;
+    bool invertible; /* lk_act_invertible(act) */
+    const void *x, *residual, *dy[2];
+    void *y, *dx, *dresidual;
+    const float *gamma, *beta; /* channels */
+    float *mean, *variance;    /* channels: of the microbatch (written) or running (read) */
+    float *dgamma, *dbeta;     /* channels */
+    float *saved;              /* 2 x block: mean, 1 / sqrt(variance + eps) */
+    const float *keep;         /* a factor for each sample, or NULL: 1 */
+    uint8_t *mask;             /* rows x block / lanes: bit i is set where RELU stopped lane i; or NULL */
+    float *partial;            /* lk_cuda_chunks x 2 x block */
+    float *terms;              /* 2 x block: slope and offset of dx */
+    unsigned *counters;        /* LK_CUDA_COUNTERS zeros; zero again afterwards */
+} lk_cuda_norm;
+
+/* Writes mean, variance, saved. */
+int lk_cuda_norm_statistics(cudaStream_t stream, const lk_cuda_norm *norm);
+/* y = act(keep ((x - mean) gamma inverse + beta) + residual), with saved, or with mean and variance where saved is
+ * NULL. Writes mask where it is given. */
+int lk_cuda_norm_apply(cudaStream_t stream, const lk_cuda_norm *norm);
+/* Writes dgamma, dbeta, terms. What went into the activation is known from mask, or computed again from x, keep and
+ * residual (NULL: there was none). */
+int lk_cuda_norm_sums(cudaStream_t stream, const lk_cuda_norm *norm);
+/* Writes dx and dresidual, as far as they are given. */
+int lk_cuda_norm_gradient(cudaStream_t stream, const lk_cuda_norm *norm);
+
+/* sums[c] = sum over rows of dy, for c < count (channels or block). */
+int lk_cuda_column_sums(cudaStream_t stream, const lk_cuda_rows *shape, const void *dy, float *sums, int count,
+                        float *partial, unsigned *counters);
+
+/* y[r, c] += bias[c] */
+int lk_cuda_add_bias(cudaStream_t stream, const lk_cuda_rows *shape, void *y, const float *bias);
+
+/* y = act(x + residual). */
+typedef struct lk_cuda_add {
+    lk_cuda_rows shape;
+    lk_act act;
+    bool invertible;          /* lk_act_invertible(act) */
+    const void *x, *residual; /* residual may be NULL */
+    void *y;
+    /* Backward: dx = dresidual = (dy[0] + dy[1]) act', from y, or from x and residual. dy[1], dx, dresidual may be
+     * NULL. */
+    bool from_y;
+    const void *dy[2];
+    void *dx, *dresidual;
+} lk_cuda_add;
+int lk_cuda_add_forward(cudaStream_t stream, const lk_cuda_add *add);
+int lk_cuda_add_backward(cudaStream_t stream, const lk_cuda_add *add);
+
+/* y = x gate, a number for each sample and channel. Backward: dx = dy gate, dgate = sum over the sample's rows of dy x;
+ * dx and dgate may be NULL. */
+typedef struct lk_cuda_scale {
+    lk_cuda_rows shape;
+    int64_t area; /* rows of one sample */
+    int gate_block;
+    const void *x, *gate, *dy[2];
+    void *y, *dx, *dgate;
+} lk_cuda_scale;
+int lk_cuda_scale_forward(cudaStream_t stream, const lk_cuda_scale *scale);
+int lk_cuda_scale_backward(cudaStream_t stream, const lk_cuda_scale *scale);
+
+/* y = (x[0] + x[1]) keep, with keep 0 or `kept`, as lk_run_drops says; x[1] may be NULL. seed: with the purpose mixed
+ * in. */
+typedef struct lk_cuda_dropout {
+    lk_cuda_rows shape;
+    int64_t area;
+    uint64_t seed, first_position;
+    uint32_t epoch, layer;
+    double rate;
+    float kept; /* 1 / (1 - rate) */
+} lk_cuda_dropout;
+int lk_cuda_dropout_run(cudaStream_t stream, const lk_cuda_dropout *dropout, const void *const x[2], void *y);
+
+typedef struct lk_cuda_images {
+    int64_t pixels, area; /* N * H * W, H * W */
+    int channels, block;  /* of a pixel; block of y */
+    float mean[4], std[4];
+    const int32_t *partner; /* N, or NULL: no mixing */
+    const float *share;     /* N */
+} lk_cuda_images;
+
+/* y = (pixel / 255 - mean) / std; mixed: share times the own value and the rest of the partner's. x: interleaved bytes.
+ */
+int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, const uint8_t *x, void *y);
+
+typedef struct lk_cuda_pool {
+    lk_cuda_type type;
+    int64_t n;
+    int block, h, w, out_h, out_w, kernel, stride, pad;
+} lk_cuda_pool;
+
+/* index: which element of the window won (row-major in the window), a byte for each element of y, or NULL. */
+int lk_cuda_maxpool_forward(cudaStream_t stream, const lk_cuda_pool *pool, const void *x, void *y, uint8_t *index);
+int lk_cuda_maxpool_backward(cudaStream_t stream, const lk_cuda_pool *pool, const void *const dy[2],
+                             const uint8_t *index, void *dx);
+/* y[n, c] = mean over h, w */
+int lk_cuda_mean_forward(cudaStream_t stream, const lk_cuda_pool *pool, const void *x, void *y);
+int lk_cuda_mean_backward(cudaStream_t stream, const lk_cuda_pool *pool, const void *const dy[2], void *dx);
+
+/* As lk_loss_label. */
+typedef struct lk_cuda_label {
+    int32_t label, other;
+    float share;
+} lk_cuda_label;
+
+/* device/loss.h on the GPU. Arrays are device memory. */
+typedef struct lk_cuda_loss {
+    lk_cuda_type type;
+    int64_t n, rows; /* rows: valid ones; the others give 0 */
+    int classes, block;
+    lk_loss_config config; /* its arrays replaced by device copies */
+    const lk_cuda_label *labels;
+    double weight_scale, scale; /* lk_run.weight_scale, lk_run.loss_scale */
+    const double *counts;       /* 3 x classes soft counts, or NULL: no F1 term */
+    double f1_scale;            /* of the F1 term: its factor times the samples counted */
+    double *totals;             /* n: scratch of the counting */
+} lk_cuda_loss;
+
+/* counts[3 x classes] of the microbatch's valid rows. */
+int lk_cuda_loss_count(cudaStream_t stream, const lk_cuda_loss *loss, const void *x, double *counts);
+/* y[n], float; with counts, config.f1 times 1 - macro-F1 is part of each valid row's. */
+int lk_cuda_loss_forward(cudaStream_t stream, const lk_cuda_loss *loss, const void *x, float *y);
+int lk_cuda_loss_backward(cudaStream_t stream, const lk_cuda_loss *loss, const void *x, void *dx);
+
+/* Slabs of float32. */
+int lk_cuda_slab_add(cudaStream_t stream, float *sum, const float *x, int64_t count);
+int lk_cuda_slab_blend(cudaStream_t stream, float *running, const float *fresh, int64_t count, float keep, float take);
+
+typedef struct lk_cuda_sgd {
+    float lr, momentum, fresh, weight_decay; /* fresh: 1 - dampening */
+    bool nesterov, first_step;
+} lk_cuda_sgd;
+int lk_cuda_slab_sgd(cudaStream_t stream, float *params, const float *grads, float *velocity, int64_t count,
+                     const lk_cuda_sgd *sgd);
+
+#define LK_CUDA_CHUNK 4096 /* elements of a partial sum of squares */
+/* sums[i] = sum of squares of chunk i */
+int lk_cuda_slab_squares(cudaStream_t stream, const float *x, int64_t count, double *sums);
+
+/* Copies between float32 and bfloat16, rounded to nearest even. */
+int lk_cuda_to_bf16(cudaStream_t stream, const float *x, uint16_t *y, int64_t count);
+int lk_cuda_from_bf16(cudaStream_t stream, const uint16_t *x, float *y, int64_t count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

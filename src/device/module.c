@@ -1,0 +1,48 @@
+#include "device/module.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef lk_status (*create_function)(lk_device **out, int threads, lk_error *err);
+
+/* The module's path, or LK_ERR_UNSUPPORTED where it is too long. */
+static lk_status find(char *path, size_t size, const char *name, lk_error *err) {
+    char program[PATH_MAX];
+    const char *folder = getenv("LOCKSTEP_MODULES");
+    int length;
+    if (folder != NULL) {
+        length = snprintf(path, size, "%s/lockstep_%s.so", folder, name);
+    } else {
+        ssize_t bytes = readlink("/proc/self/exe", program, sizeof program - 1);
+        program[bytes < 0 ? 0 : bytes] = '\0';
+        char *slash = strrchr(program, '/');
+        if (slash != NULL) *slash = '\0';
+        length = snprintf(path, size, "%s/../lib/lockstep/lockstep_%s.so", program, name);
+    }
+    if (length >= 0 && (size_t)length < size) return LK_OK;
+    return lk_fail(err, LK_ERR_UNSUPPORTED, "the path of the module of device %s is too long", name);
+}
+
+lk_status lk_device_module_create(lk_device **out, const char *name, int threads, lk_error *err) {
+    char path[PATH_MAX], symbol[128];
+    *out = NULL;
+    LK_RETURN_IF(find(path, sizeof path, name, err));
+    if (access(path, R_OK) != 0)
+        return lk_fail(
+            err, LK_ERR_UNSUPPORTED,
+            "device %s is not in this build: there is no %s; build where its libraries are, or use device: cpu", name,
+            path);
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (module == NULL)
+        return lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "device %s cannot be loaded: %s; install what is missing or use device: cpu", name, dlerror());
+    snprintf(symbol, sizeof symbol, "lk_device_%s_create", name);
+    create_function create;
+    *(void **)&create = dlsym(module, symbol); /* POSIX's way round the missing cast in ISO C */
+    if (create == NULL) return lk_fail(err, LK_ERR_UNSUPPORTED, "%s is no module of this program", path);
+    return create(out, threads, err);
+}

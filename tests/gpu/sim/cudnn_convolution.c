@@ -1,0 +1,93 @@
+/* The three passes of a convolution: operands as floats, float sums, rounded once where they are stored. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cudnn_sim.h"
+
+/* One tensor as floats in the order n, h, w, c. */
+typedef struct dense {
+    float *values;
+    int64_t n, c, h, w;
+} dense;
+
+static dense dense_new(const sim_tensor *t) {
+    dense d = {NULL, t->dims[0], t->dims[1], t->dims[2], t->dims[3]};
+    d.values = calloc((size_t)(d.n * d.c * d.h * d.w), sizeof *d.values);
+    if (d.values == NULL) sim_fault("out of host memory");
+    return d;
+}
+
+static float *pixel(const dense *d, int64_t n, int64_t y, int64_t x) {
+    return d->values + ((n * d->h + y) * d->w + x) * d->c;
+}
+
+/* Engines that round float32 operands keep 10 bits of the mantissa. */
+static float shorten(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits = (bits + 0x1000u) & ~0x1fffu;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static void transfer(const sim_tensor *t, dense *d, void *data, bool store, sim_engine engine) {
+    bool bf16 = t->type == CUDNN_DATA_BFLOAT16;
+    for (int64_t n = 0; n < d->n; n++)
+        for (int64_t y = 0; y < d->h; y++)
+            for (int64_t x = 0; x < d->w; x++)
+                for (int64_t c = 0; c < d->c; c++) {
+                    int64_t at = n * t->strides[0] + c * t->strides[1] + y * t->strides[2] + x * t->strides[3];
+                    float *v = pixel(d, n, y, x) + c;
+                    if (store)
+                        sim_store(bf16, data, at, *v);
+                    else
+                        *v = engine == SIM_SHORT ? shorten(sim_load(bf16, data, at)) : sim_load(bf16, data, at);
+                }
+}
+
+/* One output pixel under one element of the kernel: the operands' channels of all groups. */
+static void meet(const sim_convolution *c, const dense *weight, float *x, float *y, int64_t r, int64_t s) {
+    int64_t in = weight->c, out = weight->n / c->groups;
+    for (int64_t k = 0; k < weight->n; k++) {
+        float *w = pixel(weight, k, r, s), *from = x + k / out * in, sum = 0;
+        switch (c->pass) {
+            case SIM_FORWARD:
+                for (int64_t i = 0; i < in; i++) sum += w[i] * from[i];
+                y[k] += sum;
+                break;
+            case SIM_DATA:
+                for (int64_t i = 0; i < in; i++) from[i] += w[i] * y[k];
+                break;
+            case SIM_WEIGHT:
+                for (int64_t i = 0; i < in; i++) w[i] += from[i] * y[k];
+                break;
+        }
+    }
+}
+
+static void convolve(const sim_convolution *c, const dense *x, const dense *weight, const dense *y) {
+    for (int64_t n = 0; n < y->n; n++)
+        for (int64_t oy = 0; oy < y->h; oy++)
+            for (int64_t ox = 0; ox < y->w; ox++)
+                for (int64_t r = 0; r < weight->h; r++)
+                    for (int64_t s = 0; s < weight->w; s++) {
+                        int64_t iy = oy * c->strides[0] - c->pads[0] + r * c->dilations[0];
+                        int64_t ix = ox * c->strides[1] - c->pads[1] + s * c->dilations[1];
+                        if (iy < 0 || iy >= x->h || ix < 0 || ix >= x->w) continue;
+                        meet(c, weight, pixel(x, n, iy, ix), pixel(y, n, oy, ox), r, s);
+                    }
+}
+
+void sim_convolution_run(const sim_convolution *c, sim_engine engine, void *const operands[3]) {
+    const sim_tensor *tensors[3] = {&c->x, &c->weight, &c->y};
+    int result = c->pass == SIM_FORWARD ? 2 : c->pass == SIM_DATA ? 0 : 1;
+    dense parts[3];
+    for (int i = 0; i < 3; i++) {
+        parts[i] = dense_new(tensors[i]);
+        if (i != result) transfer(tensors[i], &parts[i], operands[i], false, engine);
+    }
+    convolve(c, &parts[0], &parts[1], &parts[2]);
+    if (engine == SIM_CHANCE) parts[result].values[0] *= 1 + 1e-3f * (float)(sim_random() % 7);
+    transfer(tensors[result], &parts[result], operands[result], true, engine);
+    for (int i = 0; i < 3; i++) free(parts[i].values);
+}

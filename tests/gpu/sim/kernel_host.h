@@ -1,0 +1,56 @@
+/* Makes a .cu file a C++ file for the host: the words and functions of CUDA that the kernels use. Blocks run one after
+ * another, so that memory shared by a block is plain static memory. */
+#ifndef LK_TESTS_GPU_KERNEL_HOST_H
+#define LK_TESTS_GPU_KERNEL_HOST_H
+
+#include <math.h>
+#include <string.h>
+
+#include "sim.h"
+
+#undef __shared__
+#define __shared__ static
+#undef __launch_bounds__
+#define __launch_bounds__(threads)
+
+#define threadIdx (sim_at.thread)
+#define blockIdx (sim_at.block)
+#define blockDim (sim_at.block_dim)
+#define gridDim (sim_at.grid_dim)
+
+#define SIM_TEXT_(x) #x
+#define SIM_TEXT(x) SIM_TEXT_(x)
+#define __syncthreads() sim_barrier(__FILE__ ":" SIM_TEXT(__LINE__))
+#define __threadfence() ((void)0)
+
+static inline float __uint_as_float(unsigned u) {
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static inline unsigned __float_as_uint(float f) {
+    unsigned u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static inline float __ldcg(const float *p) { return *p; }
+
+/* Threads take turns and are not interrupted. */
+static inline unsigned atomicAdd(unsigned *p, unsigned value) {
+    unsigned before = *p;
+    *p += value;
+    return before;
+}
+
+template <typename... P, typename... A>
+static int lk_launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... args) {
+    auto body = [=] { kernel(args...); };
+    typedef decltype(body) closure;
+    return (int)sim_launch(
+        grid, block, stream, [](void *state) { (*(closure *)state)(); }, new closure(body),
+        [](void *state) { delete (closure *)state; });
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* Streams and the order in which their work is done. */
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim.h"
+
+typedef struct item {
+    sim_work work;
+    struct item *next;
+} item;
+
+struct sim_stream {
+    sim_stream *next;
+    item *first, *last;
+    bool alive;
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static sim_stream default_stream = {.alive = true};
+static sim_stream *streams = &default_stream;
+static uint64_t state;
+
+void sim_fault(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("stand-in GPU: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    abort();
+}
+
+int64_t sim_setting(const char *name, int64_t fallback) {
+    const char *text = getenv(name);
+    return text == NULL ? fallback : strtoll(text, NULL, 0);
+}
+
+/* splitmix64 */
+uint64_t sim_random(void) {
+    if (state == 0) state = (uint64_t)sim_setting("LK_SIM_SEED", 1) * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+void sim_lock(void) { pthread_mutex_lock(&mutex); }
+void sim_unlock(void) { pthread_mutex_unlock(&mutex); }
+
+sim_stream *sim_stream_of(cudaStream_t stream) {
+    if (stream == NULL) return &default_stream;
+    for (sim_stream *s = streams; s != NULL; s = s->next)
+        if (s == (sim_stream *)stream && s->alive) return s;
+    sim_fault("a call names a stream that is none, or was destroyed");
+}
+
+sim_stream *sim_stream_new(void) {
+    sim_stream *s = calloc(1, sizeof *s);
+    if (s == NULL) sim_fault("out of host memory");
+    s->alive = true;
+    s->next = default_stream.next;
+    default_stream.next = s;
+    return s;
+}
+
+void sim_stream_delete(sim_stream *stream) {
+    for (sim_stream *s = &default_stream; s->next != NULL; s = s->next) {
+        if (s->next != stream) continue;
+        s->next = stream->next;
+        free(stream);
+        return;
+    }
+}
+
+void sim_push(sim_stream *stream, sim_work work) {
+    item *new = malloc(sizeof *new);
+    if (new == NULL) sim_fault("out of host memory");
+    *new = (item){.work = work};
+    if (stream->last == NULL)
+        stream->first = new;
+    else
+        stream->last->next = new;
+    stream->last = new;
+}
+
+bool sim_stream_idle(const sim_stream *stream) { return stream->first == NULL; }
+
+/* Streams made by cudaStreamCreate wait for the default stream and it for them; here the default stream's work is done
+ * at once (its callers drain everything first), so that only the others are drawn from. */
+static sim_stream *draw(void) {
+    int ready = 0;
+    sim_stream *chosen = NULL;
+    for (sim_stream *s = streams; s != NULL; s = s->next)
+        if (s->first != NULL && sim_random() % (uint64_t)++ready == 0) chosen = s;
+    return chosen;
+}
+
+void sim_drain(bool (*until)(void *argument), void *argument) {
+    bool opened = false;
+    while (!until(argument)) {
+        sim_stream *s = draw();
+        if (s == NULL) sim_fault("a call waits for what nobody has enqueued");
+        item *head = s->first;
+        s->first = head->next;
+        if (s->first == NULL) s->last = NULL;
+        if (!head->work.transfer && !opened) {
+            sim_memory_open();
+            opened = true;
+        }
+        head->work.run(head->work.state);
+        head->work.drop(head->work.state);
+        free(head);
+    }
+    if (opened) sim_memory_close();
+}
+
+static bool all_idle(void *argument) {
+    (void)argument;
+    for (sim_stream *s = streams; s != NULL; s = s->next)
+        if (s->first != NULL) return false;
+    return true;
+}
+
+void sim_drain_all(void) { sim_drain(all_idle, NULL); }
+
+cudaError_t sim_enqueue(cudaStream_t stream, sim_work work) {
+    sim_lock();
+    sim_push(sim_stream_of(stream), work);
+    if (stream == NULL) sim_drain_all();
+    sim_unlock();
+    return cudaSuccess;
+}
+
+size_t sim_device_room(const void *p) {
+    sim_lock();
+    size_t room = sim_memory_room(p);
+    sim_unlock();
+    return room;
+}

@@ -1,0 +1,108 @@
+/* The stand-in GPU: what its libraries share. A process has one: device memory is an arena whose pages are out of reach
+ * but while work is done; calls enqueue, and whoever waits runs what may run, in an order drawn from a seed.
+ * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (0: none answers),
+ * LK_SIM_CUDNN (version that the cuDNN stand-in claims). */
+#ifndef LK_TESTS_GPU_SIM_H
+#define LK_TESTS_GPU_SIM_H
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SIM_API __attribute__((visibility("default")))
+
+/* Work of one stream. */
+typedef struct sim_work {
+    const char *what;         /* static: for messages */
+    void (*run)(void *state); /* device memory is within reach, unless it is a transfer */
+    void (*drop)(void *state);
+    void *state;
+    bool transfer; /* goes through sim_memory_reach */
+} sim_work;
+
+/* Enqueues; takes the state over, also on failure. stream NULL: the default stream. */
+SIM_API cudaError_t sim_enqueue(cudaStream_t stream, sim_work work);
+
+/* Threads of a kernel launch: body(state) is run once for each, with sim_at set. Owner of state: as sim_enqueue. */
+SIM_API cudaError_t sim_launch(dim3 grid, dim3 block, cudaStream_t stream, void (*body)(void *state), void *state,
+                               void (*drop)(void *state));
+
+/* Where the running thread is: threadIdx and the like. */
+typedef struct sim_place {
+    uint3 thread, block;
+    dim3 block_dim, grid_dim;
+} sim_place;
+extern SIM_API sim_place sim_at;
+
+/* __syncthreads. place: what tells one barrier of the kernel from another. */
+SIM_API void sim_barrier(const void *place);
+
+/* A number from the stand-in's own seed. Call only while work runs or under the lock. */
+SIM_API uint64_t sim_random(void);
+/* A setting of the environment. */
+SIM_API int64_t sim_setting(const char *name, int64_t fallback);
+/* Says what was done wrong and ends the process: a test then fails where the fault is. */
+SIM_API void sim_fault(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* Device memory (memory.c), all under the lock. */
+void sim_memory_open(void);           /* within reach */
+void sim_memory_close(void);          /* out of reach */
+void *sim_memory_alloc(size_t bytes); /* NULL: no room */
+bool sim_memory_free(void *p);
+/* Where the stand-in itself reaches a device address; a host address as it is. */
+void *sim_memory_reach(const void *p);
+/* Bytes of the allocation from p to its end; 0: not device memory. */
+size_t sim_memory_room(const void *p);
+void sim_memory_info(size_t *free_bytes, size_t *total);
+/* The same question from the other libraries. Takes the lock. */
+SIM_API size_t sim_device_room(const void *p);
+
+/* Element i of device memory of float32 or bfloat16; stores round to nearest even. Only while work runs. */
+static inline float sim_load(bool bf16, const void *data, int64_t i) {
+    union {
+        uint32_t bits;
+        float value;
+    } u;
+    if (!bf16) return ((const float *)data)[i];
+    u.bits = (uint32_t)((const uint16_t *)data)[i] << 16;
+    return u.value;
+}
+static inline void sim_store(bool bf16, void *data, int64_t i, float value) {
+    union {
+        float value;
+        uint32_t bits;
+    } u = {value};
+    if (!bf16)
+        ((float *)data)[i] = value;
+    else
+        ((uint16_t *)data)[i] =
+            (uint16_t)(value != value ? (u.bits >> 16) | 0x40u : (u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
+}
+
+/* The queues (queue.c). The lock guards everything in this header but sim_at. */
+void sim_lock(void);
+void sim_unlock(void);
+typedef struct sim_stream sim_stream;
+sim_stream *sim_stream_of(cudaStream_t stream); /* NULL is the default stream; faults on what is no stream */
+sim_stream *sim_stream_new(void);
+void sim_stream_delete(sim_stream *stream);
+void sim_push(sim_stream *stream, sim_work work);
+bool sim_stream_idle(const sim_stream *stream);
+/* Runs work in random legal order until `until(argument)`. Faults where nothing may run and it is not so. */
+void sim_drain(bool (*until)(void *argument), void *argument);
+/* Runs all there is. */
+void sim_drain_all(void);
+
+/* One launch's threads, block by block (block.c). */
+void sim_run_grid(dim3 grid, dim3 block, void (*body)(void *state), void *state);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
