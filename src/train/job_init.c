@@ -5,7 +5,7 @@
 
 #include "core/memory.h"
 #include "train/job_internal.h"
-#include "train/weights.h"
+#include "train/weights_import.h"
 
 static const char *const KEYS[] = {"input.size",          "input.color",  "input.resize", "input.resize_size",
                                    "input.interpolation", "input.decode", "input.mean",   "input.std"};

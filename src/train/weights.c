@@ -103,10 +103,10 @@ static lk_status match_names(lk_weights *w, const name_index *names, lk_error *e
     }
     for (int i = 0; status == LK_OK && i < w->tensor_count; i++) {
         int place = find_tensor(w, best, &context, names, count, w->tensors[i].name);
-        w->fates[i] = (lk_weights_tensor){place < 0 ? LK_WEIGHTS_MISSING : LK_WEIGHTS_LOADED, place};
+        w->fates[i] = (lk_weights_tensor){place < 0 ? LK_WEIGHTS_MISSING : LK_WEIGHTS_LOADED, place, 0};
         if (place >= 0) w->used[place] = true;
     }
-    w->naming = lk_naming_name(best);
+    w->naming = best;
     lk_free(context.blocks);
     return status;
 }
@@ -138,6 +138,31 @@ static lk_status check_shape(const lk_weights *w, int i, lk_error *err) {
     if (dtype == LK_F32 || dtype == LK_F64 || dtype == LK_F16 || dtype == LK_BF16) return LK_OK;
     return lk_fail(err, LK_ERR_DATA, "%s: tensor '%.100s' has type %s and must be one of floating point",
                    w->source.path, theirs.name, lk_dtype_name(dtype));
+}
+
+/* 1 / sqrt(variance + eps) stays what it was when the difference of two eps goes into the variance. */
+static void shift_variance(lk_weights *w, const lk_node *node, double eps) {
+    double shift = eps - node->op.batchnorm.eps;
+    size_t length = strlen(node->name);
+    if (shift < -1e-12) w->other_eps = true;
+    if (shift < 1e-12) return;
+    for (int i = 0; i < w->tensor_count; i++)
+        if (strncmp(w->tensors[i].name, node->name, length) == 0 &&
+            strcmp(w->tensors[i].name + length, ".running_var") == 0)
+            w->fates[i].shift = shift;
+}
+
+static void compare_habits(lk_weights *w, const lk_graph *graph) {
+    lk_naming_habits theirs = lk_naming_get_habits(w->naming);
+    bool same = false, strided = false;
+    for (int i = 0; i < graph->count; i++) {
+        const lk_node *node = &graph->nodes[i];
+        if (node->op.kind == LK_OP_BATCHNORM && theirs.eps > 0) shift_variance(w, node, theirs.eps);
+        if (node->op.kind != LK_OP_CONV2D || node->op.conv.stride == 1 || node->op.conv.kernel_h == 1) continue;
+        strided = true;
+        same = same || node->op.conv.pad_less_top > 0 || node->op.conv.pad_less_left > 0;
+    }
+    w->other_padding = theirs.same && strided && !same;
 }
 
 static bool is_classifier(const lk_graph *graph, const char *name) {
@@ -201,7 +226,7 @@ static lk_status count_fates(lk_weights *w, lk_error *err) {
         err, LK_ERR_DATA,
         "%s has %d of the %d tensors of %s (names as %s), fewer than 90%%; the first it lacks is '%s': is it "
         "of another model? 'lockstep inspect' lists its tensors",
-        w->source.path, w->loaded, named, w->architecture, w->naming, w->tensors[first].name);
+        w->source.path, w->loaded, named, w->architecture, lk_naming_name(w->naming), w->tensors[first].name);
 }
 
 /* The model's tensors without the counters. */
@@ -218,11 +243,11 @@ static lk_status list_own(lk_weights *w, const lk_graph *graph, lk_error *err) {
     return LK_NEW(&w->fates, kept, "the tensors of a model", err);
 }
 
-lk_status lk_weights_open(lk_weights *w, const char *path, const char *architecture, const lk_graph *graph,
-                          char *const *class_names, lk_error *err) {
+lk_status lk_weights_match(lk_weights *w, const char *path, const char *architecture, const lk_graph *graph,
+                           char *const *class_names, lk_error *err) {
     name_index *names = NULL;
     lk_status status = LK_OK;
-    *w = (lk_weights){.naming = ""};
+    *w = (lk_weights){0};
     LK_TRY(lk_strdup(&w->architecture, architecture, err));
     LK_TRY(lk_model_source_open(&w->source, path, err));
     LK_TRY(read_meta(w, err));
@@ -230,11 +255,19 @@ lk_status lk_weights_open(lk_weights *w, const char *path, const char *architect
     LK_TRY(LK_NEW(&w->used, lk_model_source_count(&w->source), "the tensors of a file", err));
     LK_TRY(list_names(&names, &w->source, err));
     LK_TRY(match_names(w, names, err));
+    compare_habits(w, graph);
     replace_classifier(w, graph, class_names);
     LK_TRY(count_fates(w, err));
-    LK_TRY(check_shapes(w, err));
 out:
     lk_free(names);
+    if (status != LK_OK) lk_weights_close(w);
+    return status;
+}
+
+lk_status lk_weights_open(lk_weights *w, const char *path, const char *architecture, const lk_graph *graph,
+                          char *const *class_names, lk_error *err) {
+    LK_RETURN_IF(lk_weights_match(w, path, architecture, graph, class_names, err));
+    lk_status status = check_shapes(w, err);
     if (status != LK_OK) lk_weights_close(w);
     return status;
 }
@@ -246,11 +279,14 @@ void lk_weights_close(lk_weights *w) {
     lk_state_dict_free(w->tensors, w->tensor_count);
     lk_free(w->fates);
     lk_free(w->used);
-    *w = (lk_weights){.naming = ""};
+    *w = (lk_weights){0};
 }
 
 lk_status lk_weights_read(const lk_weights *w, int i, float *into, lk_error *err) {
     lk_named_tensor theirs = lk_model_source_get(&w->source, w->fates[i].source);
     lk_tensor wanted = {LK_F32, theirs.tensor.shape, into}; /* the file's own, which has as many elements */
-    return lk_model_source_read(&w->source, theirs.name, &wanted, err);
+    LK_RETURN_IF(lk_model_source_read(&w->source, theirs.name, &wanted, err));
+    int64_t count = w->fates[i].shift == 0 ? 0 : lk_shape_count(&wanted.shape);
+    for (int64_t k = 0; k < count; k++) into[k] = (float)((double)into[k] + w->fates[i].shift);
+    return LK_OK;
 }

@@ -18,7 +18,8 @@ typedef enum lk_weights_fate {
 
 typedef struct lk_weights_tensor {
     lk_weights_fate fate;
-    int source; /* LOADED: index among the file's tensors */
+    int source;   /* LOADED: index among the file's tensors */
+    double shift; /* added to a running variance: their BatchNorm's eps minus ours, where that is positive */
 } lk_weights_tensor;
 
 typedef struct lk_weights {
@@ -26,12 +27,14 @@ typedef struct lk_weights {
     lk_meta meta; /* of this program's files; architecture NULL: the file says nothing about itself */
     char *architecture;
     char prefix[64];          /* that all names of the file have: "module." */
-    const char *naming;       /* whose names they are; static */
+    int naming;               /* whose names they are (weights_names.h) */
     int tensor_count;         /* of the model: parameters and running statistics */
     lk_named_tensor *tensors; /* data NULL */
     lk_weights_tensor *fates; /* one a tensor */
     bool *used;               /* one for each tensor of the file */
     int loaded, fresh, missing, unused;
+    bool other_padding;   /* the file's model pads as TensorFlow, this one does not: the logits differ */
+    bool other_eps;       /* its BatchNorms have a smaller eps, which no variance can make up for: the same */
     int64_t file_classes; /* rows of the file's classifier; 0: it has none */
 } lk_weights;
 
@@ -41,6 +44,9 @@ typedef struct lk_weights {
  * the model's names are in the file, or a shape differs (naming the tensor). */
 LK_MUST_CHECK lk_status lk_weights_open(lk_weights *out, const char *path, const char *architecture,
                                         const lk_graph *graph, char *const *class_names, lk_error *err);
+/* The same by names alone, whatever the shapes. */
+LK_MUST_CHECK lk_status lk_weights_match(lk_weights *out, const char *path, const char *architecture,
+                                         const lk_graph *graph, char *const *class_names, lk_error *err);
 void lk_weights_close(lk_weights *weights); /* frees the content, not the struct */
 
 /* Tensor i (LOADED) as float32 in state_dict layout. Errors: those of lk_model_source_read. */
@@ -54,9 +60,7 @@ void lk_weights_list(const lk_weights *weights, FILE *out);
 /* The short side before the crop at another input size, in the proportion of the weights; rounded down. Pure. */
 int64_t lk_weights_resize_size(int64_t resize_size, int64_t size, int64_t other_size);
 
-/* What the weights were made for: the file's own description, or the model's published weights. Where neither is there,
- * *known is false. Errors: those of lk_model_source_open; LK_ERR_DATA for a description that does not parse. */
-LK_MUST_CHECK lk_status lk_weights_preprocess(lk_preprocess *out, bool *known, const char *path,
-                                              const char *architecture, lk_error *err);
+/* What the published weights of a model with these names were made for; false where none are. Pure. */
+bool lk_weights_published(lk_preprocess *out, int naming, const char *architecture);
 
 #endif

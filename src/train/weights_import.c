@@ -8,10 +8,10 @@
 
 #define GOLDEN 2 /* images */
 
-static lk_status build(lk_graph **out, const char *architecture, const lk_preprocess *p, int64_t classes,
+static lk_status build(lk_graph **out, const char *architecture, const lk_preprocess *p, int channels, int64_t classes,
                        lk_error *err) {
     const lk_model_entry *entry = lk_model_find(architecture);
-    lk_model_spec spec = {.channels = 3, .classes = classes, .std = {1, 1, 1}};
+    lk_model_spec spec = {.channels = channels, .classes = classes, .std = {1, 1, 1}};
     spec.h = spec.w = entry == NULL ? 224 : entry->native_size;
     if (p != NULL) {
         spec.channels = p->channels;
@@ -23,25 +23,48 @@ static lk_status build(lk_graph **out, const char *architecture, const lk_prepro
     return lk_model_build(out, architecture, &spec, err);
 }
 
-lk_status lk_weights_graph(lk_graph **out, const char *path, const char *architecture, const lk_preprocess *preprocess,
-                           lk_error *err) {
-    /* With two classes of no name the classifier never fits, which tells how many it has. */
+/* With two classes of no name the classifier never fits, which tells how many it has. */
+static lk_status open_nameless(lk_weights *out, const char *path, const char *architecture,
+                               const lk_preprocess *preprocess, lk_error *err) {
     char nameless[] = "";
     char *const names[] = {nameless, nameless};
-    lk_weights weights;
     lk_graph *graph = NULL;
-    *out = NULL;
-    LK_RETURN_IF(build(&graph, architecture, preprocess, 2, err));
-    lk_status status = lk_weights_open(&weights, path, architecture, graph, names, err);
+    LK_RETURN_IF(build(&graph, architecture, preprocess, 3, 2, err));
+    lk_status status = lk_weights_match(out, path, architecture, graph, names, err);
     lk_graph_free(graph);
-    if (status != LK_OK) return status;
+    return status;
+}
+
+/* Channels that the file's first convolution takes: the first tensor of a model is its weight. */
+static int count_channels(const lk_weights *w) {
+    if (w->tensor_count == 0 || w->fates[0].fate != LK_WEIGHTS_LOADED) return 3;
+    lk_named_tensor first = lk_model_source_get(&w->source, w->fates[0].source);
+    return first.tensor.shape.rank == 4 && first.tensor.shape.dims[1] == 1 ? 1 : 3;
+}
+
+lk_status lk_weights_graph(lk_graph **out, const char *path, const char *architecture, const lk_preprocess *preprocess,
+                           lk_error *err) {
+    lk_weights weights;
+    *out = NULL;
+    LK_RETURN_IF(open_nameless(&weights, path, architecture, preprocess, err));
     int64_t classes = weights.file_classes;
+    int channels = count_channels(&weights);
     lk_weights_close(&weights);
     if (classes < 2)
         return lk_fail(err, LK_ERR_DATA,
                        "%s has no classifier for %s, so it is no whole model; it can be the 'init' of a job", path,
                        architecture);
-    return build(out, architecture, preprocess, classes, err);
+    return build(out, architecture, preprocess, channels, classes, err);
+}
+
+lk_status lk_weights_preprocess(lk_preprocess *out, bool *known, const char *path, const char *architecture,
+                                lk_error *err) {
+    lk_weights weights;
+    LK_RETURN_IF(open_nameless(&weights, path, architecture, NULL, err));
+    *known = weights.meta.architecture != NULL || lk_weights_published(out, weights.naming, architecture);
+    if (weights.meta.architecture != NULL) *out = weights.meta.preprocess;
+    lk_weights_close(&weights);
+    return LK_OK;
 }
 
 static lk_status read_tensors(lk_model_file *file, const lk_weights *w, lk_error *err) {

@@ -11,6 +11,11 @@
 LK_MUST_CHECK lk_status lk_weights_graph(lk_graph **out, const char *path, const char *architecture,
                                          const lk_preprocess *preprocess, lk_error *err);
 
+/* What the weights were made for: the file's own description, or that of the published weights with these names. Where
+ * neither is there, *known is false. Errors: those of lk_weights_open. */
+LK_MUST_CHECK lk_status lk_weights_preprocess(lk_preprocess *out, bool *known, const char *path,
+                                              const char *architecture, lk_error *err);
+
 typedef struct lk_import_options {
     const char *architecture;
     const lk_preprocess *preprocess;

@@ -86,12 +86,15 @@ static const row EFFICIENTNET_PYTORCH[] = {
 static const struct {
     const char *name;
     const row *rows; /* up to a NULL; NULL: the model's own names (timm's, torchvision's for ResNet) */
+    lk_naming_habits habits;
 } NAMINGS[] = {
-    {"own", NULL},
-    {"torchvision EfficientNet", TORCHVISION_EFFICIENTNET},
-    {"torchvision MobileNetV3", TORCHVISION_MOBILENET_V3},
-    {"efficientnet_pytorch", EFFICIENTNET_PYTORCH},
+    {"own", NULL, {0, false}},
+    {"torchvision EfficientNet", TORCHVISION_EFFICIENTNET, {1e-5, false}},
+    {"torchvision MobileNetV3", TORCHVISION_MOBILENET_V3, {1e-3, false}},
+    {"efficientnet_pytorch", EFFICIENTNET_PYTORCH, {1e-3, true}},
 };
+
+lk_naming_habits lk_naming_get_habits(int naming) { return NAMINGS[naming].habits; }
 
 int lk_naming_count(void) { return (int)(sizeof NAMINGS / sizeof NAMINGS[0]); }
 

@@ -25,6 +25,13 @@ LK_MUST_CHECK lk_status lk_naming_context_create(lk_naming_context *out, const l
 int lk_naming_count(void);
 /* "own", "torchvision EfficientNet", ...; static. */
 const char *lk_naming_name(int naming);
+/* What a naming's project does otherwise than this program's model may. */
+typedef struct lk_naming_habits {
+    double eps; /* of its BatchNorms; 0: the model's own */
+    bool same;  /* pads as TensorFlow's 'SAME' */
+} lk_naming_habits;
+lk_naming_habits lk_naming_get_habits(int naming);
+
 /* A naming's word for a tensor ("blocks.1.0.conv_pw.weight"): into text, or false where the naming has none. */
 bool lk_naming_translate(int naming, const lk_naming_context *context, const char *own, char *text, size_t size);
 
