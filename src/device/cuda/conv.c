@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "device/cuda/conv_engine.h"
 #include "device/cuda/cuda_internal.h"
-#include "device/cuda/cudnn_conv.h"
 
 typedef struct conv_plan {
     lk_cudnn_conv shape;
@@ -20,11 +20,6 @@ typedef struct conv_bound {
     lk_cudnn_pack packs[LK_CUDNN_PASSES];
 } conv_bound;
 
-static int64_t out_size(int64_t size, int64_t kernel, int64_t pad_less, const lk_op_desc *d) {
-    int64_t room = size + 2 * d->conv.pad - pad_less - d->conv.dilation * (kernel - 1) - 1;
-    return room < 0 ? 0 : room / d->conv.stride + 1;
-}
-
 static const char *settings_fault(const lk_op_desc *d) {
     const int64_t most = 1 << 20, counts[] = {d->conv.out_channels, d->conv.kernel_h, d->conv.kernel_w,
                                               d->conv.stride,       d->conv.dilation, d->conv.groups};
@@ -36,63 +31,14 @@ static const char *settings_fault(const lk_op_desc *d) {
         return "its padding is negative on a side";
     if (d->x.c % d->conv.groups != 0 || d->conv.out_channels % d->conv.groups != 0)
         return "its groups do not divide its channels";
-    if (out_size(d->x.h, d->conv.kernel_h, d->conv.pad_less_top, d) < 1 ||
-        out_size(d->x.w, d->conv.kernel_w, d->conv.pad_less_left, d) < 1)
-        return "its kernel does not fit its input";
     return NULL;
 }
 
-static void set_shape(conv_plan *p, const lk_op_desc *d) {
-    lk_cudnn_conv *s = &p->shape;
-    bool depthwise = d->conv.groups == d->x.c && d->conv.groups > 1;
-    *s = (lk_cudnn_conv){.n = d->x.n,
-                         .c = d->x.c,
-                         .h = d->x.h,
-                         .w = d->x.w,
-                         .x_block = d->x.block,
-                         .k = d->conv.out_channels,
-                         .out_h = out_size(d->x.h, d->conv.kernel_h, d->conv.pad_less_top, d),
-                         .out_w = out_size(d->x.w, d->conv.kernel_w, d->conv.pad_less_left, d),
-                         .y_block = lk_cuda_block(d->conv.out_channels, d->compute),
-                         .kernel_h = d->conv.kernel_h,
-                         .kernel_w = d->conv.kernel_w,
-                         .stride = d->conv.stride,
-                         .pad_top = d->conv.pad - d->conv.pad_less_top,
-                         .pad_left = d->conv.pad - d->conv.pad_less_left,
-                         .pad_end = d->conv.pad,
-                         .dilation = d->conv.dilation,
-                         .groups = d->conv.groups,
-                         .bf16 = d->compute == LK_BF16};
-    if (depthwise) s->y_block = s->k / s->c * s->x_block;
-    if (depthwise) s->groups = s->x_block;
-    if (depthwise || s->groups == 1) {
-        s->c = s->x_block;
-        s->k = s->y_block;
-    }
-    p->gaps = s->c != s->x_block || s->k != s->y_block;
-    p->weights = s->k * s->kernel_h * s->kernel_w * (s->c / s->groups);
-}
-
-/* *reason: filled where no engine of the ranking will do, which is LK_ERR_UNSUPPORTED. */
-static lk_status try_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_cudnn_ranking ranking, bool bf16_dweight,
-                          lk_error *reason) {
-    conv_plan *p = op->plan;
-    lk_cudnn_target target = {.handle = cuda->cudnn};
-    lk_error_clear(reason);
-    p->shape.bf16_dweight = bf16_dweight;
-    return lk_cudnn_plan_create(&p->passes[pass], &target, &p->shape, pass, ranking, LK_CUDA_WORKSPACE_LIMIT, reason);
-}
-
-/* Engines of the library's first ranking before its fallbacks. A bfloat16 layer's weight gradient is wanted in float32;
- * where only a fallback sums into that, the fast engine's bfloat16 gradient is taken, rounded once on its way. */
 static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_error *err) {
     conv_plan *p = op->plan;
     lk_error reason = {0};
-    bool either = pass == LK_CUDNN_WEIGHT && p->shape.bf16;
-    lk_status status = try_pass(cuda, op, pass, LK_CUDNN_FIRST, false, &reason);
-    if (status == LK_ERR_UNSUPPORTED && either) status = try_pass(cuda, op, pass, LK_CUDNN_FIRST, true, &reason);
-    if (status == LK_ERR_UNSUPPORTED) status = try_pass(cuda, op, pass, LK_CUDNN_FALLBACK, false, &reason);
-    if (status == LK_ERR_UNSUPPORTED && either) status = try_pass(cuda, op, pass, LK_CUDNN_FALLBACK, true, &reason);
+    lk_cudnn_target target = {.handle = cuda->cudnn};
+    lk_status status = lk_cuda_conv_engine(&p->passes[pass], &p->shape, &target, pass, &reason);
     if (status == LK_ERR_UNSUPPORTED) return lk_cuda_unsupported(op, reason.message, err);
     if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);
     if (p->shape.bf16_dweight) p->scratch = (int64_t)lk_round_up((size_t)p->weights * sizeof(uint16_t));
@@ -133,7 +79,11 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     if (fault != NULL) return lk_cuda_unsupported(op, fault, err);
     LK_RETURN_IF(LK_NEW(&p, 1, "a convolution", err));
     op->plan = p;
-    set_shape(p, d);
+    lk_cuda_conv_shape(&p->shape, d);
+    if (p->shape.out_h < 1 || p->shape.out_w < 1)
+        return lk_cuda_unsupported(op, "its kernel does not fit its input", err);
+    p->gaps = p->shape.c != p->shape.x_block || p->shape.k != p->shape.y_block;
+    p->weights = p->shape.k * p->shape.kernel_h * p->shape.kernel_w * (p->shape.c / p->shape.groups);
     lk_cuda_info_start(op, d->conv.out_channels, p->shape.out_h, p->shape.out_w, p->shape.y_block);
     LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_FORWARD, err));
     if (d->training && d->need_dx) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_DATA, err));

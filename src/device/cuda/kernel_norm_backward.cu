@@ -4,6 +4,9 @@
  *   dx = scale g + slope (x - mean) + offset,  slope = -scale inverse dgamma / m,  offset = -scale dbeta / m. */
 #include "device/cuda/kernel_norm.cuh"
 
+/* Blocks that a multiprocessor holds at once: 24 warps, each with 3 or 4 vectors of 16 bytes under way. */
+#define LK_BLOCKS 3
+
 /* What a thread knows of its channels. */
 template <typename T>
 struct channels {
@@ -69,7 +72,7 @@ static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape 
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS) sums(lk_cuda_norm n, lk_reduce_shape r) {
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
     __shared__ float totals[L][LK_CUDA_THREADS], dots[L][LK_CUDA_THREADS];
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
@@ -115,7 +118,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) sums(lk_cuda_norm n, l
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS) gradient(lk_cuda_norm n, lk_reduce_shape r) {
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int first = ((int)blockIdx.x * r.across + threadIdx.x) * L, block = n.shape.block;
     if (first >= block) return;

@@ -11,7 +11,7 @@
 #undef __shared__
 #define __shared__ static
 #undef __launch_bounds__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 #define threadIdx (sim_at.thread)
 #define blockIdx (sim_at.block)
