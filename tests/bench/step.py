@@ -1,4 +1,4 @@
-"""Whole updates of batch 64 against PyTorch eager, interleaved: python tests/bench/step.py BUILD [MODEL] [ROUNDS]
+"""Whole updates against PyTorch eager, interleaved: python tests/bench/step.py BUILD [MODEL] [ROUNDS] [BATCH] [MICROBATCH] [PIXELS]
 Prints seconds per update (best, median), the ratio to the better of PyTorch's two memory formats, and peak resident memory."""
 import json
 import os
@@ -13,14 +13,15 @@ from PIL import Image
 
 build, model = pathlib.Path(sys.argv[1]), (sys.argv[2:] or ["resnet18"])[0]
 rounds = int((sys.argv[3:] or ["4"])[0])
-batch, size, steps, cores = 64, 224, 2, os.cpu_count()
+batch, microbatch, size = (int(number) for number in (sys.argv[4:] + ["64", "16", "224"][len(sys.argv[4:]):]))
+steps, cores = 2, os.cpu_count()
 here = pathlib.Path(__file__).parent
 JOB = """
 data: {data}
 model: {model}
 epochs: 1
 batch: {batch}
-microbatch: 16
+microbatch: {microbatch}
 max_updates: {updates}
 input: {{size: {size}, resize_size: {size}}}
 augment: {{crop: center, hflip: 0}}
@@ -39,7 +40,7 @@ def make_data(folder):
                 Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(target / f"{i}.jpg")
     subprocess.run([build / "bin/lockstep", "pack", folder / "images", folder / "data.h5"], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
-    (folder / "job.yaml").write_text(JOB.format(data=folder / "data.h5", model=model, batch=batch, size=size, updates=steps + 1))
+    (folder / "job.yaml").write_text(JOB.format(data=folder / "data.h5", model=model, batch=batch, microbatch=microbatch, size=size, updates=steps + 1))
 
 
 def lockstep(folder):
@@ -69,7 +70,7 @@ with tempfile.TemporaryDirectory() as name:
             times[layout] += seconds
 rival.stdin.close()
 rival.wait()
-print(f"{model}, batch {batch}, {size} px, float32, {cores} cores, {rounds} rounds of {steps} updates each, interleaved")
+print(f"{model}, batch {batch} (Lockstep: {batch // microbatch} x {microbatch}), {size} px, float32, {cores} cores, {rounds} rounds of {steps} updates each, interleaved")
 for name, seconds in times.items():
     print(f"{name:14} best {min(seconds):7.3f} s  median {statistics.median(seconds):7.3f} s  {batch / statistics.median(seconds):6.2f} img/s"
           f"  peak memory {memory[name]:6.0f} MiB")
