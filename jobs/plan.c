@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/memory.h"
 #include "core/tree.h"
@@ -78,10 +77,9 @@ static lk_status compile_one(compiled *c, lk_plan **out, int64_t batch, bool tra
 
 static lk_status compile(compiled *c, lk_error *err) {
     const lk_job *job = c->job;
-    const char *name = strcmp(job->device, "auto") == 0 ? "cpu" : job->device;
     lk_model_spec spec;
     lk_node_id loss;
-    LK_RETURN_IF(lk_device_create(&c->device, name, (int)job->threads_per_microbatch, err));
+    LK_RETURN_IF(lk_device_create(&c->device, job->device, (int)job->threads_per_microbatch, err));
     if (c->classes == 0) LK_RETURN_IF(count_samples(c, err));
     if (c->cores == 0) LK_RETURN_IF(lk_topology_cores(&c->cores, err));
     lk_job_model_spec(job, c->classes, &spec);

@@ -22,6 +22,8 @@ struct lk_device {
     const char *name; /* "reference", "cpu", "cuda" */
     lk_dtype master;  /* dtype of parameters, gradients, optimizer state, statistics */
     int threads;      /* arithmetic threads of one lane (threads_per_microbatch) */
+    bool host_memory; /* alloc gives memory that the host reaches, and communicators with it */
+    int most_lanes;   /* side by side in one process; 0: as many as there are cores for */
     void *impl;
     /* May desc.dy_count be 2 for this kind of op? */
     bool (*takes_two_dy)(const lk_device *device, lk_op_kind kind);
@@ -85,7 +87,8 @@ struct lk_device {
 const char *const *lk_device_names(void);
 
 /* Creates a device by name. threads: arithmetic threads of one lane.
- * "cuda" loads a module (device/module.h) and takes the first GPU that CUDA shows.
+ * "cuda" loads a module (device/module.h) and takes the first GPU that CUDA shows; "auto" is cuda where that answers,
+ * else cpu.
  * Owner: the caller, with lk_device_free. Errors: LK_ERR_UNSUPPORTED for a device that this build or machine lacks. */
 LK_MUST_CHECK lk_status lk_device_create(lk_device **out, const char *name, int threads, lk_error *err);
 

@@ -8,7 +8,7 @@
 #include "train/job_internal.h"
 #include "train/loss.h"
 
-static const char *const DEVICES[] = {"auto", "cpu", "reference", NULL};
+static const char *const DEVICES[] = {"auto", "cpu", "cuda", "reference", NULL};
 
 static lk_status check_input(lk_job *job, lk_error *err) {
     int channels = job->input.channels == 0 ? 3 : 1;
@@ -43,7 +43,7 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     bool known = false;
     for (int i = 0; DEVICES[i] != NULL; i++) known = known || strcmp(DEVICES[i], job->device) == 0;
     if (!known)
-        return lk_fail(err, LK_ERR_CONFIG, "device '%s' is unknown; this build has auto, cpu and reference",
+        return lk_fail(err, LK_ERR_CONFIG, "device '%s' is unknown; there are auto, cpu, cuda and reference",
                        job->device);
     if (job->microbatch == 0) job->microbatch = job->batch % 4 == 0 ? job->batch / 4 : job->batch;
     if (job->batch % job->microbatch != 0)

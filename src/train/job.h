@@ -21,7 +21,7 @@ typedef struct lk_job {
     char *model;  /* a name of lk_models */
     char *init;   /* weights that training begins with; NULL: random ones */
     char *base;   /* of a job file only: the file that this one changes; NULL once it is read */
-    char *device; /* "auto", "cpu", "reference" */
+    char *device; /* "auto", "cpu", "cuda", "reference" */
     int compute;  /* 0 float32, 1 bfloat16 */
 
     int64_t epochs, max_updates; /* max_updates 0: no limit */

@@ -39,7 +39,7 @@ static const lk_option OPTIONS[] = {
     TEXT("model", model, NULL, "network, e.g. resnet18, cifar_resnet8"),
     PATH("init", init, "weights that training begins with: .pth, .safetensors or a checkpoint; their input.* become the defaults"),
     PATH("base", base, "job file that this one changes, relative to it; in job files only"),
-    TEXT("device", device, "auto", "auto, cpu or reference (float64, slow, the oracle)"),
+    TEXT("device", device, "auto", "auto (cuda where a GPU answers), cpu, cuda or reference (float64, slow)"),
     PICK("compute", compute, "float32", COMPUTES, "type of activations; weights, sums and state stay float32"),
     INT("epochs", epochs, "10", 1, 1e6, "passes over the training split"),
     INT("max_updates", max_updates, "0", 0, 1e15, "stop after this many updates in all; 0: no limit"),

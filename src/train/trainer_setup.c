@@ -9,8 +9,12 @@
 #define BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
 
 static lk_status create_device(lk_trainer *t, lk_error *err) {
-    const char *name = strcmp(t->job->device, "auto") == 0 ? "cpu" : t->job->device;
-    LK_RETURN_IF(lk_device_create(&t->device, name, (int)t->job->threads_per_microbatch, err));
+    LK_RETURN_IF(lk_device_create(&t->device, t->job->device, (int)t->job->threads_per_microbatch, err));
+    if (!t->device->host_memory && t->comm->size > 1)
+        return lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "%d ranks cannot train on device %s: this build has no communicator that reaches its memory; "
+                       "run one rank, or give device=cpu",
+                       t->comm->size, t->device->name);
     return t->device->supports_dtype(t->device, lk_job_compute(t->job), err);
 }
 
@@ -95,6 +99,7 @@ static lk_status create_lanes(lk_trainer *t, lk_error *err) {
     int share = lk_job_leaves(t->job) / t->comm->size;
     int64_t lanes = t->cores / t->job->threads_per_microbatch;
     if (lanes > share) lanes = share;
+    if (t->device->most_lanes > 0 && lanes > t->device->most_lanes) lanes = t->device->most_lanes;
     if (lanes < 1) lanes = 1;
     lanes = lk_exchange_lanes(share, (int)t->job->sync_batchnorm, (int)lanes);
     int64_t negative = -lanes;

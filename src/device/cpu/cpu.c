@@ -252,6 +252,7 @@ static void device_free(lk_device *device) {
 static const lk_device TEMPLATE = {
     .name = "cpu",
     .master = LK_F32,
+    .host_memory = true,
     .takes_two_dy = takes_two_dy,
     .free = device_free,
     .identity = identity,

@@ -182,6 +182,7 @@ static void device_free(lk_device *device) {
 static const lk_device TEMPLATE = {
     .name = "cuda",
     .master = LK_F32,
+    .most_lanes = 1, /* one fills a GPU; a second would wait for the first */
     .takes_two_dy = takes_two_dy,
     .free = device_free,
     .identity = identity,

@@ -170,6 +170,7 @@ lk_status lk_device_reference_create(lk_device **out, int threads, lk_error *err
     r->device = (lk_device){
         .name = "reference",
         .master = LK_F64,
+        .host_memory = true,
         .threads = threads,
         .impl = r,
         .takes_two_dy = takes_two_dy,

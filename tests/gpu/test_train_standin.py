@@ -1,0 +1,114 @@
+"""lockstep train on the CUDA device over the stand-ins: the program around the device, not only its ops."""
+
+import json
+import os
+import struct
+import subprocess
+
+import h5py
+import numpy as np
+import pytest
+
+JOB = """
+data: {data}
+model: cifar_resnet8
+epochs: 1
+batch: 32
+microbatch: 8
+seed: 3
+input: {{size: 16, color: grey, resize: none, mean: [0.5], std: [0.3]}}
+augment: {{crop: pad_random, pad: 2, hflip: 0.5}}
+optimizer: {{lr: 0.05, momentum: 0.9, weight_decay: 0.0005}}
+evaluate: {{batch: 20}}
+"""
+
+
+def run(build, *arguments, ranks=1, status=0, **variables):
+    settings = {"LOCKSTEP_MODULES": build / "tests/gpu/lib/lockstep", **variables}
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment |= {name: str(value) for name, value in settings.items()}
+    launch = [] if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks)]
+    command = [*launch, build / "bin/lockstep", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def job(build, tmp_path_factory):
+    """Four classes of a bright square in one of the corners, under noise."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(1)
+    for name, count in (("train", 150), ("t10k", 20)):
+        labels = np.arange(count, dtype=np.uint8) % 4
+        images = random.integers(0, 120, (count, 16, 16), dtype=np.uint8)
+        for image, label in zip(images, labels):
+            image[label // 2 * 8 :, label % 2 * 8 :][:8, :8] += 120
+        head = struct.pack(">IIII", 2051, count, 16, 16)
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+    run(build, "pack", folder, folder / "small.h5", "--val", "40")
+    (folder / "job.yaml").write_text(JOB.format(data=folder / "small.h5"))
+    return folder / "job.yaml"
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["type"] == "update"]
+
+
+def tensors(folder):
+    found = {}
+    with h5py.File(folder / "checkpoints/last.h5") as file:
+        file["model"].visititems(lambda name, item: found.__setitem__(name, item[()]) if hasattr(item, "dtype") else None)
+    return found
+
+
+def train(build, job, folder, *overrides, **options):
+    return run(build, "train", job, *overrides, "--run", folder, "--overwrite", **options)
+
+
+def test_it_follows_the_cpu_device(build, job, tmp_path):
+    """Float32 on both: updates differ by roundings that the steps before have grown."""
+    train(build, job, tmp_path / "cpu", "device=cpu")
+    train(build, job, tmp_path / "cuda", "device=cuda")
+    cpu, cuda = losses(tmp_path / "cpu"), losses(tmp_path / "cuda")
+    assert len(cpu) == len(cuda) == 4
+    assert np.allclose(cpu, cuda, rtol=2e-4, atol=0)
+    one, two = tensors(tmp_path / "cpu"), tensors(tmp_path / "cuda")
+    assert one.keys() == two.keys() and len(one) > 30
+    for name in one:
+        assert np.allclose(one[name], two[name], rtol=1e-2, atol=1e-3 * np.abs(one[name]).max()), name
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_the_same_bits_in_any_legal_order(build, job, tmp_path, compute):
+    """The stand-in draws the order of streams, blocks and threads from its seed (P5)."""
+    for seed in (1, 2):
+        train(build, job, tmp_path / str(seed), "device=cuda", f"compute={compute}", LK_SIM_SEED=seed)
+    one, two = tensors(tmp_path / "1"), tensors(tmp_path / "2")
+    assert all(one[name].tobytes() == two[name].tobytes() for name in one)
+    assert losses(tmp_path / "1") == losses(tmp_path / "2")
+
+
+def test_auto_takes_the_gpu_that_answers(build, job, tmp_path):
+    train(build, job, tmp_path / "gpu", "device=auto", "max_updates=1")
+    train(build, job, tmp_path / "none", "device=auto", "max_updates=1", LK_SIM_GPUS=0)
+    assert "stand-in GPU" in (tmp_path / "gpu/metrics.jsonl").read_text()
+    assert "oneDNN" in (tmp_path / "none/metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides, options, sentence",
+    [
+        (["device=cuda"], {"LK_SIM_GPUS": 0}, "device cuda finds no GPU"),
+        (["device=cuda"], {"LK_SIM_MEMORY": 1 << 20}, "the GPU has no room for"),
+        (["device=cuda"], {"LK_SIM_CUDNN": 90500}, "needs cuDNN 9.8 or later and finds 9.5"),
+        (["device=cuda"], {"LOCKSTEP_MODULES": "/nowhere"}, "there is no /nowhere/lockstep_cuda.so"),
+        (["device=cuda"], {"ranks": 2}, "no communicator that reaches its memory"),
+        (["device=cuda", "sync_batchnorm=2"], {}, "cannot normalise over a group"),
+    ],
+)
+def test_what_is_missing_is_a_sentence(build, job, tmp_path, overrides, options, sentence):
+    done = train(build, job, tmp_path / "run", *overrides, status=1, **options)
+    assert sentence in done.stderr
