@@ -20,7 +20,7 @@ torch.set_num_threads(2)
 TOLERANCE = 1e-10
 BUILD = pathlib.Path(os.environ.get("LOCKSTEP_BUILD", "build"))
 KINDS = 11
-CASES = 289
+CASES = 291
 
 
 class Dump:
