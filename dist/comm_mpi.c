@@ -242,10 +242,12 @@ static const struct lk_comm_functions mpi_functions = {.barrier = mpi_barrier,
 
 static char *environment(const char *name) { return getenv(name); }
 
-/* P20: a launcher of another MPI gives N worlds of one rank, which would each train alone. */
+/* P20: a launcher of another MPI gives N worlds of one rank, which would each train alone. The first of them says it;
+ * where the launcher numbers nobody, all do. */
 static lk_status check_launch(int world_size, lk_error *err) {
     lk_launcher launcher = lk_launcher_detect(environment);
     if (launcher.size <= 1 || world_size > 1) return LK_OK;
+    if (launcher.rank > 0) return lk_fail(err, LK_ERR_COMM, "%s", "");
     char library[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     char command[128];
     int length = 0;

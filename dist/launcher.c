@@ -16,21 +16,41 @@ static int variable_number(char *(*get)(const char *), const char *name) {
     return *end == '\0' && value > 0 && value <= INT_MAX ? (int)value : 0;
 }
 
-lk_launcher lk_launcher_detect(char *(*get)(const char *name)) {
+/* This process's number among those that were started, from the first of `count` variables that holds one; or -1. */
+static int variable_rank(char *(*get)(const char *), const char *const *names, int count) {
+    for (int i = 0; i < count; i++) {
+        const char *text = get(names[i]);
+        if (text == NULL || *text == '\0') continue;
+        char *end = NULL;
+        long value = strtol(text, &end, 10);
+        if (*end == '\0' && value >= 0 && value <= INT_MAX) return (int)value;
+    }
+    return -1;
+}
+
+static lk_launcher detect_kind(char *(*get)(const char *name)) {
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"};
     int size = variable_number(get, "OMPI_COMM_WORLD_SIZE");
-    if (size > 0) return (lk_launcher){LK_LAUNCHER_OPENMPI, size};
+    if (size > 0) return (lk_launcher){LK_LAUNCHER_OPENMPI, size, variable_rank(get, ranks, 1)};
 
     /* Slurm's PMI plugins set PMI_SIZE too: the command to suggest is then srun's. */
     bool step = get("SLURM_STEP_ID") != NULL || get("SLURM_STEPID") != NULL;
+    int rank = variable_rank(get, ranks + 1, step ? 3 : 2);
     size = variable_number(get, "PMI_SIZE");
-    if (size > 0) return (lk_launcher){step ? LK_LAUNCHER_SLURM : LK_LAUNCHER_PMI, size};
+    if (size > 0) return (lk_launcher){step ? LK_LAUNCHER_SLURM : LK_LAUNCHER_PMI, size, rank};
 
     bool pmi = get("PMIX_RANK") != NULL || get("PMI_RANK") != NULL;
     size = variable_number(get, "SLURM_STEP_NUM_TASKS");
     if (size == 0) size = variable_number(get, "SLURM_NTASKS");
-    if (size > 0 && (step || (pmi && get("SLURM_JOB_ID") != NULL))) return (lk_launcher){LK_LAUNCHER_SLURM, size};
-    if (pmi) return (lk_launcher){LK_LAUNCHER_PMIX, 0};
-    return (lk_launcher){LK_LAUNCHER_NONE, 1};
+    if (size > 0 && (step || (pmi && get("SLURM_JOB_ID") != NULL))) return (lk_launcher){LK_LAUNCHER_SLURM, size, rank};
+    if (pmi) return (lk_launcher){LK_LAUNCHER_PMIX, 0, rank};
+    return (lk_launcher){LK_LAUNCHER_NONE, 1, 0};
+}
+
+lk_launcher lk_launcher_detect(char *(*get)(const char *name)) {
+    lk_launcher launcher = detect_kind(get);
+    if (launcher.size > 0 && launcher.rank >= launcher.size) launcher.rank = -1;
+    return launcher;
 }
 
 const char *lk_launcher_name(lk_launcher_kind kind) {

@@ -15,6 +15,7 @@ typedef enum lk_launcher_kind {
 typedef struct lk_launcher {
     lk_launcher_kind kind;
     int size; /* processes it started; 0: unknown */
+    int rank; /* of this process among them; -1: unknown */
 } lk_launcher;
 
 /* get: getenv, or a test's stand-in. Not Collective.

@@ -30,12 +30,6 @@ lk_status lk_hdf5_fail(const char *what, const char *path, lk_error *err) {
                    reason.text[0] != '\0' ? reason.text : "no reason");
 }
 
-void lk_hdf5_quiet(void) {
-    /* After a full disk libhdf5's own exit handler would try to write again what could not be written. */
-    H5dont_atexit();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
 lk_status lk_hdf5_create(hid_t *file, const char *path, const char *shown, lk_error *err) {
     lk_hdf5_quiet();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), create = H5Pcreate(H5P_FILE_CREATE);

@@ -6,13 +6,11 @@
 #include <hdf5.h>
 
 #include "io/data/format.h"
+#include "io/hdf5/quiet.h"
 
 /* Fills *err from HDF5's error stack, which the next call of HDF5 clears: "cannot WHAT PATH: REASON". Returns LK_ERR_IO
  * where the operating system gave a reason, else LK_ERR_DATA. */
 LK_MUST_CHECK lk_status lk_hdf5_fail(const char *what, const char *path, lk_error *err);
-
-/* Stops libhdf5 from printing in this thread. Not Async. */
-void lk_hdf5_quiet(void);
 
 /* Where the bytes of a stored array lie. */
 typedef struct lk_hdf5_range {

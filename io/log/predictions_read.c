@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
+#include "io/hdf5/quiet.h"
 #include "io/log/predictions.h"
 
 typedef struct reader {
@@ -107,8 +108,7 @@ lk_status lk_predictions_read(lk_prediction_set *out, const char *path, const ch
     memset(out, 0, sizeof *out);
     if (stat(path, &info) != 0) return lk_fail_errno(err, "read", path);
     r.bytes = info.st_size;
-    H5dont_atexit();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    lk_hdf5_quiet();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     r.file = H5Pset_file_locking(access, false, true) < 0 ? H5I_INVALID_HID : H5Fopen(path, H5F_ACC_RDONLY, access);
     H5Pclose(access);

@@ -9,6 +9,7 @@
 #include <H5FDdevelop.h>
 #endif
 
+#include "io/hdf5/quiet.h"
 #include "io/model/atomic.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are written as they lie in memory");
@@ -120,8 +121,7 @@ static lk_status fail_call(lk_h5_sink *sink, const char *call, const char *name,
 
 lk_status lk_h5_start(lk_h5_sink *sink, int fd, const char *path, int64_t user_block, lk_error *err) {
     *sink = (lk_h5_sink){.fd = fd, .path = path, .file = H5I_INVALID_HID, .driver = H5I_INVALID_HID};
-    H5Eget_auto2(H5E_DEFAULT, &sink->print, &sink->print_data);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    lk_hdf5_quiet();
     sink_info info = {sink};
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
     sink->driver = H5FDregister(&SINK_CLASS);
@@ -216,7 +216,6 @@ lk_status lk_h5_strings(lk_h5_sink *sink, const char *name, const char *const *t
 lk_status lk_h5_finish(lk_h5_sink *sink, lk_error *err) {
     bool closed = sink->file < 0 || H5Fclose(sink->file) >= 0;
     if (sink->driver >= 0) H5FDunregister(sink->driver);
-    H5Eset_auto2(H5E_DEFAULT, sink->print, sink->print_data);
     if (sink->code != 0) return lk_fail_write(err, sink->code, sink->path);
     if (!closed) return lk_fail(err, LK_ERR_INTERNAL, "H5Fclose failed while writing %s", sink->path);
     return LK_OK;

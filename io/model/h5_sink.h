@@ -12,8 +12,6 @@ typedef struct lk_h5_sink {
     int code; /* errno of the first write that failed, or 0 */
     const char *path;
     hid_t file, driver;
-    H5E_auto2_t print;
-    void *print_data;
 } lk_h5_sink;
 
 /* Starts a file in fd, after `user_block` bytes (0 or a power of two >= 512). Borrows fd and path until lk_h5_finish,

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "train/float32_logits.h"
 #include "train/trainer_internal.h"
 
 lk_status lk_trainer_take_golden(lk_trainer *t, lk_error *err) {
@@ -31,13 +32,16 @@ lk_status lk_trainer_take_golden(lk_trainer *t, lk_error *err) {
     return LK_OK;
 }
 
-/* Logits of the golden samples from the current parameters, by the evaluation plan (P25). */
+/* Logits of the golden samples from the current parameters, in float32 as `verify` recomputes them (P25): by the
+ * evaluation plan where that computes in it. */
 static lk_status run_golden(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
     (void)index, (void)worker;
     lk_status status;
     lk_trainer *t = context;
     lk_network *network = t->network;
     lk_golden_set *golden = &t->golden;
+    if (lk_job_compute(t->job) != LK_F32)
+        return lk_float32_logits(network, slot->stream, golden->images, golden->count, golden->logits, err);
     lk_lane *lane = slot->lanes[LK_NETWORK_EVALUATE];
     uint8_t *images = NULL;
     int32_t *labels = NULL;

@@ -99,7 +99,7 @@ def main():
         expected = (r"started 2 processes, but the MPI of this program \(.*\) sees a single one: start it with '\S*"
                     + ("mpirun" if family == "openmpi" else "mpiexec"))
         check(status not in (0, None), f"refused in time (status {status})", output)
-        check(re.search(expected, output), f"says /{expected}/", output)
+        check(len(re.findall(expected, output)) == 1, f"says /{expected}/ once", output)
         print(f"{seconds:.1f} s\n{output}")
         return
     mode, use_checked, limit, fails, texts = FAULTS[fault]

@@ -27,7 +27,7 @@ ENVIRONMENT(srun_pmi2,
             "SLURM_JOB_ID=7\0SLURM_STEP_ID=0\0SLURM_NTASKS=8\0SLURM_STEP_NUM_TASKS=8\0PMI_SIZE=8\0PMI_RANK=1\0")
 ENVIRONMENT(srun_plain, "SLURM_JOB_ID=7\0SLURM_STEPID=2\0SLURM_NTASKS=8\0")
 /* A step of fewer tasks than the job has. */
-ENVIRONMENT(srun_part, "SLURM_JOB_ID=7\0SLURM_STEP_ID=1\0SLURM_NTASKS=8\0SLURM_STEP_NUM_TASKS=2\0")
+ENVIRONMENT(srun_part, "SLURM_JOB_ID=7\0SLURM_STEP_ID=1\0SLURM_NTASKS=8\0SLURM_STEP_NUM_TASKS=2\0SLURM_PROCID=5\0")
 ENVIRONMENT(batch_script, "SLURM_JOB_ID=7\0SLURM_NTASKS=8\0SLURM_PROCID=0\0")
 /* mpirun inside an allocation starts its daemons through srun: one per node. */
 ENVIRONMENT(mpirun_in_slurm, "SLURM_JOB_ID=7\0SLURM_STEP_ID=0\0SLURM_STEP_NUM_TASKS=2\0OMPI_COMM_WORLD_SIZE=16\0")
@@ -40,25 +40,21 @@ static void test_detect(void **state) {
     static const struct {
         char *(*get)(const char *);
         lk_launcher_kind kind;
-        int size;
+        int size, rank;
     } cases[] = {
-        {empty, LK_LAUNCHER_NONE, 1},
-        {open_mpi, LK_LAUNCHER_OPENMPI, 4},
-        {hydra, LK_LAUNCHER_PMI, 2},
-        {srun_pmix, LK_LAUNCHER_SLURM, 8},
-        {srun_pmi2, LK_LAUNCHER_SLURM, 8},
-        {srun_plain, LK_LAUNCHER_SLURM, 8},
-        {srun_part, LK_LAUNCHER_SLURM, 2},
-        {batch_script, LK_LAUNCHER_NONE, 1},
-        {mpirun_in_slurm, LK_LAUNCHER_OPENMPI, 16},
-        {other_pmix, LK_LAUNCHER_PMIX, 0},
-        {nonsense, LK_LAUNCHER_NONE, 1},
-        {huge, LK_LAUNCHER_NONE, 1},
+        {empty, LK_LAUNCHER_NONE, 1, 0},        {open_mpi, LK_LAUNCHER_OPENMPI, 4, 1},
+        {hydra, LK_LAUNCHER_PMI, 2, 0},         {srun_pmix, LK_LAUNCHER_SLURM, 8, 3},
+        {srun_pmi2, LK_LAUNCHER_SLURM, 8, 1},   {srun_plain, LK_LAUNCHER_SLURM, 8, -1},
+        {srun_part, LK_LAUNCHER_SLURM, 2, -1}, /* no process of it has that number */
+        {batch_script, LK_LAUNCHER_NONE, 1, 0}, {mpirun_in_slurm, LK_LAUNCHER_OPENMPI, 16, -1},
+        {other_pmix, LK_LAUNCHER_PMIX, 0, 0},   {nonsense, LK_LAUNCHER_NONE, 1, 0},
+        {huge, LK_LAUNCHER_NONE, 1, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         lk_launcher launcher = lk_launcher_detect(cases[i].get);
         assert_int_equal(launcher.kind, cases[i].kind);
         assert_int_equal(launcher.size, cases[i].size);
+        assert_int_equal(launcher.rank, cases[i].rank);
     }
 }
 
