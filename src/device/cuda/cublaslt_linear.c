@@ -9,6 +9,7 @@
 
 #define MATMUL_WORKSPACE (UINT64_C(32) << 20)
 #define POINTER_ALIGNMENT 16u
+#define UNREAD_ADDRESS (uintptr_t)256 /* of a bias, for the choice of an algorithm: each call gives its own */
 
 typedef struct matmul {
     cublasLtMatmulDesc_t desc;
@@ -94,7 +95,7 @@ static lk_status matmul_plan(lk_cuda *cuda, matmul *m, const lk_op *op, matrix a
     lk_status status = LK_OK;
     LK_BLAS(cublasLtMatmulDescCreate(&m->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     LK_TRY(set_transposed(m, &a, &b, err));
-    if (bias) LK_TRY(set_bias(m->desc, d.type, NULL, err));
+    if (bias) LK_TRY(set_bias(m->desc, d.type, (const void *)UNREAD_ADDRESS, err));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->a, a.type, (uint64_t)a.rows, (uint64_t)a.columns, a.rows));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->b, b.type, (uint64_t)b.rows, (uint64_t)b.columns, b.rows));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->d, d.type, (uint64_t)d.rows, (uint64_t)d.columns, d.rows));

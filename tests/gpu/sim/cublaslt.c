@@ -137,7 +137,7 @@ static bool fits(const struct description *desc, const struct layout *a, const s
     if (a->type != CUDA_R_32F && a->type != CUDA_R_16BF) return false;
     if (d->type != a->type && d->type != CUDA_R_32F) return false;
     bool bias = desc->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    return bias ? desc->bias_type == d->type : desc->epilogue == CUBLASLT_EPILOGUE_DEFAULT;
+    return bias ? desc->bias_type == d->type && desc->bias != NULL : desc->epilogue == CUBLASLT_EPILOGUE_DEFAULT;
 }
 
 API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
