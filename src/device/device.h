@@ -11,12 +11,37 @@ typedef struct lk_call lk_call;     /* an op bound to one lane's memory */
 typedef struct lk_stream lk_stream; /* one lane's order of execution; used by one thread at a time */
 typedef struct lk_device lk_device;
 
+/* Every optimizer takes the gradient as g = grad_scale * grad, limited to [-grad_limit, grad_limit] (clipping).
+ * grad_scale 0: 1; grad_limit 0: no limit. */
+
 /* Hyperparameters of one SGD step. Source: torch.optim.SGD. */
 typedef struct lk_sgd {
     double lr, momentum, dampening, weight_decay;
+    double grad_scale, grad_limit;
     bool nesterov;
     bool first_step; /* momentum buffer = gradient */
 } lk_sgd;
+
+/* Hyperparameters of one Adam step. Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2
+ * (decoupled); torch.optim.Adam and AdamW. */
+typedef struct lk_adam {
+    double lr, beta1, beta2, eps, weight_decay;
+    double grad_scale, grad_limit;
+    bool decoupled; /* AdamW: the parameter shrinks by lr * weight_decay apart from the gradient */
+    int64_t step;   /* 1 for the first, which takes both averages for zero */
+} lk_adam;
+
+/* Hyperparameters of one RMSprop step. Source: torch.optim.RMSprop; timm's RMSpropTF (TensorFlow's) with
+ * eps_inside_sqrt, lr_in_momentum and square_start 1. */
+typedef struct lk_rmsprop {
+    double lr, alpha, eps, weight_decay, momentum;
+    double grad_scale, grad_limit;
+    bool centered;        /* the variance instead of the mean square */
+    bool eps_inside_sqrt; /* sqrt(mean square + eps) instead of sqrt(mean square) + eps */
+    bool lr_in_momentum;  /* the momentum gathers lr * step instead of the step */
+    double square_start;  /* mean square before the first step */
+    bool first_step;      /* all averages are set to their start first */
+} lk_rmsprop;
 
 struct lk_device {
     const char *name; /* "reference", "cpu", "cuda" */
@@ -75,6 +100,16 @@ struct lk_device {
     /* One optimizer step on params[0..count), momentum buffer `velocity` (NULL when momentum is 0). */
     lk_status (*slab_sgd)(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
                           int64_t count, const lk_sgd *sgd, lk_error *err);
+    /* One Adam step; `mean` and `square` are the moving averages of the gradient and of its square. */
+    lk_status (*slab_adam)(lk_device *device, lk_stream *stream, void *params, const void *grads, void *mean,
+                           void *square, int64_t count, const lk_adam *adam, lk_error *err);
+    /* One RMSprop step. mean: NULL unless centered; velocity: NULL when momentum is 0. A variance below 0 (rounding)
+     * counts as 0. */
+    lk_status (*slab_rmsprop)(lk_device *device, lk_stream *stream, void *params, const void *grads, void *square,
+                              void *mean, void *velocity, int64_t count, const lk_rmsprop *rmsprop, lk_error *err);
+    /* average = average + share * (x - average), exactly x with share 1. Source: torch.lerp. */
+    lk_status (*slab_lerp)(lk_device *device, lk_stream *stream, void *average, const void *x, int64_t count,
+                           double share, lk_error *err);
     /* running = (1 - momentum) * running + momentum * (fresh * scale) */
     lk_status (*slab_blend)(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
                             double momentum, double scale, lk_error *err);

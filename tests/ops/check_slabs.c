@@ -6,27 +6,24 @@
 #include "core/random.h"
 #include "modes.h"
 
-#define SLABS 3 /* params or sum or running, grads or x or fresh, velocity */
+#define SLABS 2 /* sum or running or average, x or fresh */
 
-typedef enum slab_op { SLAB_ADD, SLAB_BLEND, SLAB_SGD, SLAB_SGD_MOMENTUM, SLAB_SGD_NESTEROV, SLAB_OP_COUNT } slab_op;
+typedef enum slab_op { SLAB_ADD, SLAB_BLEND, SLAB_LERP, SLAB_LERP_FAR, SLAB_LERP_WHOLE, SLAB_OP_COUNT } slab_op;
 
 static lk_status apply(lk_device *device, lk_stream *stream, slab_op op, char *const slabs[SLABS], int64_t first,
-                       int64_t count, bool first_step, lk_error *err) {
+                       int64_t count, lk_error *err) {
     int64_t at = first * (int64_t)lk_dtype_size(device->master);
-    lk_sgd sgd = {.lr = 0.1, .weight_decay = 0.01, .first_step = first_step};
+    char *sum = slabs[0] + at, *x = slabs[1] + at;
     switch (op) {
-        case SLAB_ADD: return device->slab_add(device, stream, slabs[0] + at, slabs[1] + at, count, err);
-        case SLAB_BLEND:
-            return device->slab_blend(device, stream, slabs[0] + at, slabs[1] + at, count, 0.1, 49.0 / 48, err);
-        case SLAB_SGD: return device->slab_sgd(device, stream, slabs[0] + at, slabs[1] + at, NULL, count, &sgd, err);
-        case SLAB_SGD_MOMENTUM: sgd.dampening = 0.25; break;
-        default: sgd.nesterov = true;
+        case SLAB_ADD: return device->slab_add(device, stream, sum, x, count, err);
+        case SLAB_BLEND: return device->slab_blend(device, stream, sum, x, count, 0.1, 49.0 / 48, err);
+        case SLAB_LERP: return device->slab_lerp(device, stream, sum, x, count, 0.01, err);
+        case SLAB_LERP_FAR: return device->slab_lerp(device, stream, sum, x, count, 0.75, err);
+        default: return device->slab_lerp(device, stream, sum, x, count, 1, err);
     }
-    sgd.momentum = 0.9;
-    return device->slab_sgd(device, stream, slabs[0] + at, slabs[1] + at, slabs[2] + at, count, &sgd, err);
 }
 
-/* Three steps from the same start on one device, whole or in parts. out: slabs 0 and 2 as doubles, count each. */
+/* Steps from the same start on one device, whole or in parts. out: slab 0 as doubles. */
 static lk_status steps(lk_device *device, lk_dtype values_as, slab_op op, int64_t count, int64_t split, double *out,
                        lk_error *err) {
     size_t size = lk_dtype_size(device->master), bytes = (size_t)count * size;
@@ -38,20 +35,21 @@ static lk_status steps(lk_device *device, lk_dtype values_as, slab_op op, int64_
     LK_TRY(device->stream_create(device, &stream, err));
     for (uint32_t s = 0; s < SLABS; s++) {
         LK_TRY(device->alloc(device, (void **)&slabs[s], (int64_t)bytes, "a slab", err));
-        /* Fresh momentum is not to be read at the first step. */
         for (int64_t i = 0; i < count; i++)
-            op_put(device->master, host, i, s == 2 ? NAN : op_round(values_as, lk_random_normal(&key, (uint64_t)i, s)));
+            op_put(device->master, host, i, op_round(values_as, lk_random_normal(&key, (uint64_t)i, s)));
         LK_TRY(device->upload(device, slabs[s], host, (int64_t)bytes, err));
     }
-    for (int step = 0; step < 3; step++) {
-        LK_TRY(apply(device, stream, op, slabs, 0, split, step == 0, err));
-        LK_TRY(apply(device, stream, op, slabs, split, count - split, step == 0, err));
+    for (int step = 0; step < (op == SLAB_LERP_WHOLE ? 1 : 3); step++) {
+        LK_TRY(apply(device, stream, op, slabs, 0, split, err));
+        LK_TRY(apply(device, stream, op, slabs, split, count - split, err));
     }
     LK_TRY(device->synchronize(device, stream, err));
-    for (int s = 0; s < 2; s++) {
-        LK_TRY(device->download(device, host, slabs[2 * s], (int64_t)bytes, err));
-        for (int64_t i = 0; i < count; i++) out[s * count + i] = op_get(device->master, host, i);
-    }
+    LK_TRY(device->download(device, host, slabs[0], (int64_t)bytes, err));
+    for (int64_t i = 0; i < count; i++) out[i] = op_get(device->master, host, i);
+    /* A share of 1 is a copy, to the bit. */
+    for (int64_t i = 0; op == SLAB_LERP_WHOLE && i < count; i++)
+        if (out[i] != op_round(values_as, lk_random_normal(&key, (uint64_t)i, 1)))
+            LK_TRY(lk_fail(err, LK_ERR_NUMERIC, "slab_lerp with share 1 gives %.17g and is no copy", out[i]));
 out:
     for (int s = 0; s < SLABS; s++)
         if (slabs[s] != NULL) device->release(device, slabs[s]);
@@ -61,20 +59,19 @@ out:
 }
 
 static lk_status check_op(op_context *context, slab_op op, int64_t count, lk_error *err) {
-    static const char *const names[] = {"slab_add", "slab_blend", "slab_sgd", "slab_sgd with momentum",
-                                        "slab_sgd with Nesterov momentum"};
+    static const char *const names[] = {"slab_add", "slab_blend", "slab_lerp", "slab_lerp with a large share",
+                                        "slab_lerp with share 1"};
     /* Some roundings of sums of a few terms near 1 in three steps. */
     double *seen = NULL, *parts = NULL, *want = NULL, tolerance = context->device->master == LK_F64 ? 1e-14 : 2e-6;
     lk_status status = LK_OK;
     lk_dtype master = context->device->master;
-    LK_TRY(LK_NEW(&seen, 2 * count, "a slab", err));
-    LK_TRY(LK_NEW(&parts, 2 * count, "a slab", err));
-    LK_TRY(LK_NEW(&want, 2 * count, "a slab", err));
+    LK_TRY(LK_NEW(&seen, count, "a slab", err));
+    LK_TRY(LK_NEW(&parts, count, "a slab", err));
+    LK_TRY(LK_NEW(&want, count, "a slab", err));
     LK_TRY(steps(context->device, master, op, count, count, seen, err));
     LK_TRY(steps(context->device, master, op, count, count / 3, parts, err));
     LK_TRY(steps(context->reference, master, op, count, count, want, err));
-    bool momentum = op == SLAB_SGD_MOMENTUM || op == SLAB_SGD_NESTEROV;
-    for (int64_t i = 0; i < (momentum ? 2 : 1) * count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         if (!(fabs(seen[i] - want[i]) <= tolerance * (1 + fabs(want[i]))))
             LK_TRY(lk_fail(err, LK_ERR_NUMERIC, "%s gives %.9g where the reference has %.9g", names[op], seen[i],
                            want[i]));
@@ -124,6 +121,7 @@ lk_status op_check_slabs(op_context *context, lk_error *err) {
         for (slab_op op = 0; op < SLAB_OP_COUNT; op++) LK_RETURN_IF(check_op(context, op, counts[i], err));
         LK_RETURN_IF(check_sum_squares(context, counts[i], 0.5, err));
     }
+    LK_RETURN_IF(op_check_optimizers(context, err));
     LK_RETURN_IF(check_sum_squares(context, 5000, NAN, err));
     return check_sum_squares(context, 5000, INFINITY, err);
 }

@@ -217,6 +217,20 @@ static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, co
                           int64_t count, const lk_sgd *sgd, lk_error *err) {
     return op_fault_slab_sgd(inner_of(device), slab_fault(device), stream, params, grads, velocity, count, sgd, err);
 }
+static lk_status slab_adam(lk_device *device, lk_stream *stream, void *params, const void *grads, void *mean,
+                           void *square, int64_t count, const lk_adam *adam, lk_error *err) {
+    return op_fault_slab_adam(inner_of(device), slab_fault(device), stream, params, grads, mean, square, count, adam,
+                              err);
+}
+static lk_status slab_rmsprop(lk_device *device, lk_stream *stream, void *params, const void *grads, void *square,
+                              void *mean, void *velocity, int64_t count, const lk_rmsprop *r, lk_error *err) {
+    return op_fault_slab_rmsprop(inner_of(device), slab_fault(device), stream, params, grads, square, mean, velocity,
+                                 count, r, err);
+}
+static lk_status slab_lerp(lk_device *device, lk_stream *stream, void *average, const void *x, int64_t count,
+                           double share, lk_error *err) {
+    return op_fault_slab_lerp(inner_of(device), slab_fault(device), stream, average, x, count, share, err);
+}
 static lk_status slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
                             double momentum, double scale, lk_error *err) {
     return op_fault_slab_blend(inner_of(device), slab_fault(device), stream, running, fresh, count, momentum, scale,
@@ -259,6 +273,9 @@ lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fau
     f->device.backward = backward;
     f->device.slab_add = slab_add;
     f->device.slab_sgd = slab_sgd;
+    f->device.slab_adam = slab_adam;
+    f->device.slab_rmsprop = slab_rmsprop;
+    f->device.slab_lerp = slab_lerp;
     f->device.slab_blend = slab_blend;
     f->device.slab_sum_squares = slab_sum_squares;
     *out = &f->device;

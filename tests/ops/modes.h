@@ -31,6 +31,8 @@ bool op_mode_faults(op_context *context);
 
 /* Arithmetic over slabs against the reference; part of compare. Errors: LK_ERR_NUMERIC. */
 LK_MUST_CHECK lk_status op_check_slabs(op_context *context, lk_error *err);
+/* Optimizer steps; part of op_check_slabs. Errors: LK_ERR_NUMERIC. */
+LK_MUST_CHECK lk_status op_check_optimizers(op_context *context, lk_error *err);
 /* Labels outside the classes are LK_ERR_DATA; part of compare. Errors: LK_ERR_NUMERIC. */
 LK_MUST_CHECK lk_status op_check_labels(op_context *context, lk_error *err);
 

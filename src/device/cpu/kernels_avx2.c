@@ -31,11 +31,12 @@
 #include "device/cpu/kernels_body.h"
 
 #define LK_S(name) name
+#include "device/cpu/kernels_optimizer.h"
 #include "device/cpu/kernels_slab.h"
 
 const lk_cpu_kernel_set lk_cpu_kernels_avx2 = {
     .f32 = &kernels_f32,
     .bf16 = &kernels_bf16,
-    .slab = {"avx2", add, sgd, blend, sum_squares},
+    .slab = {"avx2", add, sgd, adam, rmsprop, lerp, blend, sum_squares},
 };
 #endif

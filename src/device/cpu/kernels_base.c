@@ -51,6 +51,7 @@
 #include "device/cpu/kernels_body.h"
 
 #define LK_S(name) name
+#include "device/cpu/kernels_optimizer.h"
 #include "device/cpu/kernels_slab.h"
 
 const lk_cpu_kernel_set lk_cpu_kernels_base = {
@@ -58,5 +59,5 @@ const lk_cpu_kernel_set lk_cpu_kernels_base = {
     .bf16 = &kernels_bf16,
     .f32_one = &kernels_f32_one,
     .bf16_one = &kernels_bf16_one,
-    .slab = {"base", add, sgd, blend, sum_squares},
+    .slab = {"base", add, sgd, adam, rmsprop, lerp, blend, sum_squares},
 };

@@ -25,23 +25,89 @@ static lk_status slab_add(lk_device *device, lk_stream *stream, void *sum, const
     return LK_OK;
 }
 
+/* What the gradient is multiplied by and limited to. */
+static float scale_of(double grad_scale) { return grad_scale == 0 ? 1.0f : (float)grad_scale; }
+static float limit_of(double grad_limit) { return grad_limit == 0 ? INFINITY : (float)grad_limit; }
+
+static float *piece_of(void *slab, int64_t i) { return slab == NULL ? NULL : (float *)slab + i * SPLIT; }
+
 static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
                           int64_t count, const lk_sgd *sgd, lk_error *err) {
     (void)stream, (void)err;
     const lk_cpu *cpu = cpu_of(device);
     int threads = lk_cpu_threads(cpu);
-    lk_cpu_sgd s = {.lr = (float)sgd->lr,
+    lk_cpu_sgd s = {.scale = scale_of(sgd->grad_scale),
+                    .limit = limit_of(sgd->grad_limit),
+                    .lr = (float)sgd->lr,
                     .momentum = (float)sgd->momentum,
                     .fresh = (float)(1 - sgd->dampening),
                     .weight_decay = (float)sgd->weight_decay,
                     .nesterov = sgd->nesterov,
                     .first_step = sgd->first_step};
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < pieces(count, SPLIT); i++) {
-        float *v = velocity == NULL ? NULL : (float *)velocity + i * SPLIT;
-        cpu->slab->sgd((float *)params + i * SPLIT, (const float *)grads + i * SPLIT, v, piece_size(count, SPLIT, i),
-                       &s);
-    }
+    for (int64_t i = 0; i < pieces(count, SPLIT); i++)
+        cpu->slab->sgd(piece_of(params, i), (const float *)grads + i * SPLIT, piece_of(velocity, i),
+                       piece_size(count, SPLIT, i), &s);
+    return LK_OK;
+}
+
+static lk_status slab_adam(lk_device *device, lk_stream *stream, void *params, const void *grads, void *mean,
+                           void *square, int64_t count, const lk_adam *adam, lk_error *err) {
+    (void)stream, (void)err;
+    const lk_cpu *cpu = cpu_of(device);
+    int threads = lk_cpu_threads(cpu);
+    double decay = adam->weight_decay;
+    lk_cpu_adam s = {.scale = scale_of(adam->grad_scale),
+                     .limit = limit_of(adam->grad_limit),
+                     .keep = adam->decoupled ? (float)(1 - adam->lr * decay) : 1.0f,
+                     .decay = adam->decoupled ? 0.0f : (float)decay,
+                     .fresh1 = (float)(1 - adam->beta1),
+                     .fresh2 = (float)(1 - adam->beta2),
+                     .rate = (float)(adam->lr / (1 - pow(adam->beta1, (double)adam->step))),
+                     .correction = (float)(1 / sqrt(1 - pow(adam->beta2, (double)adam->step))),
+                     .eps = (float)adam->eps,
+                     .first_step = adam->step == 1};
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < pieces(count, SPLIT); i++)
+        cpu->slab->adam(piece_of(params, i), (const float *)grads + i * SPLIT, piece_of(mean, i), piece_of(square, i),
+                        piece_size(count, SPLIT, i), &s);
+    return LK_OK;
+}
+
+static lk_status slab_rmsprop(lk_device *device, lk_stream *stream, void *params, const void *grads, void *square,
+                              void *mean, void *velocity, int64_t count, const lk_rmsprop *r, lk_error *err) {
+    (void)stream, (void)err;
+    const lk_cpu *cpu = cpu_of(device);
+    int threads = lk_cpu_threads(cpu);
+    bool gathers = r->momentum != 0 && r->lr_in_momentum;
+    lk_cpu_rmsprop s = {.scale = scale_of(r->grad_scale),
+                        .limit = limit_of(r->grad_limit),
+                        .decay = (float)r->weight_decay,
+                        .fresh = (float)(1 - r->alpha),
+                        .eps_inside = r->eps_inside_sqrt ? (float)r->eps : 0.0f,
+                        .eps_outside = r->eps_inside_sqrt ? 0.0f : (float)r->eps,
+                        .momentum = (float)r->momentum,
+                        .gather = gathers ? (float)r->lr : 1.0f,
+                        .rate = gathers ? 1.0f : (float)r->lr,
+                        .square_start = (float)r->square_start,
+                        .first_step = r->first_step};
+    if (!r->centered) mean = NULL;
+    if (r->momentum == 0) velocity = NULL;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < pieces(count, SPLIT); i++)
+        cpu->slab->rmsprop(piece_of(params, i), (const float *)grads + i * SPLIT, piece_of(square, i),
+                           piece_of(mean, i), piece_of(velocity, i), piece_size(count, SPLIT, i), &s);
+    return LK_OK;
+}
+
+static lk_status slab_lerp(lk_device *device, lk_stream *stream, void *average, const void *x, int64_t count,
+                           double share, lk_error *err) {
+    (void)stream, (void)err;
+    const lk_cpu *cpu = cpu_of(device);
+    int threads = lk_cpu_threads(cpu);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < pieces(count, SPLIT); i++)
+        cpu->slab->lerp(piece_of(average, i), (const float *)x + i * SPLIT, piece_size(count, SPLIT, i), (float)share);
     return LK_OK;
 }
 
@@ -67,6 +133,9 @@ void lk_cpu_slab_install(lk_cpu *cpu) {
     cpu->slab = lk_cpu_slab_kernels_get();
     cpu->base.slab_add = slab_add;
     cpu->base.slab_sgd = slab_sgd;
+    cpu->base.slab_adam = slab_adam;
+    cpu->base.slab_rmsprop = slab_rmsprop;
+    cpu->base.slab_lerp = slab_lerp;
     cpu->base.slab_blend = slab_blend;
     cpu->base.slab_sum_squares = slab_sum_squares;
 }

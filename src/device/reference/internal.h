@@ -82,6 +82,13 @@ lk_status lk_reference_slab_add(lk_device *device, lk_stream *stream, void *sum,
                                 lk_error *err);
 lk_status lk_reference_slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
                                 int64_t count, const lk_sgd *sgd, lk_error *err);
+lk_status lk_reference_slab_adam(lk_device *device, lk_stream *stream, void *params, const void *grads, void *mean,
+                                 void *square, int64_t count, const lk_adam *adam, lk_error *err);
+lk_status lk_reference_slab_rmsprop(lk_device *device, lk_stream *stream, void *params, const void *grads, void *square,
+                                    void *mean, void *velocity, int64_t count, const lk_rmsprop *rmsprop,
+                                    lk_error *err);
+lk_status lk_reference_slab_lerp(lk_device *device, lk_stream *stream, void *average, const void *x, int64_t count,
+                                 double share, lk_error *err);
 lk_status lk_reference_slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
                                   double momentum, double scale, lk_error *err);
 lk_status lk_reference_slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,

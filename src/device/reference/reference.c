@@ -195,6 +195,9 @@ lk_status lk_device_reference_create(lk_device **out, int threads, lk_error *err
         .backward = backward,
         .slab_add = lk_reference_slab_add,
         .slab_sgd = lk_reference_slab_sgd,
+        .slab_adam = lk_reference_slab_adam,
+        .slab_rmsprop = lk_reference_slab_rmsprop,
+        .slab_lerp = lk_reference_slab_lerp,
         .slab_blend = lk_reference_slab_blend,
         .slab_sum_squares = lk_reference_slab_sum_squares,
     };

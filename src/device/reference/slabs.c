@@ -12,24 +12,6 @@ lk_status lk_reference_slab_add(lk_device *device, lk_stream *stream, void *sum,
     return LK_OK;
 }
 
-lk_status lk_reference_slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
-                                int64_t count, const lk_sgd *sgd, lk_error *err) {
-    (void)device, (void)stream;
-    if (sgd->momentum != 0 && velocity == NULL)
-        return lk_fail(err, LK_ERR_INTERNAL, "slab_sgd on device reference has momentum but no momentum buffer");
-    double *p = params, *v = velocity;
-    const double *g = grads;
-    for (int64_t i = 0; i < count; i++) {
-        double d = g[i] + sgd->weight_decay * p[i];
-        if (sgd->momentum != 0) {
-            v[i] = sgd->first_step ? d : sgd->momentum * v[i] + (1 - sgd->dampening) * d;
-            d = sgd->nesterov ? d + sgd->momentum * v[i] : v[i];
-        }
-        p[i] -= sgd->lr * d;
-    }
-    return LK_OK;
-}
-
 lk_status lk_reference_slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
                                   double momentum, double scale, lk_error *err) {
     (void)device, (void)stream, (void)err;
