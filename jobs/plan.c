@@ -102,6 +102,8 @@ static void release(compiled *c) {
 
 static int rank_rows(const compiled *c, rank_row *rows) {
     int count = 0, leaves = lk_job_leaves(c->job), group = (int)c->job->sync_batchnorm;
+    lk_optimizer_config optimizer;
+    lk_job_optimizer(c->job, &optimizer);
     double size = (double)lk_dtype_size(c->device->master), slab = (double)c->totals.slab_count * size;
     for (int ranks = 1; ranks <= leaves && count < MAX_ROWS; ranks++) {
         if (!lk_exchange_ranks_ok(leaves, group, ranks)) continue;
@@ -111,7 +113,7 @@ static int rank_rows(const compiled *c, rank_row *rows) {
         row->lanes = lanes < 1 ? 1 : lanes > row->accumulated ? row->accumulated : (int)lanes;
         row->lanes = lk_exchange_lanes(row->accumulated, group, row->lanes);
         row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), row->lanes);
-        int state = c->job->optimizer.momentum != 0 ? 2 : 1; /* parameters, momentum */
+        int state = 1 + lk_optimizer_state_slabs(&optimizer); /* parameters, the optimizer's state */
         row->bytes = (row->slabs + state) * slab + (double)c->derived + (double)row->lanes * (double)c->arena;
     }
     return count;

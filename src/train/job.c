@@ -57,8 +57,7 @@ static lk_status check_job(lk_job *job, lk_error *err) {
                        "sync_batchnorm is %lld, which does not divide the %lld microbatches of an update",
                        (long long)job->sync_batchnorm, (long long)(job->batch / job->microbatch));
     if (job->evaluate.batch == 0) job->evaluate.batch = job->microbatch;
-    if (job->optimizer.nesterov && (job->optimizer.momentum == 0 || job->optimizer.dampening != 0))
-        return lk_fail(err, LK_ERR_CONFIG, "optimizer.nesterov needs a momentum above 0 and no dampening");
+    LK_RETURN_IF(lk_job_check_optimizer(job, err));
     LK_RETURN_IF(check_network(job, err));
     LK_RETURN_IF(lk_loss_check(job, err));
     LK_RETURN_IF(lk_job_check_schedule(job, err));

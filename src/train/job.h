@@ -88,8 +88,14 @@ typedef struct lk_job {
     } loss;
 
     struct {
+        int kind; /* lk_optimizer_kind */
         double lr, momentum, dampening, weight_decay;
         bool nesterov, decay_norm_and_bias;
+        double beta1, beta2, alpha, epsilon;
+        bool centered, epsilon_inside_sqrt;
+        double clip_norm, clip_value; /* 0: none */
+        double layer_decay;           /* 1: none */
+        char *no_decay;               /* patterns */
     } optimizer;
 
     struct {
@@ -175,6 +181,8 @@ void lk_job_optimizer(const lk_job *job, lk_optimizer_config *out);
 void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *out);
 void lk_job_plateau(const lk_job *job, lk_plateau *out);
 
+/* What one key of optimizer.* cannot tell alone; part of lk_job_read. Errors: LK_ERR_CONFIG. */
+LK_MUST_CHECK lk_status lk_job_check_optimizer(const lk_job *job, lk_error *err);
 /* Does a longer run have other rates? Pure. */
 bool lk_job_schedule_has_end(const lk_job *job);
 /* What one key of schedule.* cannot tell alone; part of lk_job_read. Errors: LK_ERR_CONFIG. */

@@ -14,6 +14,7 @@ static const char *const ERASE_FILLS[] = {"mean", "noise", "black", NULL};
 static const char *const CROPS[] = {"center", "random_resized", "pad_random", NULL};
 static const char *const SCHEDULES[] = {"constant",        "step",      "cosine",     "multistep", "exponential",
                                         "cosine_restarts", "one_cycle", "polynomial", "plateau",   NULL};
+static const char *const OPTIMIZERS[] = {"sgd", "adam", "adamw", "rmsprop", "rmsprop_tf", NULL};
 static const char *const PERS[] = {"update", "epoch", NULL};
 static const char *const ANNEALS[] = {"cosine", "linear", NULL};
 static const char *const THRESHOLDS[] = {"relative", "absolute", NULL};
@@ -109,12 +110,23 @@ static const lk_option OPTIONS[] = {
     LONG("loss.class_weights", loss.class_weights, "", 0, 1e6, "weighting given: one per class, in the data set's order"),
     NUM("loss.effective_beta", loss.effective_beta, "0.999", 0, 0.999999999, "beta of effective_number"),
     NUM("loss.logit_adjustment", loss.logit_adjustment, "0", 0, 100, "tau: training logits + tau log(share of the class); 0: off"),
-    NUM("optimizer.lr", optimizer.lr, "0.1", 0, 1e6, "learning rate of SGD"),
-    NUM("optimizer.momentum", optimizer.momentum, "0.9", 0, 0.999999, "0: none"),
-    NUM("optimizer.dampening", optimizer.dampening, "0", 0, 1, "of the momentum"),
-    NUM("optimizer.weight_decay", optimizer.weight_decay, "0.0001", 0, 1e3, "added to the gradient"),
-    BOOL("optimizer.nesterov", optimizer.nesterov, "false", "Nesterov momentum"),
+    PICK("optimizer.kind", optimizer.kind, "sgd", OPTIMIZERS, "as torch.optim; rmsprop_tf: timm's RMSpropTF"),
+    NUM("optimizer.lr", optimizer.lr, "0.1", 0, 1e6, "learning rate; one_cycle: the highest"),
+    NUM("optimizer.momentum", optimizer.momentum, "0.9", 0, 0.999999, "sgd, rmsprop, rmsprop_tf; 0: none"),
+    NUM("optimizer.dampening", optimizer.dampening, "0", 0, 1, "sgd: of the momentum"),
+    NUM("optimizer.weight_decay", optimizer.weight_decay, "0.0001", 0, 1e3, "added to the gradient; adamw: lr * weight_decay off the weight"),
+    BOOL("optimizer.nesterov", optimizer.nesterov, "false", "sgd: Nesterov momentum"),
     BOOL("optimizer.decay_norm_and_bias", optimizer.decay_norm_and_bias, "true", "false: no weight decay on BatchNorm and biases"),
+    TEXT("optimizer.no_decay", optimizer.no_decay, "", "parameters without weight decay: patterns between commas, as freeze.names"),
+    NUM("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "adam, adamw"),
+    NUM("optimizer.beta2", optimizer.beta2, "0.999", 0, 0.99999999, "adam, adamw"),
+    NUM("optimizer.alpha", optimizer.alpha, "0.99", 0, 0.99999999, "rmsprop, rmsprop_tf: share of the mean square that stays"),
+    NUM("optimizer.epsilon", optimizer.epsilon, "1e-8", 1e-30, 1, "adam, adamw, rmsprop, rmsprop_tf"),
+    BOOL("optimizer.epsilon_inside_sqrt", optimizer.epsilon_inside_sqrt, "false", "rmsprop: sqrt(mean square + epsilon)"),
+    BOOL("optimizer.centered", optimizer.centered, "false", "rmsprop, rmsprop_tf: the variance instead of the mean square"),
+    NUM("optimizer.clip_norm", optimizer.clip_norm, "0", 0, 1e12, "highest norm of the whole gradient; 0: none"),
+    NUM("optimizer.clip_value", optimizer.clip_value, "0", 0, 1e12, "limit of every element of the gradient; 0: none"),
+    NUM("optimizer.layer_decay", optimizer.layer_decay, "1", 1e-6, 1, "factor of the learning rate from each block to the one below it, the classifier keeps lr; 1: none"),
     PICK("schedule.kind", schedule.kind, "step", SCHEDULES, "learning rate over the updates"),
     PICK("schedule.per", schedule.per, "update", PERS, "when the rate changes; epoch: lengths are whole epochs"),
     INT("schedule.epochs", schedule.epochs, "0", 0, 1e6, "cosine, one_cycle, polynomial: length, warm-up included; 0: the run's"),

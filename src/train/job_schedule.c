@@ -36,7 +36,8 @@ static lk_status check_one_cycle(const lk_job *job, lk_error *err) {
                        "schedule.pct_start is %g: with schedule.three_phase the rate falls as long as it rises, so at "
                        "most 0.5",
                        job->schedule.pct_start);
-    if (job->schedule.cycle_momentum && job->optimizer.momentum == 0)
+    bool adam = job->optimizer.kind == LK_OPTIMIZER_ADAM || job->optimizer.kind == LK_OPTIMIZER_ADAMW;
+    if (job->schedule.cycle_momentum && !adam && job->optimizer.momentum == 0)
         return lk_fail(err, LK_ERR_CONFIG,
                        "schedule.cycle_momentum needs a momentum: set optimizer.momentum above 0 or "
                        "schedule.cycle_momentum=false");

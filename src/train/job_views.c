@@ -35,12 +35,3 @@ void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out) {
     memcpy(out->mean, preprocess.mean, sizeof out->mean);
     memcpy(out->std, preprocess.std, sizeof out->std);
 }
-
-void lk_job_optimizer(const lk_job *job, lk_optimizer_config *out) {
-    memset(out, 0, sizeof *out);
-    out->momentum = job->optimizer.momentum;
-    out->dampening = job->optimizer.dampening;
-    out->weight_decay = job->optimizer.weight_decay;
-    out->nesterov = job->optimizer.nesterov;
-    out->decay_norm_and_bias = job->optimizer.decay_norm_and_bias;
-}

@@ -47,11 +47,18 @@ static lk_status check_finite(lk_trainer *t, const lk_window_result *result, dou
                    t->counters.update + 1, t->counters.epoch + 1, problem.message);
 }
 
+/* Source: torch.nn.utils.clip_grad_norm_. */
+static double clip_factor(double norm, double most) {
+    double factor = most / (norm + 1e-6);
+    return factor < 1 ? factor : 1;
+}
+
 static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_error *err) {
     double norm;
     lk_step step = {.lr = rate_of(t, t->counters.update), .momentum = -1, .update = t->counters.update};
     lk_schedule_momentum(&t->schedule, step.update, &step.momentum);
     LK_RETURN_IF(check_finite(t, result, &norm, err));
+    if (t->job->optimizer.clip_norm > 0) step.grad_scale = clip_factor(norm, t->job->optimizer.clip_norm);
     LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step, err));
     lk_counters *c = &t->counters;
     c->microbatches += lk_sampler_window_leaves(t->sampler, c->update_in_epoch);

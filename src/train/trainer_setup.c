@@ -4,6 +4,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "train/param_groups.h"
 #include "train/trainer_internal.h"
 
 #define BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
@@ -80,13 +81,8 @@ static lk_status create_optimizer(lk_trainer *t, lk_error *err) {
     int count;
     lk_param_range *ranges = NULL;
     lk_optimizer_config config;
-    const lk_param *params = lk_plan_get_params(t->network->plans[LK_NETWORK_TRAIN], &count);
     lk_job_optimizer(t->job, &config);
-    LK_RETURN_IF(LK_NEW(&ranges, count, "parameter ranges", err));
-    for (int i = 0; i < count; i++)
-        ranges[i] = (lk_param_range){.offset = params[i].offset,
-                                     .count = params[i].stored_count,
-                                     .decay = config.decay_norm_and_bias || params[i].role == LK_PARAM_WEIGHT};
+    LK_RETURN_IF(lk_param_groups(&ranges, &count, t->job, t->network, err));
     lk_status status =
         lk_optimizer_create(&t->optimizer, t->device, &config, ranges, count, t->network->totals.slab_count, err);
     lk_free(ranges);

@@ -237,12 +237,19 @@ static void slab_loops_give_the_same_bits(void **state) { /* P5 */
     if (!__builtin_cpu_supports("avx2")) skip();
     const lk_cpu_slab_kernels *sets[] = {&lk_cpu_kernels_base.slab, &lk_cpu_kernels_avx2.slab};
     for (int variant = 0; variant < 4; variant++) {
-        lk_cpu_sgd sgd = {0.1f, 0.9f, 0.8f, 5e-4f, variant & 1, variant & 2};
+        const lk_cpu_sgd sgd = {0.7f, 0.9f, 0.1f, 0.9f, 0.8f, 5e-4f, variant & 1, variant & 2};
+        const lk_cpu_adam adam = {0.7f, 0.9f, 0.999f, 1e-3f, 0.1f, 0.01f, 0.02f, 3.0f, 1e-6f, variant & 1};
+        const lk_cpu_rmsprop rms = {0.7f, 0.9f, 1e-3f, 0.1f, 1e-6f, 1e-6f, 0.9f, 0.5f, 0.02f, 1.0f, variant & 1};
         tensors *t[2] = {make_tensors(), make_tensors()};
         double squares[2];
         for (int i = 0; i < 2; i++) {
             sets[i]->sgd(t[i]->x, t[i]->dy[0], t[i]->dy[1], 1001, &sgd);
             sets[i]->add(t[i]->y, t[i]->x, 1001);
+            sets[i]->lerp(t[i]->y, t[i]->dy[1], 1001, variant & 2 ? 0.01f : 0.8f);
+            for (int64_t k = 0; k < 1001; k++) t[i]->dy[1][k] = fabsf(t[i]->dy[1][k]); /* a mean square */
+            sets[i]->adam(t[i]->x, t[i]->dy[0], t[i]->y, t[i]->dy[1], 1001, &adam);
+            sets[i]->rmsprop(t[i]->x, t[i]->dy[0], t[i]->dy[1], variant & 1 ? t[i]->y : NULL,
+                             variant & 2 ? t[i]->residual : NULL, 1001, &rms);
             sets[i]->blend(t[i]->dx, t[i]->y, 1001, 0.9f, 0.1f);
             squares[i] = sets[i]->sum_squares(t[i]->x, 1001);
         }

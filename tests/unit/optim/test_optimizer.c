@@ -65,12 +65,12 @@ static void test_neighbours_are_merged(void **state) {
     start(&d);
     lk_error err = {0};
     /* Out of order; the first three touch, one gap, one without decay. */
-    const lk_param_range ranges[] = {{48, 16, true}, {16, 32, true},  {0, 16, true},
-                                     {80, 16, true}, {96, 16, false}, {112, 16, true}};
+    lk_param_range ranges[] = {{48, 16, true, 1}, {16, 32, true, 1},  {0, 16, true, 1},
+                               {80, 16, true, 1}, {96, 16, false, 1}, {112, 16, true, 1}};
     const int wanted[2] = {4, 2};
     for (int all = 0; all < 2; all++) {
         lk_optimizer_config c = config;
-        c.decay_norm_and_bias = all == 1;
+        ranges[4].decay = all == 1;
         lk_optimizer *optimizer;
         assert_int_equal(lk_optimizer_create(&optimizer, &d.base, &c, ranges, 6, SLAB, &err), LK_OK);
         double params[SLAB], grads[SLAB], before[SLAB];
@@ -91,12 +91,42 @@ static void test_neighbours_are_merged(void **state) {
     lk_device_free(d.real);
 }
 
+/* The rate of a range, and a momentum that a schedule moves. */
+static void test_settings_of_a_range_and_of_a_step(void **state) {
+    (void)state;
+    lk_device *device;
+    lk_error err = {0};
+    assert_int_equal(lk_device_create(&device, "reference", 1, &err), LK_OK);
+    const lk_param_range ranges[] = {{0, 16, true, 1}, {16, 16, false, 0.5}};
+    lk_optimizer *optimizer;
+    lk_optimizer_config c = {
+        .kind = LK_OPTIMIZER_ADAMW, .beta1 = 0.9, .beta2 = 0.5, .epsilon = 1e-8, .weight_decay = 0.1};
+    double params[32], grads[32];
+    for (int i = 0; i < 32; i++) params[i] = grads[i] = 1;
+    assert_int_equal(lk_optimizer_create(&optimizer, device, &c, ranges, 2, 32, &err), LK_OK);
+    lk_step step = {.lr = 0.5, .momentum = -1};
+    assert_int_equal(lk_optimizer_step(optimizer, NULL, params, grads, 0, 32, &step, &err), LK_OK);
+    for (int i = 0; i < 32; i++) {
+        double wanted = i < 16 ? 1 - 0.5 * 0.1 - 0.5 : 1 - 0.25; /* the first step is lr, whatever the gradient */
+        if (!(params[i] - wanted <= 1e-7 && wanted - params[i] <= 1e-7)) fail_msg("%.17g", params[i]);
+    }
+    /* beta1 = 0: the mean is the gradient alone, here 0, so nothing but decay moves. */
+    double before[32];
+    memcpy(before, params, sizeof params);
+    memset(grads, 0, sizeof grads);
+    step = (lk_step){.lr = 0.5, .momentum = 0, .update = 1};
+    assert_int_equal(lk_optimizer_step(optimizer, NULL, params, grads, 0, 32, &step, &err), LK_OK);
+    for (int i = 0; i < 32; i++) assert_true(params[i] == (i < 16 ? before[i] * (1 - 0.5 * 0.1) : before[i]));
+    lk_optimizer_free(optimizer);
+    lk_device_free(device);
+}
+
 static void test_bad_configurations(void **state) {
     (void)state;
     counting_device d;
     start(&d);
-    const lk_param_range whole = {0, SLAB, true}, outside = {0, SLAB + 1, true};
-    const lk_param_range overlap[] = {{0, 16, true}, {8, 16, true}};
+    const lk_param_range whole = {0, SLAB, true, 1}, outside = {0, SLAB + 1, true, 1};
+    const lk_param_range overlap[] = {{0, 16, true, 1}, {8, 16, true, 1}};
     lk_optimizer *optimizer;
     lk_error err = {0};
     lk_optimizer_config c = {.nesterov = true};
@@ -106,6 +136,18 @@ static void test_bad_configurations(void **state) {
     c = (lk_optimizer_config){.nesterov = true, .momentum = 0.9, .dampening = 0.1};
     assert_int_equal(lk_optimizer_create(&optimizer, &d.base, &c, &whole, 1, SLAB, &err), LK_ERR_CONFIG);
     assert_non_null(strstr(err.message, "no dampening"));
+    const lk_optimizer_config bad[] = {
+        {.kind = LK_OPTIMIZER_ADAM, .epsilon = 1e-8, .nesterov = true, .momentum = 0.9},
+        {.kind = LK_OPTIMIZER_RMSPROP, .epsilon = 1e-8, .dampening = 0.5},
+        {.kind = LK_OPTIMIZER_ADAMW, .epsilon = 1e-8, .centered = true},
+        {.kind = LK_OPTIMIZER_RMSPROP_TF, .epsilon = 1e-8, .epsilon_inside_sqrt = true},
+        {.kind = LK_OPTIMIZER_ADAM},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        lk_error_clear(&err);
+        assert_int_equal(lk_optimizer_create(&optimizer, &d.base, &bad[i], &whole, 1, SLAB, &err), LK_ERR_CONFIG);
+        assert_non_null(strstr(err.message, "optimizer."));
+    }
     assert_int_equal(lk_optimizer_create(&optimizer, &d.base, &config, &outside, 1, SLAB, NULL), LK_ERR_INTERNAL);
     assert_int_equal(lk_optimizer_create(&optimizer, &d.base, &config, overlap, 2, SLAB, NULL), LK_ERR_INTERNAL);
     assert_null(optimizer);
@@ -118,7 +160,7 @@ static void test_state(void **state) {
     (void)state;
     counting_device d;
     start(&d);
-    const lk_param_range whole = {0, SLAB, true};
+    const lk_param_range whole = {0, SLAB, true, 1};
     lk_error err = {0};
     const char *const *names;
     int count;
@@ -162,7 +204,7 @@ static void test_threads_step_disjoint_parts(void **state) {
     lk_device *device;
     lk_error err = {0};
     assert_int_equal(lk_device_create(&device, "reference", 1, &err), LK_OK);
-    const lk_param_range ranges[] = {{0, 40, true}, {40, 60, false}, {112, 144, true}};
+    const lk_param_range ranges[] = {{0, 40, true, 1}, {40, 60, false, 1}, {112, 144, true, 0.25}};
     lk_optimizer *whole, *parts;
     lk_optimizer_config c = config;
     c.nesterov = true;
@@ -194,28 +236,59 @@ static void test_threads_step_disjoint_parts(void **state) {
     lk_device_free(device);
 }
 
-/* arguments: momentum dampening weight_decay nesterov steps lr, then from stdin n parameters and steps x n gradients;
- * prints the parameters after every step. */
+/* The value of KEY=VALUE among the arguments, 0 without it. */
+static double setting(char **argv, const char *key) {
+    size_t length = strlen(key);
+    for (; *argv != NULL; argv++)
+        if (strncmp(*argv, key, length) == 0 && (*argv)[length] == '=') return atof(*argv + length + 1);
+    return 0;
+}
+
+static lk_optimizer_config read_config(char **argv) {
+    return (lk_optimizer_config){.kind = (lk_optimizer_kind)setting(argv, "kind"),
+                                 .weight_decay = setting(argv, "weight_decay"),
+                                 .momentum = setting(argv, "momentum"),
+                                 .dampening = setting(argv, "dampening"),
+                                 .nesterov = setting(argv, "nesterov") != 0,
+                                 .beta1 = setting(argv, "beta1"),
+                                 .beta2 = setting(argv, "beta2"),
+                                 .alpha = setting(argv, "alpha"),
+                                 .epsilon = setting(argv, "epsilon"),
+                                 .epsilon_inside_sqrt = setting(argv, "epsilon_inside_sqrt") != 0,
+                                 .centered = setting(argv, "centered") != 0,
+                                 .clip_value = setting(argv, "clip_value")};
+}
+
+/* arguments: device, then KEY=VALUE; from stdin n parameters and steps x n gradients, all of them numbers the device
+ * holds exactly; prints the parameters after every step. */
 static int print_trajectory(char **argv) {
     lk_error err = {0};
     lk_device *device;
     lk_optimizer *optimizer;
-    lk_optimizer_config c = {.momentum = atof(argv[1]), .dampening = atof(argv[2]), .weight_decay = atof(argv[3])};
-    c.nesterov = atoi(argv[4]) != 0;
-    int steps = atoi(argv[5]), count;
-    double lr = atof(argv[6]), params[SLAB], grads[SLAB];
+    lk_optimizer_config c = read_config(argv + 2);
+    int steps = (int)setting(argv + 2, "steps"), count;
+    double values[SLAB], params[SLAB], grads[SLAB];
     if (scanf("%d", &count) != 1 || count < 1 || count > SLAB) return 1;
-    const lk_param_range range = {0, count, true};
-    if (lk_device_create(&device, "reference", 1, &err) != LK_OK) return 1;
+    const lk_param_range range = {0, count, true, 1};
+    if (lk_device_create(&device, argv[1], 1, &err) != LK_OK) return 1;
     if (lk_optimizer_create(&optimizer, device, &c, &range, 1, count, &err) != LK_OK) return 1;
-    for (int i = 0; i < count; i++)
-        if (scanf("%lf", &params[i]) != 1) return 1;
-    for (int step = 0; step < steps; step++) {
-        for (int i = 0; i < count; i++)
-            if (scanf("%lf", &grads[i]) != 1) return 1;
-        lk_step now = {.lr = lr, .momentum = -1, .update = step};
+    bool is_double = device->master == LK_F64;
+    for (int step = -1; step < steps; step++) {
+        double *to = step < 0 ? params : grads;
+        for (int i = 0; i < count; i++) {
+            if (scanf("%lf", &values[i]) != 1) return 1;
+            if (is_double)
+                to[i] = values[i];
+            else
+                ((float *)to)[i] = (float)values[i];
+        }
+        if (step < 0) continue;
+        lk_step now = {.lr = setting(argv + 2, "lr"),
+                       .momentum = -1,
+                       .grad_scale = setting(argv + 2, "grad_scale"),
+                       .update = step};
         if (lk_optimizer_step(optimizer, NULL, params, grads, 0, count, &now, &err) != LK_OK) return 1;
-        for (int i = 0; i < count; i++) printf("%.17g ", params[i]);
+        for (int i = 0; i < count; i++) printf("%.17g ", is_double ? params[i] : (double)((float *)params)[i]);
         putchar('\n');
     }
     lk_optimizer_free(optimizer);
@@ -224,11 +297,10 @@ static int print_trajectory(char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 7) return print_trajectory(argv);
+    if (argc > 2) return print_trajectory(argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_neighbours_are_merged),
-        cmocka_unit_test(test_bad_configurations),
-        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_neighbours_are_merged),       cmocka_unit_test(test_settings_of_a_range_and_of_a_step),
+        cmocka_unit_test(test_bad_configurations),          cmocka_unit_test(test_state),
         cmocka_unit_test(test_threads_step_disjoint_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
