@@ -15,7 +15,7 @@
 #include "jobs/command.h"
 #include "jobs/usage.h"
 #include "train/inference.h"
-#include "train/job.h"
+#include "train/training_set.h"
 
 typedef struct eval_options {
     char *split, *device, *predictions;
@@ -42,13 +42,31 @@ static const lk_option options[] = {
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 
+/* Training and validation samples of a run on folds are those of its fold. */
+static lk_status read_split(lk_eval_result *result, const lk_job *job, lk_error *err) {
+    const lk_dataset *dataset = result->dataset;
+    bool same = memcmp(dataset->hash, result->meta->dataset_hash, sizeof dataset->hash) == 0;
+    bool divided = result->split == LK_SPLIT_TRAIN || result->split == LK_SPLIT_VALIDATION;
+    if (job == NULL || job->folds == 0 || !same || !divided)
+        return lk_dataset_split(dataset, result->split, &result->samples, &result->count, err);
+    lk_training_set set;
+    lk_status status = lk_training_set_read(&set, job, dataset, err);
+    bool train = result->split == LK_SPLIT_TRAIN;
+    int64_t **taken = train ? &set.train : &set.validation;
+    result->samples = *taken;
+    result->count = train ? set.train_count : set.validation_count;
+    *taken = NULL;
+    lk_training_set_free(&set);
+    return status;
+}
+
 /* Samples of the split with their labels in the model's order. */
-static lk_status select_samples(lk_eval_result *result, lk_error *err) {
+static lk_status select_samples(lk_eval_result *result, const lk_job *job, lk_error *err) {
     lk_status status = LK_OK;
     int *map = NULL;
     const lk_dataset *dataset = result->dataset;
     LK_TRY(lk_eval_map_classes(&map, dataset, result->meta, err));
-    LK_TRY(lk_dataset_split(dataset, result->split, &result->samples, &result->count, err));
+    LK_TRY(read_split(result, job, err));
     if (result->count == 0) {
         status = lk_fail(err, LK_ERR_DATA, "%s has no samples of the split '%s'; 'lockstep inspect' lists its splits",
                          dataset->path, lk_split_name(result->split));
@@ -70,27 +88,27 @@ out:
     return status;
 }
 
-/* The loss means what it meant in training: that of the job that the checkpoint carries, with class weights by the
- * counts that it carries. An export carries no job: cross-entropy. */
-static lk_status read_loss(const char *path, lk_eval_result *result, lk_error *err) {
+/* The job that a checkpoint carries; *found is false for an export. Owner: the caller, with lk_job_free. */
+static lk_status read_job(lk_job *out, bool *found, const char *path, lk_error *err) {
     lk_checkpoint *checkpoint = NULL;
-    const lk_meta *meta = result->meta;
-    result->loss = (lk_loss){.config = {.cross_entropy = 1}, .classes = meta->class_count};
+    *found = false;
     /* A damaged checkpoint was refused before. */
     if (lk_checkpoint_open(&checkpoint, path, NULL) != LK_OK) return LK_OK;
     const char *text = lk_checkpoint_text(checkpoint, "job");
-    lk_status status = LK_OK;
-    if (text != NULL) {
-        lk_job job;
-        status = lk_job_parse(&job, text, path, err);
-        if (status == LK_OK) {
-            status = lk_loss_create(&result->loss, &job, (const char *const *)meta->class_names, meta->class_count,
-                                    meta->training_counts, err);
-            lk_job_free(&job);
-        }
-    }
+    lk_status status = text == NULL ? LK_OK : lk_job_parse(out, text, path, err);
+    *found = text != NULL && status == LK_OK;
     lk_checkpoint_free(checkpoint);
     return status;
+}
+
+/* The loss means what it meant in training: that of the job that the checkpoint carries, with class weights by the
+ * counts that it carries. An export carries no job: cross-entropy. */
+static lk_status read_loss(lk_eval_result *result, const lk_job *job, lk_error *err) {
+    const lk_meta *meta = result->meta;
+    result->loss = (lk_loss){.config = {.cross_entropy = 1}, .classes = meta->class_count};
+    if (job == NULL) return LK_OK;
+    return lk_loss_create(&result->loss, job, (const char *const *)meta->class_names, meta->class_count,
+                          meta->training_counts, err);
 }
 
 static lk_status submit_all(lk_loader *loader, const lk_eval_result *result, int64_t batch, lk_error *err) {
@@ -166,6 +184,8 @@ static lk_status evaluate(const eval_options *given, const char *model_path, con
     lk_inference *model = NULL;
     lk_dataset *dataset = NULL;
     lk_eval_result result = {0};
+    lk_job job;
+    bool has_job = false;
     lk_inference_options inference = {.device = given->device,
                                       .batch = given->batch,
                                       .compute = given->compute == 1 ? LK_BF16 : LK_F32,
@@ -182,8 +202,9 @@ static lk_status evaluate(const eval_options *given, const char *model_path, con
                      result.meta->stored_rule[0] == '\0' ? "'untouched'" : result.meta->stored_rule, data_path,
                      dataset->stored_rule[0] == '\0' ? "'untouched'" : dataset->stored_rule);
     }
-    LK_TRY(select_samples(&result, err));
-    LK_TRY(read_loss(model_path, &result, err));
+    LK_TRY(read_job(&job, &has_job, model_path, err));
+    LK_TRY(select_samples(&result, has_job ? &job : NULL, err));
+    LK_TRY(read_loss(&result, has_job ? &job : NULL, err));
     LK_TRY(compute_logits(&result, model, given, err));
     LK_TRY(lk_eval_count(&result, err));
     if (given->predictions != NULL) LK_TRY(write_predictions(&result, given->predictions, err));
@@ -193,6 +214,7 @@ static lk_status evaluate(const eval_options *given, const char *model_path, con
         lk_eval_print(&result, stdout);
     }
 out:
+    if (has_job) lk_job_free(&job);
     lk_eval_result_free(&result);
     lk_dataset_free(dataset);
     lk_inference_free(model);

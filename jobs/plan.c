@@ -9,11 +9,10 @@
 #include "core/memory.h"
 #include "core/tree.h"
 #include "dist/topology.h"
-#include "io/data/dataset.h"
 #include "jobs/command.h"
 #include "jobs/usage.h"
 #include "train/exchange.h"
-#include "train/job.h"
+#include "train/training_set.h"
 
 enum { MAX_ROWS = 64 }; /* rank counts that work: the powers of two, and a few more for odd trees */
 
@@ -52,13 +51,21 @@ typedef struct rank_row {
 } rank_row;
 
 static lk_status count_samples(compiled *c, lk_error *err) {
+    lk_status status = LK_OK;
     lk_dataset *dataset = NULL;
-    LK_RETURN_IF(lk_dataset_open(&dataset, c->job->data, err));
+    lk_training_set set = {0};
+    lk_sampler *sampler = NULL;
+    LK_TRY(lk_dataset_open(&dataset, c->job->data, err));
+    LK_TRY(lk_training_set_read(&set, c->job, dataset, err));
+    LK_TRY(lk_training_set_sampler(&sampler, &set, c->job, dataset, err));
     c->classes = dataset->class_count;
-    c->samples = dataset->split_count[LK_SPLIT_TRAIN];
-    lk_dataset_free(dataset);
+    c->samples = sampler->count;
     if (!c->job->drop_last) c->tail = c->samples % c->job->batch % c->job->microbatch;
-    return LK_OK;
+out:
+    lk_sampler_free(sampler);
+    lk_training_set_free(&set);
+    lk_dataset_free(dataset);
+    return status;
 }
 
 static lk_status compile_one(compiled *c, lk_plan **out, int64_t batch, bool training, lk_error *err) {

@@ -11,11 +11,10 @@
 
 #include "core/memory.h"
 #include "io/data/dataset.h"
-#include "io/data/sampler.h"
 #include "io/model/atomic.h"
 #include "jobs/command.h"
 #include "jobs/usage.h"
-#include "train/job.h"
+#include "train/training_set.h"
 
 enum { MAX_POINTS = 4000 }; /* of a drawing */
 
@@ -48,19 +47,14 @@ static lk_status count_updates(const lk_job *job, int64_t *per_epoch, lk_error *
     lk_status status = LK_OK;
     lk_dataset *dataset = NULL;
     lk_sampler *sampler = NULL;
-    int64_t *train = NULL, count = 0;
+    lk_training_set set = {0};
     LK_TRY(lk_dataset_open(&dataset, job->data, err));
-    LK_TRY(lk_dataset_split(dataset, LK_SPLIT_TRAIN, &train, &count, err));
-    if (count == 0) {
-        status = lk_fail(err, LK_ERR_DATA, "%s has no samples of the split 'train'", job->data);
-        goto out;
-    }
-    LK_TRY(lk_sampler_create(&sampler, train, count, (uint64_t)job->seed, job->batch, job->microbatch, true,
-                             job->drop_last, err));
+    LK_TRY(lk_training_set_read(&set, job, dataset, err));
+    LK_TRY(lk_training_set_sampler(&sampler, &set, job, dataset, err));
     *per_epoch = lk_sampler_updates(sampler);
 out:
     lk_sampler_free(sampler);
-    lk_free(train);
+    lk_training_set_free(&set);
     lk_dataset_free(dataset);
     return status;
 }

@@ -7,14 +7,15 @@
 
 /* What a draw is for. Values are part of a run's bits: append, never renumber. */
 typedef enum lk_random_purpose {
-    LK_RANDOM_INIT = 1,    /* index: parameter element */
-    LK_RANDOM_SHUFFLE = 2, /* index: position in the epoch */
-    LK_RANDOM_AUGMENT = 3, /* index: position in the epoch's order, sub: which draw of that sample */
-    LK_RANDOM_DROPOUT = 4, /* index: logical element, sub: layer */
-    LK_RANDOM_MIX = 5,     /* index: position in the epoch's order of a microbatch's first sample */
-    LK_RANDOM_SPLIT = 6,   /* index: sample, when packing */
-    LK_RANDOM_GOLDEN = 7,  /* index: which golden image */
-    LK_RANDOM_RESAMPLE = 8 /* epoch: resample; index: draw; sub 0: of samples, 1 and 2: of seeds */
+    LK_RANDOM_INIT = 1,     /* index: parameter element */
+    LK_RANDOM_SHUFFLE = 2,  /* index: position in the epoch */
+    LK_RANDOM_AUGMENT = 3,  /* index: position in the epoch's order, sub: which draw of that sample */
+    LK_RANDOM_DROPOUT = 4,  /* index: logical element, sub: layer */
+    LK_RANDOM_MIX = 5,      /* index: position in the epoch's order of a microbatch's first sample */
+    LK_RANDOM_SPLIT = 6,    /* index: sample, when packing */
+    LK_RANDOM_GOLDEN = 7,   /* index: which golden image */
+    LK_RANDOM_RESAMPLE = 8, /* epoch: resample; index: draw; sub 0: of samples, 1 and 2: of seeds */
+    LK_RANDOM_SAMPLE = 9    /* which samples an epoch draws: io/data/sampler_order.h */
 } lk_random_purpose;
 
 /* One stream: everything but the index and the sub-draw. */

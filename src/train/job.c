@@ -20,6 +20,7 @@ static lk_status check_input(lk_job *job, lk_error *err) {
                        job->input.mean_count, job->input.std_count, channels);
     if (job->input.resize_size == 0)
         job->input.resize_size = (int64_t)floor((double)job->input.size * 256.0 / 224.0 + 0.5);
+    LK_RETURN_IF(lk_job_check_sampler(job, err));
     return lk_job_check_augment(job, err);
 }
 

@@ -73,6 +73,16 @@ typedef struct lk_job {
     } mix;
 
     struct {
+        int kind; /* lk_sampler_kind */
+        double weights[LK_OPTION_LONG_LIST];
+        int weights_count;
+        int64_t draws, repeats;
+    } sampler;
+
+    int64_t folds, fold; /* folds 0: the data set's own validation split; fold 1 .. folds validates */
+    int64_t fold_seed;
+
+    struct {
         double cross_entropy, focal, f1; /* factors of the terms */
         double smoothing;
         int smoothing_rule; /* lk_smoothing_rule */
@@ -170,6 +180,9 @@ LK_MUST_CHECK lk_status lk_job_check_resume(const lk_job *stored, const lk_job *
 
 /* What the keys of augment and mix cannot tell alone. Errors: LK_ERR_CONFIG. */
 LK_MUST_CHECK lk_status lk_job_check_augment(const lk_job *job, lk_error *err);
+
+/* The same of sampler and folds. */
+LK_MUST_CHECK lk_status lk_job_check_sampler(const lk_job *job, lk_error *err);
 
 /* Views of the job that other parts take. Pure. */
 int lk_job_leaves(const lk_job *job); /* m = batch / microbatch */

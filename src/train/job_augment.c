@@ -1,4 +1,4 @@
-/* What a job says about augmentation and mixing. */
+/* What a job says about augmentation, mixing, sampling and folds. */
 #include <string.h>
 
 #include "train/job.h"
@@ -27,6 +27,18 @@ lk_status lk_job_check_augment(const lk_job *job, lk_error *err) {
         return lk_fail(err, LK_ERR_CONFIG,
                        "augment.blur_kernel is %lld; it must be odd and below %lld (twice input.size)",
                        (long long)job->augment.blur_kernel, (long long)(2 * job->input.size));
+    return LK_OK;
+}
+
+lk_status lk_job_check_sampler(const lk_job *job, lk_error *err) {
+    if (job->folds == 0 && job->fold == 0) return LK_OK;
+    if (job->folds < 2)
+        return lk_fail(err, LK_ERR_CONFIG, "fold is %lld but folds is %lld: folds must be at least 2",
+                       (long long)job->fold, (long long)job->folds);
+    if (job->fold < 1 || job->fold > job->folds)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "fold is %lld: with folds %lld give 1 to %lld, or run all of them with 'lockstep kfold'",
+                       (long long)job->fold, (long long)job->folds, (long long)job->folds);
     return LK_OK;
 }
 

@@ -8,6 +8,7 @@ static const char *const COLOURS[] = {"rgb", "grey", NULL};
 static const char *const RESIZES[] = {"none", "short_side", "stretch", NULL};
 static const char *const INTERPOLATIONS[] = {"bilinear", "bicubic", NULL};
 static const char *const DECODES[] = {"exact", "scaled", NULL};
+static const char *const SAMPLERS[] = {"shuffled", "class_balanced", "weighted", NULL};
 static const char *const POLICIES[] = {"none", "randaugment", "trivialaugment", NULL};
 static const char *const SAMPLINGS[] = {"nearest", "bilinear", NULL};
 static const char *const ERASE_FILLS[] = {"mean", "noise", "black", NULL};
@@ -92,6 +93,13 @@ static const lk_option OPTIONS[] = {
     LIST("augment.erase_scale", augment.erase_scale, "0.02, 0.33", 1e-6, 1, "erase: share of the area, least and most"),
     LIST("augment.erase_ratio", augment.erase_ratio, "0.3, 3.3", 0.01, 100, "erase: height / width, least and most"),
     PICK("augment.erase_fill", augment.erase_fill, "mean", ERASE_FILLS, "erase: input.mean, normal noise about it with input.std, or black"),
+    PICK("sampler.kind", sampler.kind, "shuffled", SAMPLERS, "every sample once; every class equally often; or with replacement by sampler.weights"),
+    LONG("sampler.weights", sampler.weights, "", 0, 1e9, "weighted: how likely a sample of each class is, in the data set's order"),
+    INT("sampler.draws", sampler.draws, "0", 0, 1e12, "class_balanced, weighted: draws of an epoch; 0: as many as training samples"),
+    INT("sampler.repeats", sampler.repeats, "1", 1, 1000, "times that each draw comes in an epoch, augmented differently: the epoch is so much longer"),
+    INT("folds", folds, "0", 0, 1000, "cross-validation: number of folds of the training and validation samples; 0: none"),
+    INT("fold", fold, "0", 0, 1000, "the fold that validates, from 1"),
+    INT("fold_seed", fold_seed, "1", 0, 9007199254740992.0, "of the division into folds"),
     NUM("mix.mixup", mix.mixup, "0", 0, 1000, "alpha of mixup: lambda is Beta(alpha, alpha); 0: off"),
     NUM("mix.cutmix", mix.cutmix, "0", 0, 1000, "alpha of cutmix; 0: off"),
     NUM("mix.prob", mix.prob, "1", 0, 1, "probability that a microbatch is mixed"),

@@ -135,11 +135,12 @@ void lk_loss_free(lk_loss *loss) {
     *loss = (lk_loss){0};
 }
 
-lk_status lk_loss_count(int64_t **counts, const lk_dataset *dataset, lk_error *err) {
+lk_status lk_loss_count(int64_t **counts, const lk_dataset *dataset, const int64_t *samples, int64_t count,
+                        lk_error *err) {
     LK_RETURN_IF(LK_NEW(counts, dataset->class_count, "class counts", err));
-    for (int64_t i = 0; i < dataset->count; i++) {
-        const lk_sample_info *sample = &dataset->samples[i];
-        if (sample->split == LK_SPLIT_TRAIN && sample->label >= 0) (*counts)[sample->label]++;
+    for (int64_t i = 0; i < count; i++) {
+        int32_t label = dataset->samples[samples[i]].label;
+        if (label >= 0) (*counts)[label]++;
     }
     return LK_OK;
 }

@@ -33,8 +33,9 @@ void lk_loss_free(lk_loss *loss);
 /* What one key cannot tell alone, without the classes. Errors: LK_ERR_CONFIG. */
 LK_MUST_CHECK lk_status lk_loss_check(const lk_job *job, lk_error *err);
 
-/* Training samples of each class. Owner of *counts: the caller, with lk_free. */
-LK_MUST_CHECK lk_status lk_loss_count(int64_t **counts, const lk_dataset *dataset, lk_error *err);
+/* How many of the training samples have each class. Owner of *counts: the caller, with lk_free. */
+LK_MUST_CHECK lk_status lk_loss_count(int64_t **counts, const lk_dataset *dataset, const int64_t *samples,
+                                      int64_t count, lk_error *err);
 
 /* lk_run.weight_scale for these samples as one window: their number over the sum of their class weights, added in
  * order; 0 where that sum is 0, 1 without weights. Mixing does not change it: each microbatch has one lambda, and each

@@ -27,8 +27,8 @@ out:
 }
 
 static lk_status evaluate_best(lk_trainer *t, int kind, final_results *results, lk_error *err) {
-    const int64_t *samples[SPLITS] = {t->validation, t->test};
-    const int64_t counts[SPLITS] = {t->validation_count, t->test_count};
+    const int64_t *samples[SPLITS] = {t->samples.validation, t->test};
+    const int64_t counts[SPLITS] = {t->samples.validation_count, t->test_count};
     LK_RETURN_IF(lk_comm_agree(t->comm, load_best(t, BEST_NAMES[kind], err), err));
     for (int split = 0; split < SPLITS; split++) {
         if (counts[split] == 0) continue;
@@ -44,8 +44,8 @@ static lk_status evaluate_best(lk_trainer *t, int kind, final_results *results, 
 
 static lk_status write_predictions(lk_trainer *t, final_results *results, lk_error *err) {
     lk_status status;
-    const int64_t *samples[SPLITS] = {t->validation, t->test};
-    const int64_t counts[SPLITS] = {t->validation_count, t->test_count};
+    const int64_t *samples[SPLITS] = {t->samples.validation, t->test};
+    const int64_t counts[SPLITS] = {t->samples.validation_count, t->test_count};
     lk_predictions groups[BEST_KINDS * SPLITS];
     char names[BEST_KINDS * SPLITS][32];
     char *path = NULL;

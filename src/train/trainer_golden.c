@@ -12,13 +12,14 @@ lk_status lk_trainer_take_golden(lk_trainer *t, lk_error *err) {
     lk_job_preprocess(t->job, &preprocess);
     int64_t bytes = (int64_t)preprocess.height * preprocess.width * preprocess.channels;
     int64_t count = t->job->checkpoint.golden;
-    if (count > t->validation_count) count = t->validation_count;
+    if (count > t->samples.validation_count) count = t->samples.validation_count;
     if (count > t->job->evaluate.batch) count = t->job->evaluate.batch;
     LK_RETURN_IF(LK_NEW(&golden->samples, count, "golden samples", err));
     LK_RETURN_IF(LK_NEW(&golden->images, count * bytes, "golden images", err));
     LK_RETURN_IF(LK_NEW(&golden->logits, count * t->network->graph->classes, "golden logits", err));
     /* Spread over the split, so that a file sorted by class still shows several. */
-    for (int64_t i = 0; i < count; i++) golden->samples[i] = t->validation[i * t->validation_count / count];
+    for (int64_t i = 0; i < count; i++)
+        golden->samples[i] = t->samples.validation[i * t->samples.validation_count / count];
     lk_load_request request = {.rows = count, .samples = golden->samples};
     LK_RETURN_IF(lk_loader_submit(t->loader, &request, 1, NULL, 0, err));
     LK_RETURN_IF(lk_loader_next(t->loader, &batch, err));

@@ -9,6 +9,7 @@
 #include "train/loss.h"
 #include "train/meta.h"
 #include "train/trainer.h"
+#include "train/training_set.h"
 #include "train/update.h"
 #include "train/window.h"
 
@@ -31,8 +32,9 @@ typedef struct lk_trainer {
     lk_dataset *dataset;
     int64_t *class_counts; /* training samples of each class */
     lk_loss loss;
-    int64_t *validation, *test;
-    int64_t validation_count, test_count;
+    lk_training_set samples;
+    int64_t *test;
+    int64_t test_count;
     lk_sampler *sampler;
     lk_loader *loader;
     lk_network *network;
@@ -43,6 +45,7 @@ typedef struct lk_trainer {
     lk_plateau plateau;
     lk_augment augment;
     int64_t updates_per_epoch;
+    int64_t unique; /* different samples of the epoch that ended last */
 
     lk_counters counters;
     lk_golden_set golden;

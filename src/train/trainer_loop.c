@@ -124,13 +124,14 @@ out:
     return status;
 }
 
-/* Every sample of the epoch's order came once and each gradient was reduced once per update (P26, P7). */
-static lk_status check_ledger(const lk_trainer *t, lk_error *err) {
+/* Every position of the epoch's order came once and each gradient was reduced once per update (P26, P7). */
+static lk_status check_ledger(lk_trainer *t, lk_error *err) {
     const lk_counters *c = &t->counters;
     int64_t expected = 0;
     uint64_t sum = 0;
     for (int64_t u = 0; u < t->updates_per_epoch; u++) expected += lk_sampler_window_samples(t->sampler, u);
     for (int64_t i = 0; i < expected; i++) sum += lk_sample_hash(t->sampler->order[i]);
+    LK_RETURN_IF(lk_sampler_unique(t->sampler, expected, &t->unique, err));
     lk_reducer_stats stats;
     lk_window_reductions(t->window, &stats);
     bool once = stats.bucket_sums == stats.updates * lk_window_buckets(t->window);
@@ -139,7 +140,7 @@ static lk_status check_ledger(const lk_trainer *t, lk_error *err) {
                    "the ledger of epoch %" PRId64 " does not add up: %" PRId64 " samples of %" PRId64 ", %" PRId64
                    " reductions of %" PRId64 "%s; this is a bug, please report it",
                    c->epoch + 1, c->samples, expected, c->reductions, t->updates_per_epoch,
-                   c->sample_sum == sum ? "" : ", not every sample once");
+                   c->sample_sum == sum ? "" : ", not the samples of the epoch's order");
 }
 
 /* A figure that is NaN is never a best (P13). */
@@ -169,7 +170,7 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     lk_evaluation evaluation = {0};
     double lr = rate_of(t, t->counters.update - 1);
     lk_evaluation_config config = {
-        .samples = t->validation, .count = t->validation_count, .batch = t->job->evaluate.batch};
+        .samples = t->samples.validation, .count = t->samples.validation_count, .batch = t->job->evaluate.batch};
     LK_TRY(check_ledger(t, err));
     lk_comm_set_phase(t->comm, "epoch %" PRId64 " evaluation", t->counters.epoch + 1);
     LK_TRY(lk_network_hash(t->network, hash, err));

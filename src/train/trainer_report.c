@@ -33,7 +33,7 @@ void lk_report_start(const lk_trainer *t) {
            t->device->master == LK_F64 ? "float64" : lk_dtype_name(lk_job_compute(t->job)),
            t->device->identity(t->device));
     printf("%s: %" PRId64 " training, %" PRId64 " validation, %" PRId64 " test images, %d classes\n", t->job->data,
-           t->sampler->count, t->validation_count, t->test_count, t->dataset->class_count);
+           t->samples.train_count, t->samples.validation_count, t->test_count, t->dataset->class_count);
     printf("batch %" PRId64 " = %d x %" PRId64
            ": %d rank%s x %d accumulated, %d at a time on %d core%s; %d gradient slab%s\n",
            t->job->batch, leaves, t->job->microbatch, t->comm->size, t->comm->size == 1 ? "" : "s", share,
@@ -133,7 +133,7 @@ static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metr
         "type", "epoch", "epoch", (json_int_t)c->epoch, "update", (json_int_t)c->update, "lr", lr, "train", "loss",
         loss, "accuracy", accuracy, "validation", metrics_json(t, m), "seconds", c->seconds, "images_per_second", rate,
         "data_wait", wait, "peak_memory_mib", peak_memory_mib(), "ledger", "samples", (json_int_t)c->samples, "unique",
-        (json_int_t)c->samples, "skipped", (json_int_t)0, "reductions", (json_int_t)c->reductions, "best", "loss",
+        (json_int_t)t->unique, "skipped", (json_int_t)0, "reductions", (json_int_t)c->reductions, "best", "loss",
         c->loss.value, "loss_epoch", (json_int_t)c->loss.epoch, "f1", c->f1.value, "f1_epoch", (json_int_t)c->f1.epoch,
         "weights", weights);
     LK_RETURN_IF(lk_run_folder_record(&t->folder, line, true, err));

@@ -21,26 +21,15 @@ static lk_status create_device(lk_trainer *t, lk_error *err) {
 
 static lk_status open_dataset(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_dataset_open(&t->dataset, t->job->data, err));
-    const int64_t *counts = t->dataset->split_count;
-    if (counts[LK_SPLIT_TRAIN] == 0 || counts[LK_SPLIT_VALIDATION] == 0)
-        return lk_fail(err, LK_ERR_DATA,
-                       "%s has %" PRId64 " training and %" PRId64
-                       " validation samples; training needs both: pack it again with --split",
-                       t->job->data, counts[LK_SPLIT_TRAIN], counts[LK_SPLIT_VALIDATION]);
-    LK_RETURN_IF(lk_loss_count(&t->class_counts, t->dataset, err));
+    LK_RETURN_IF(lk_training_set_read(&t->samples, t->job, t->dataset, err));
+    LK_RETURN_IF(lk_loss_count(&t->class_counts, t->dataset, t->samples.train, t->samples.train_count, err));
     LK_RETURN_IF(lk_loss_create(&t->loss, t->job, (const char *const *)t->dataset->class_names, t->dataset->class_count,
                                 t->class_counts, err));
-    LK_RETURN_IF(lk_dataset_split(t->dataset, LK_SPLIT_VALIDATION, &t->validation, &t->validation_count, err));
     return lk_dataset_split(t->dataset, LK_SPLIT_TEST, &t->test, &t->test_count, err);
 }
 
 static lk_status create_sampler(lk_trainer *t, lk_error *err) {
-    int64_t *train = NULL, count;
-    LK_RETURN_IF(lk_dataset_split(t->dataset, LK_SPLIT_TRAIN, &train, &count, err));
-    lk_status status = lk_sampler_create(&t->sampler, train, count, (uint64_t)t->job->seed, t->job->batch,
-                                         t->job->microbatch, true, t->job->drop_last, err);
-    lk_free(train);
-    if (status != LK_OK) return status;
+    LK_RETURN_IF(lk_training_set_sampler(&t->sampler, &t->samples, t->job, t->dataset, err));
     t->updates_per_epoch = lk_sampler_updates(t->sampler);
     lk_job_schedule(t->job, t->updates_per_epoch, &t->schedule);
     lk_job_plateau(t->job, &t->plateau);
@@ -190,7 +179,7 @@ void lk_trainer_release(lk_trainer *t) {
     lk_sampler_free(t->sampler);
     lk_loss_free(&t->loss);
     lk_free(t->class_counts);
-    lk_free(t->validation);
+    lk_training_set_free(&t->samples);
     lk_free(t->test);
     lk_dataset_free(t->dataset);
     lk_device_free(t->device);

@@ -76,6 +76,22 @@ def test_wrong_augmentation(small_job, photo_data, tmp_path):
     refused("train", small_job, "augment.blur=0.5", "augment.blur_kernel=57", says=["below 56"])
 
 
+def test_wrong_samplers_and_folds(small_job, tmp_path):
+    for overrides, *says in (
+        (["sampler.kind=balanced"], "one of shuffled, class_balanced, weighted"),
+        (["sampler.kind=weighted", "sampler.weights=1,2", "--run", tmp_path / "r"], "sampler.weights has 2 values", "10 classes"),
+        (["sampler.kind=weighted", "sampler.weights=" + ",".join("0" * 10), "--run", tmp_path / "r"], "leave no sample to draw"),
+        (["sampler.weights=-1"], "sampler.weights"),
+        (["folds=1", "fold=1"], "folds must be at least 2"),
+        (["folds=3"], "fold is 0: with folds 3 give 1 to 3"),
+        (["folds=3", "fold=4"], "fold is 4"),
+        (["fold=2"], "folds is 0"),
+        (["folds=300", "fold=1", "--run", tmp_path / "r"], "300 folds need 300 samples of every class", "use at most"),
+    ):
+        refused("train", small_job, *overrides, says=says)
+    assert not (tmp_path / "r").exists()
+
+
 def test_an_image_smaller_than_its_crop(small_job, small_data, tmp_path):
     refused("train", small_job, "input.size=36", "augment.crop=pad_random", "augment.pad=3", "input.resize=none", "--run",
             tmp_path / "r", says=["is 28 x 28 pixels", "36 x 36"])

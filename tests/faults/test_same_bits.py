@@ -88,6 +88,35 @@ def test_every_augmentation_and_mixing(photo_data, tmp_path, policy):
             assert_same_tensors(tmp_path / "one/checkpoints/last.h5", tmp_path / "unmixed/checkpoints/last.h5")
 
 
+SAMPLERS = {
+    "class_balanced": ["sampler.kind=class_balanced", "sampler.draws=300"],
+    "weighted": ["sampler.kind=weighted", "sampler.weights=1,1,2,1,0.5,1,1,8,1,0"],
+    "repeated": ["sampler.repeats=3", "mix.mixup=0.3"],
+    "fold": ["folds=4", "fold=2"],
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_give_the_same_bits(small_job, tmp_path, name):
+    """P5, P10: on 1, 2 and 4 ranks, stopped in mid-epoch; the ledger counts samples and how many differ (P26)."""
+    settings = [*SAMPLERS[name], "epochs=1"]
+    train(small_job, tmp_path / "one", *settings)
+    train(small_job, tmp_path / "two", *settings, ranks=2)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    train(small_job, tmp_path / "parts", *settings, "max_updates=3", ranks=4)
+    train(small_job, tmp_path / "parts", *settings, ranks=4, flags=("--resume",))
+    assert_same_run(tmp_path / "one", tmp_path / "parts")
+    ledger, = (line["ledger"] for line in records(tmp_path / "one", "epoch"))
+    samples = {"class_balanced": 300, "weighted": 470, "repeated": 1410, "fold": 450}[name]
+    assert ledger["samples"] == samples and ledger["skipped"] == 0
+    if name in ("repeated", "fold"):
+        assert ledger["unique"] == {"repeated": 470, "fold": 450}[name]
+    elif name == "class_balanced":
+        assert 200 <= ledger["unique"] <= 300
+    else:
+        assert 200 <= ledger["unique"] < 470, "drawn with replacement"
+
+
 @pytest.mark.parametrize("first,second", [(1, 2), (2, 1), (4, 2)])
 def test_resuming_on_another_number_of_ranks(small_job, tmp_path, first, second):
     """P10: stopped in the middle of an epoch, gone on with elsewhere: the uninterrupted run's bits."""
