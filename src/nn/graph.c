@@ -115,6 +115,36 @@ static lk_status window_shape(lk_node *node, int64_t kernel, int64_t stride, int
     return window_side(&node->w, node->name, kernel, stride, pad, err);
 }
 
+/* Padding of one side under 'SAME': all of it, the smaller half first. Source: TensorFlow's Conv2D documentation,
+ * timm's get_same_padding. */
+static int64_t same_padding(int64_t side, int64_t kernel, int64_t stride) {
+    int64_t outputs = (side + stride - 1) / stride;
+    int64_t total = (outputs - 1) * stride + kernel - side;
+    return total > 0 ? total : 0;
+}
+
+/* Sets padding and shape of a convolution node that has x's shape. Errors: LK_ERR_CONFIG. */
+static lk_status conv_shape(lk_node *node, const lk_conv_spec *spec, lk_error *err) {
+    if (!spec->same || spec->kernel < 1 || spec->stride < 1) {
+        node->op.conv.pad = spec->pad;
+        return window_shape(node, spec->kernel, spec->stride, spec->pad, err);
+    }
+    int64_t rows = same_padding(node->h, spec->kernel, spec->stride);
+    int64_t columns = same_padding(node->w, spec->kernel, spec->stride);
+    int64_t bottom = rows - rows / 2, right = columns - columns / 2;
+    if (bottom != right)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "layer %s: 'SAME' padding of %" PRId64 " x %" PRId64
+                       " pixels differs at the bottom and on the right, which no device does: use square images",
+                       node->name, node->h, node->w);
+    node->op.conv.pad = bottom;
+    node->op.conv.pad_less_top = bottom - rows / 2;
+    node->op.conv.pad_less_left = right - columns / 2;
+    node->h = (node->h + spec->stride - 1) / spec->stride;
+    node->w = (node->w + spec->stride - 1) / spec->stride;
+    return LK_OK;
+}
+
 static lk_status check_conv(const lk_node *node, const lk_conv_spec *spec, lk_error *err) {
     if (spec->out_channels < 1 || spec->out_channels > MAX_CHANNELS)
         return lk_fail(err, LK_ERR_CONFIG, "layer %s: %" PRId64 " output channels are outside 1..%d", node->name,
@@ -133,7 +163,7 @@ lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_nod
     lk_node *node = lk_graph_append(g, LK_OP_CONV2D, name, x, &status, err);
     if (node == NULL) return status;
     status = check_conv(node, &spec, err);
-    if (status == LK_OK) status = window_shape(node, spec.kernel, spec.stride, spec.pad, err);
+    if (status == LK_OK) status = conv_shape(node, &spec, err);
     if (status != LK_OK) {
         lk_graph_drop_last(g);
         return status;
@@ -143,7 +173,6 @@ lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_nod
     node->op.conv.out_channels = spec.out_channels;
     node->op.conv.kernel_h = node->op.conv.kernel_w = spec.kernel;
     node->op.conv.stride = spec.stride;
-    node->op.conv.pad = spec.pad;
     node->op.conv.dilation = 1;
     node->op.conv.groups = spec.groups;
     node->op.conv.bias = spec.bias;

@@ -48,6 +48,7 @@ void lk_graph_free(lk_graph *graph);
 typedef struct lk_conv_spec {
     int64_t out_channels, kernel, stride, pad, groups;
     bool bias;
+    bool same; /* TensorFlow's padding 'SAME' instead of `pad`: ceil(side / stride) outputs, the odd row at the end */
 } lk_conv_spec;
 LK_MUST_CHECK lk_status lk_graph_conv2d(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_conv_spec spec,
                                         lk_init_rule init, lk_error *err);
@@ -57,9 +58,20 @@ typedef struct lk_batchnorm_spec {
     double eps, momentum;
     lk_act act;
     lk_node_id residual; /* added before the activation; -1: none */
+    double
+        drop_path; /* stochastic depth: share of samples for which only the residual is left in training, in [0, 1) */
 } lk_batchnorm_spec;
 LK_MUST_CHECK lk_status lk_graph_batchnorm(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,
                                            lk_batchnorm_spec spec, lk_error *err);
+/* y = act(x). A BatchNorm's activation belongs into its spec, where it costs no pass. */
+LK_MUST_CHECK lk_status lk_graph_activation(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_act act,
+                                            lk_error *err);
+/* y = x * gate, gate of x's channels and 1 x 1: one number per sample and channel. */
+LK_MUST_CHECK lk_status lk_graph_scale(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, lk_node_id gate,
+                                       lk_error *err);
+/* Drops elements in training; no layer at all (*out = x) where rate is 0. */
+LK_MUST_CHECK lk_status lk_graph_dropout(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, double rate,
+                                         lk_error *err);
 LK_MUST_CHECK lk_status lk_graph_maxpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x, int64_t kernel,
                                          int64_t stride, int64_t pad, lk_error *err);
 LK_MUST_CHECK lk_status lk_graph_global_avgpool(lk_graph *g, lk_node_id *out, const char *name, lk_node_id x,

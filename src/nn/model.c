@@ -8,10 +8,9 @@
 #include "core/options.h"
 #include "nn/models/families.h"
 
-#define IMAGENET \
-    {0.485f, 0.456f, 0.406f}, { 0.229f, 0.224f, 0.225f }
-
 /* clang-format off */
+#define IMAGENET {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}
+#define HALF {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}
 static const lk_model_entry MODELS[] = {
     {"resnet18", "resnet", "torchvision", 18, 224, 0, 0, lk_model_resnet, {"torchvision IMAGENET1K_V1", 224, 224 / 256.0, false, IMAGENET}},
     {"resnet34", "resnet", "torchvision", 34, 224, 0, 0, lk_model_resnet, {"torchvision IMAGENET1K_V1", 224, 224 / 256.0, false, IMAGENET}},
@@ -24,6 +23,17 @@ static const lk_model_entry MODELS[] = {
     {"cifar_resnet32", "cifar_resnet", "torchvision", 32, 32, 0, 0, lk_model_cifar_resnet, {0}},
     {"cifar_resnet44", "cifar_resnet", "torchvision", 44, 32, 0, 0, lk_model_cifar_resnet, {0}},
     {"cifar_resnet56", "cifar_resnet", "torchvision", 56, 32, 0, 0, lk_model_cifar_resnet, {0}},
+    {"efficientnet_b0", "efficientnet", "timm", 0, 224, 0.2, 0.2, lk_model_efficientnet, {"timm efficientnet_b0.ra_in1k", 224, 0.875, true, IMAGENET}},
+    {"efficientnet_b1", "efficientnet", "timm", 1, 240, 0.2, 0.2, lk_model_efficientnet, {"timm efficientnet_b1.ra4_e3600_r240_in1k", 240, 0.9, true, HALF}},
+    {"efficientnet_b2", "efficientnet", "timm", 2, 260, 0.3, 0.2, lk_model_efficientnet, {"timm efficientnet_b2.ra_in1k", 256, 0.875, true, IMAGENET}},
+    {"efficientnet_b3", "efficientnet", "timm", 3, 300, 0.3, 0.2, lk_model_efficientnet, {"timm efficientnet_b3.ra2_in1k", 288, 0.875, true, IMAGENET}},
+    {"efficientnet_b4", "efficientnet", "timm", 4, 380, 0.4, 0.2, lk_model_efficientnet, {"timm efficientnet_b4.ra2_in1k", 320, 0.875, true, IMAGENET}},
+    {"tf_efficientnet_lite0", "efficientnet_lite", "timm", 0, 224, 0.2, 0.2, lk_model_efficientnet_lite, {"timm tf_efficientnet_lite0.in1k", 224, 0.875, true, HALF}},
+    {"tf_efficientnet_lite1", "efficientnet_lite", "timm", 1, 240, 0.2, 0.2, lk_model_efficientnet_lite, {"timm tf_efficientnet_lite1.in1k", 240, 0.882, true, HALF}},
+    {"tf_efficientnet_lite2", "efficientnet_lite", "timm", 2, 260, 0.3, 0.2, lk_model_efficientnet_lite, {"timm tf_efficientnet_lite2.in1k", 260, 0.89, true, HALF}},
+    {"tf_efficientnet_lite3", "efficientnet_lite", "timm", 3, 280, 0.3, 0.2, lk_model_efficientnet_lite, {"timm tf_efficientnet_lite3.in1k", 300, 0.904, false, HALF}},
+    {"tf_efficientnet_lite4", "efficientnet_lite", "timm", 4, 300, 0.4, 0.2, lk_model_efficientnet_lite, {"timm tf_efficientnet_lite4.in1k", 380, 0.92, false, HALF}},
+    {"mobilenetv3_large_100", "mobilenetv3", "timm", 0, 224, 0.2, 0, lk_model_mobilenetv3, {"timm mobilenetv3_large_100.ra_in1k", 224, 0.875, true, IMAGENET}},
 };
 /* clang-format on */
 

@@ -12,7 +12,7 @@ typedef struct exporter {
     lk_onnx *onnx;
     const lk_graph *graph;
     char (*values)[VALUE_SIZE]; /* name of each node's value */
-    bool pixels;
+    bool pixels, has_relu6;
 } exporter;
 
 /* One node with at most five inputs. */
@@ -75,13 +75,44 @@ static lk_status add_conv(exporter *e, const lk_node *node, const char *x, const
     return add_node(e, "Conv", value, inputs, node->op.conv.bias ? 3 : 2, attributes, 5, err);
 }
 
-static lk_status add_activation(exporter *e, lk_act act, const char *x, const char *value, lk_error *err) {
-    if (act != LK_ACT_RELU)
-        return lk_fail(err, LK_ERR_UNSUPPORTED, "activation %s has no ONNX form in this program", lk_act_name(act));
-    return add_node(e, "Relu", value, &x, 1, NULL, 0, err);
+/* The bounds of ReLU6 are initialisers, which may stand in the graph once. */
+static lk_status add_relu6(exporter *e, const char *x, const char *value, lk_error *err) {
+    static const char least[] = "relu6.least", most[] = "relu6.most";
+    float bounds[] = {0, 6};
+    if (!e->has_relu6) {
+        LK_RETURN_IF(add_constant(e, least, &bounds[0], 1, err));
+        LK_RETURN_IF(add_constant(e, most, &bounds[1], 1, err));
+        e->has_relu6 = true;
+    }
+    return add_node(e, "Clip", value, (const char *[]){x, least, most}, 3, NULL, 0, err);
 }
 
-/* BatchNormalization, then Add and Relu where they were fused into it. The last one's output is called `value`. */
+static lk_status add_silu(exporter *e, const char *x, const char *value, lk_error *err) {
+    char gate[VALUE_SIZE];
+    snprintf(gate, sizeof gate, "%s.sigmoid", value);
+    LK_RETURN_IF(add_node(e, "Sigmoid", gate, &x, 1, NULL, 0, err));
+    return add_node(e, "Mul", value, (const char *[]){x, gate}, 2, NULL, 0, err);
+}
+
+static lk_status add_activation(exporter *e, lk_act act, const char *x, const char *value, lk_error *err) {
+    /* y = max(0, min(1, alpha x + beta)) */
+    lk_onnx_attribute hard[] = {{.name = "alpha", .kind = LK_ONNX_FLOAT, .f = 1.0f / 6},
+                                {.name = "beta", .kind = LK_ONNX_FLOAT, .f = 0.5f}};
+    switch (act) {
+        case LK_ACT_RELU: return add_node(e, "Relu", value, &x, 1, NULL, 0, err);
+        case LK_ACT_RELU6: return add_relu6(e, x, value, err);
+        case LK_ACT_SILU: return add_silu(e, x, value, err);
+        case LK_ACT_HARD_SWISH: return add_node(e, "HardSwish", value, &x, 1, NULL, 0, err);
+        case LK_ACT_SIGMOID: return add_node(e, "Sigmoid", value, &x, 1, NULL, 0, err);
+        case LK_ACT_HARD_SIGMOID: return add_node(e, "HardSigmoid", value, &x, 1, hard, 2, err);
+        case LK_ACT_NONE:
+        case LK_ACT_COUNT: break;
+    }
+    return lk_fail(err, LK_ERR_UNSUPPORTED, "activation %s has no ONNX form in this program", lk_act_name(act));
+}
+
+/* BatchNormalization, then Add and the activation where they were fused into it. The last one's output is called
+ * `value`. */
 static lk_status add_batchnorm(exporter *e, const lk_node *node, const char *x, const char *value, lk_error *err) {
     static const char *const suffixes[] = {"weight", "bias", "running_mean", "running_var"};
     char names[4][VALUE_SIZE], normalised[VALUE_SIZE], summed[VALUE_SIZE];
@@ -107,6 +138,10 @@ static lk_status add_add(exporter *e, const lk_node *node, const char *x, const 
     const char *inputs[] = {x, e->values[node->residual]};
     LK_RETURN_IF(add_node(e, "Add", summed, inputs, 2, NULL, 0, err));
     return acts ? add_activation(e, node->op.add.act, summed, value, err) : LK_OK;
+}
+
+static lk_status add_scale(exporter *e, const lk_node *node, const char *x, const char *value, lk_error *err) {
+    return add_node(e, "Mul", value, (const char *[]){x, e->values[node->residual]}, 2, NULL, 0, err);
 }
 
 static lk_status add_maxpool(exporter *e, const lk_node *node, const char *x, const char *value, lk_error *err) {
@@ -148,8 +183,8 @@ static lk_status add_layer(exporter *e, lk_node_id id, lk_error *err) {
         case LK_OP_GLOBAL_AVGPOOL: return add_node(e, "GlobalAveragePool", value, &x, 1, NULL, 0, err);
         case LK_OP_LINEAR: return add_linear(e, node, x, value, err);
         case LK_OP_LOSS: return LK_OK; /* the loss stays at home */
-        case LK_OP_SCALE:
-        case LK_OP_DROPOUT:
+        case LK_OP_SCALE: return add_scale(e, node, x, value, err);
+        case LK_OP_DROPOUT: snprintf(value, VALUE_SIZE, "%s", x); return LK_OK; /* an identity outside of training */
         case LK_OP_COUNT: break;
     }
     return lk_fail(err, LK_ERR_UNSUPPORTED, "layer %s (%s) has no ONNX form in this program", node->name,

@@ -126,6 +126,33 @@ def test_resuming_on_another_number_of_ranks(small_job, tmp_path, first, second)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+MOBILE_JOB = """
+data: {data}
+model: {model}
+epochs: 1
+batch: 16
+microbatch: 4
+input: {{size: 32, resize: short_side, resize_size: 36}}
+network: {{dropout: 0.3, drop_path: 0.4}}
+optimizer: {{lr: 0.02}}
+"""
+
+
+@pytest.mark.parametrize("model", ["efficientnet_b0", "tf_efficientnet_lite0"])
+def test_dropout_and_stochastic_depth(photo_data, tmp_path, model):
+    """What is dropped follows from seed, epoch and position, whoever computes it, and dropping changes the result (P5)."""
+    job = tmp_path / "mobile.yaml"
+    job.write_text(MOBILE_JOB.format(data=photo_data, model=model))
+    train(job, tmp_path / "one")
+    for ranks in (2, 4):
+        train(job, tmp_path / "many", ranks=ranks)
+        assert_same_run(tmp_path / "one", tmp_path / "many")
+    for key in ("dropout", "drop_path"):
+        train(job, tmp_path / "other", f"network.{key}=0")
+        with pytest.raises(AssertionError):
+            assert_same_tensors(tmp_path / "one/checkpoints/last.h5", tmp_path / "other/checkpoints/last.h5")
+
+
 def test_loader_workers_do_not_matter(small_job, tmp_path):
     train(small_job, tmp_path / "one", "loader.workers=1", "loader.prefetch=1")
     train(small_job, tmp_path / "many", "loader.workers=5", "loader.prefetch=9")

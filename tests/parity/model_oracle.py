@@ -8,6 +8,7 @@ import tempfile
 
 import h5py
 import numpy as np
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -17,6 +18,9 @@ STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 TORCHVISION = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 CIFAR = [f"cifar_resnet{depth}" for depth in (8, 14, 20, 32, 44, 56)]
+EFFICIENTNET = [f"efficientnet_b{i}" for i in range(5)]
+LITE = [f"tf_efficientnet_lite{i}" for i in range(5)]
+TIMM = [*EFFICIENTNET, *LITE, "mobilenetv3_large_100"]
 
 
 class BasicBlock(nn.Module):
@@ -64,11 +68,28 @@ class CifarResNet(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class ExactHardsigmoid(nn.Module):
+    """torch.nn.Hardsigmoid's backward pass multiplies by a 1/6 rounded to float32, in float64 too: an error of 3e-8."""
+
+    def forward(self, x):
+        return nn.functional.relu6(x + 3) / 6
+
+
+def with_exact_gradients(model):
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.Hardsigmoid):
+                setattr(module, name, ExactHardsigmoid())
+    return model
+
+
 def make_model(name, classes, seed=0):
     """The model in float64 with initial weights; float32 ones, so that every device starts from the same values."""
     torch.manual_seed(seed)
     if name.startswith("cifar_resnet"):
         return CifarResNet(int(name.removeprefix("cifar_resnet")), classes).double()
+    if name in TIMM:  # dropout and drop path are off unless asked for
+        return with_exact_gradients(timm.create_model(name, num_classes=classes)).double()
     return getattr(torchvision.models, name)(num_classes=classes).double()
 
 
@@ -138,6 +159,9 @@ class Job:
     seed: int = 0
     write_grads: int = 1
     write_params: int = 1
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    bn_momentum: float = 0.0  # 0: the model's own
     smoothing: float = 0.1
     lr: float = 0.05
     momentum: float = 0.9
@@ -178,6 +202,9 @@ class Oracle:
     def __init__(self, job, state, dtype=torch.float64, memory_format=torch.contiguous_format):
         self.job, self.dtype, self.memory_format = job, dtype, memory_format
         self.model = make_model(job.model, job.classes)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d) and job.bn_momentum > 0:
+                module.momentum = job.bn_momentum
         set_state(self.model, state)
         self.model.to(dtype=dtype, memory_format=memory_format).train()
         self.loss = nn.CrossEntropyLoss(label_smoothing=job.smoothing, reduction="none")
@@ -203,6 +230,11 @@ class Oracle:
             logits.append(y.detach().double().numpy())
         return np.concatenate(losses), np.concatenate(logits)
 
+    def forward(self, images):
+        """Logits of one microbatch in training mode."""
+        with torch.no_grad():
+            return self.model.train()(normalise(images, self.dtype)).double().numpy()
+
     def grads(self):
         return {name: p.grad.detach().double().numpy().copy() for name, p in self.model.named_parameters()}
 
@@ -217,16 +249,25 @@ class Oracle:
         return loss.double().numpy(), y.double().numpy()
 
 
-def relative(ours, theirs):
-    """Norm of the difference over the norm of theirs; NaN stays NaN."""
+def relative(ours, theirs, zero=0.0):
+    """Norm of the difference over the norm of theirs, or over `zero` where theirs is nothing but rounding beside it; NaN
+    stays NaN."""
     difference = np.linalg.norm(np.ravel(ours) - np.ravel(theirs))
-    return difference / max(np.linalg.norm(np.ravel(theirs)), 1e-300)
+    norm = np.linalg.norm(np.ravel(theirs))
+    return difference / max(zero if norm < 1e-12 * zero else norm, 1e-300)
+
+
+def largest(tensors):
+    """Norm of the largest. What a BatchNorm takes away again, the bias before it, has a gradient of zero in exact
+    arithmetic: its rounding is measured by this."""
+    return max(np.linalg.norm(np.ravel(value)) for value in tensors.values())
 
 
 def assert_close(ours, theirs, tolerance, what):
     """Compares dictionaries of tensors in order and names the first that differs, and the worst."""
     assert set(ours) == set(theirs), f"{what}: names differ: {sorted(set(ours) ^ set(theirs))[:5]}"
-    errors = {name: relative(ours[name], theirs[name]) for name in theirs}
+    zero = largest(theirs)
+    errors = {name: relative(ours[name], theirs[name], zero) for name in theirs}
     first = next((name for name in theirs if not errors[name] <= tolerance), None)
     worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
     assert first is None, (

@@ -9,8 +9,6 @@
 #include "core/memory.h"
 #include "core/tree.h"
 
-#define TORCH_BATCHNORM_MOMENTUM 0.1
-
 static lk_status save_outputs(tool *t, hid_t out, int64_t leaf, lk_error *err) {
     const tool_job *job = &t->job;
     double *values = NULL;
@@ -29,7 +27,7 @@ out:
     return status;
 }
 
-/* running = 0.9 running + 0.1 new, the variance unbiased: PyTorch's rule, once per microbatch. */
+/* running = (1 - momentum) running + momentum new, the variance unbiased: PyTorch's rule, once per microbatch. */
 static lk_status update_statistics(tool *t, lk_error *err) {
     int count = 0;
     const lk_stat *stats = lk_plan_get_stats(t->plan, &count);
@@ -39,9 +37,9 @@ static lk_status update_statistics(tool *t, lk_error *err) {
         double values = (double)stats[i].values;
         int64_t channels = stats[i].channels;
         char *running = (char *)t->stats + stats[i].offset * size, *fresh = (char *)t->fresh + stats[i].offset * size;
-        LK_RETURN_IF(d->slab_blend(d, t->stream, running, fresh, channels, TORCH_BATCHNORM_MOMENTUM, 1.0, err));
+        LK_RETURN_IF(d->slab_blend(d, t->stream, running, fresh, channels, stats[i].momentum, 1.0, err));
         LK_RETURN_IF(d->slab_blend(d, t->stream, running + channels * size, fresh + channels * size, channels,
-                                   TORCH_BATCHNORM_MOMENTUM, values / (values - 1), err));
+                                   stats[i].momentum, values / (values - 1), err));
     }
     return LK_OK;
 }
@@ -56,6 +54,8 @@ static lk_run run_of(tool *t, int64_t leaf, void *grads) {
                     .images = t->images + leaf * job->batch * job->height * job->width * job->channels,
                     .labels = t->labels + leaf * job->batch,
                     .rows = job->rows,
+                    .seed = (uint64_t)job->seed,
+                    .first_position = leaf * job->batch,
                     .loss_scale = 1.0 / (double)(job->batch * job->microbatches)};
 }
 

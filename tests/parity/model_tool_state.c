@@ -24,7 +24,10 @@ lk_status tool_read_job(tool_job *job, hid_t in, lk_error *err) {
     const struct {
         const char *name;
         double *out;
-    } doubles[] = {{"smoothing", &job->smoothing},
+    } doubles[] = {{"dropout", &job->spec.dropout},
+                   {"drop_path", &job->spec.drop_path},
+                   {"bn_momentum", &job->spec.bn_momentum},
+                   {"smoothing", &job->smoothing},
                    {"lr", &job->sgd.lr},
                    {"momentum", &job->sgd.momentum},
                    {"dampening", &job->sgd.dampening},
@@ -39,7 +42,10 @@ lk_status tool_read_job(tool_job *job, hid_t in, lk_error *err) {
     int64_t nesterov = 0;
     LK_RETURN_IF(tool_get_int(in, "nesterov", &nesterov, err));
     job->sgd.nesterov = nesterov != 0;
-    job->spec = (lk_model_spec){.channels = job->channels, .h = job->height, .w = job->width, .classes = job->classes};
+    job->spec.channels = job->channels;
+    job->spec.h = job->height;
+    job->spec.w = job->width;
+    job->spec.classes = job->classes;
     LK_RETURN_IF(tool_read(in, "mean", H5T_NATIVE_FLOAT, job->spec.mean, job->channels, err));
     return tool_read(in, "std", H5T_NATIVE_FLOAT, job->spec.std, job->channels, err);
 }

@@ -12,7 +12,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
+from model_oracle import make_model
 
 torch.set_num_threads(2)
 BUILD = pathlib.Path(os.environ["LOCKSTEP_BUILD"])
@@ -40,9 +40,10 @@ def checkpoint(tmp_path_factory):
     return make(tmp_path_factory.mktemp("one"), "resnet18")
 
 
-@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+@pytest.fixture(scope="module", params=["resnet18", "resnet50", "efficientnet_b0", "tf_efficientnet_lite0",
+                                         "mobilenetv3_large_100"])
 def each_checkpoint(request, tmp_path_factory):
-    """Both kinds of residual block; the test is given the model's name too."""
+    """Every kind of layer there is; the test is given the model's name too."""
     return make(tmp_path_factory.mktemp(request.param), request.param), request.param
 
 
@@ -63,12 +64,12 @@ def assert_close(found, expected):
     assert np.abs(found - expected).max() <= TOLERANCE * scale
 
 
-def test_safetensors_loads_strictly_into_torchvision(each_checkpoint, tmp_path):
+def test_safetensors_loads_strictly_into_torchvision_and_timm(each_checkpoint, tmp_path):
     checkpoint, architecture = each_checkpoint
     path = tmp_path / "model.safetensors"
     run("convert", checkpoint, path)
     state = safetensors.torch.load_file(path)
-    model = getattr(torchvision.models, architecture)(num_classes=7)
+    model = make_model(architecture, 7).float()
     assert set(state) == set(model.state_dict())
     model.load_state_dict(state, strict=True)
     assert state["bn1.num_batches_tracked"].dtype == torch.int64 and int(state["bn1.num_batches_tracked"]) == 17
@@ -95,6 +96,45 @@ def test_onnx_runs_elsewhere(each_checkpoint, tmp_path, pixels):
     assert_close(session.run(["logits"], {name: feed})[0], logits)
     one = session.run(["logits"], {name: feed[:1]})[0]  # the batch is dynamic
     assert_close(np.repeat(one, 2, 0), np.repeat(logits[:1], 2, 0))
+
+
+def test_exports_of_every_kind_of_layer_verify(each_checkpoint, tmp_path):
+    """Reading back: the graph of an ONNX file is compared node by node, and the logits are the golden ones (P25)."""
+    checkpoint, architecture = each_checkpoint
+    for name, flags in (("a.safetensors", []), ("a.onnx", []), ("b.onnx", ["--uint8"])):
+        run("convert", checkpoint, tmp_path / name, *flags)
+        assert json.loads(run("verify", tmp_path / name, "--json").stdout)["passed"] is True
+    run("convert", tmp_path / "a.safetensors", tmp_path / "back.h5")
+    assert (tmp_path / "back.h5").read_bytes() == checkpoint.read_bytes()
+    assert f"model        {architecture}: 7 classes" in run("inspect", checkpoint).stdout
+
+
+def test_another_activation_or_gate_is_found(tmp_path):
+    """An edited ONNX file of the newer layers is refused as one of the older ones is."""
+    def change_slope(graph):
+        next(n for n in graph.node if n.op_type == "HardSigmoid").attribute[0].f = 0.2
+
+    def drop_gate(graph):
+        scale = next(n for n in graph.node if n.op_type == "Mul" and n.output[0].endswith(".se"))
+        next(n for n in graph.node if scale.output[0] in n.input).input[0] = scale.input[0]
+
+    def raise_bound(graph):
+        next(t for t in graph.initializer if t.name == "relu6.most").raw_data = np.float32([7]).tobytes()
+
+    def shift_padding(graph):
+        conv = next(n for n in graph.node if n.op_type == "Conv")
+        pads = next(a for a in conv.attribute if a.name == "pads")
+        assert list(pads.ints) == [0, 0, 1, 1]
+        pads.ints[:] = [1, 1, 0, 0]
+
+    for architecture, changes in (("mobilenetv3_large_100", [change_slope, drop_gate]),
+                                  ("tf_efficientnet_lite0", [raise_bound, shift_padding])):
+        checkpoint = make(tmp_path, architecture)
+        for number, change in enumerate(changes):
+            path = tmp_path / f"{architecture}-{number}.onnx"
+            run("convert", checkpoint, path)
+            change_onnx(path, change)
+            assert "does not hold the graph" in run("verify", path, status=1).stderr
 
 
 def test_everything_travels(checkpoint, tmp_path):

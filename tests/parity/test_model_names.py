@@ -1,17 +1,17 @@
-"""Models equal torchvision's by name, shape and initialisation."""
+"""Models equal torchvision's and timm's by name, shape and initialisation."""
 
 import numpy as np
 import pytest
-from model_oracle import CIFAR, TORCHVISION, Job, get_state, make_model, read_group
+from model_oracle import CIFAR, TIMM, TORCHVISION, Job, get_state, make_model, read_group
 
 
 def initial(tool, name, seed=0):
-    job = Job(name, mode="init", classes=1000 if name in TORCHVISION else 10, height=64, width=64, batch=2, seed=seed)
+    job = Job(name, mode="init", classes=10 if name in CIFAR else 1000, height=64, width=64, batch=2, seed=seed)
     with tool.run(job) as out:
         return read_group(out["params/0"]) | read_group(out["stats/0"]), job
 
 
-@pytest.mark.parametrize("name", TORCHVISION + CIFAR)
+@pytest.mark.parametrize("name", TORCHVISION + CIFAR + TIMM)
 def test_names_and_shapes(tool, name):
     ours, job = initial(tool, name)
     theirs = get_state(make_model(name, job.classes))
@@ -23,8 +23,9 @@ def test_names_and_shapes(tool, name):
 SIGMAS = 5
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "cifar_resnet20"])
-def test_initialisation_has_the_distribution_of_torchvision(tool, name):
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "cifar_resnet20", "efficientnet_b0", "tf_efficientnet_lite0",
+                                  "mobilenetv3_large_100"])
+def test_initialisation_has_the_distribution_of_its_source(tool, name):
     ours, job = initial(tool, name, seed=3)
     theirs = get_state(make_model(name, job.classes))
     for key, expected in theirs.items():

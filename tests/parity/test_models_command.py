@@ -1,12 +1,14 @@
 """lockstep models: its figures are those of torchvision and of PyTorch's own counters."""
 
 import json
+import math
 import subprocess
 
 import pytest
+import timm
 import torch
 import torchvision
-from model_oracle import TORCHVISION, make_model
+from model_oracle import TIMM, TORCHVISION, make_model
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -32,7 +34,7 @@ def multiply_adds(model, size):
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("name", [*TORCHVISION, "cifar_resnet20"])
+@pytest.mark.parametrize("name", [*TORCHVISION, *TIMM, "cifar_resnet20"])
 def test_parameters_and_work(listed, name):
     entry = listed[name]
     model = make_model(name, 1000).float().eval()
@@ -50,6 +52,16 @@ def test_preprocessing_is_that_of_torchvisions_weights(listed, name):
     assert [ours["size"]] == transforms.crop_size and [ours["resize_size"]] == transforms.resize_size
     assert ours["interpolation"] == transforms.interpolation.value
     assert ours["mean"] == pytest.approx(transforms.mean) and ours["std"] == pytest.approx(transforms.std)
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_preprocessing_is_that_of_timms_weights(listed, name):
+    ours, theirs = listed[name]["weights"], timm.get_pretrained_cfg(name)
+    assert ours["name"] == f"timm {name}.{theirs.tag}"
+    assert (3, ours["size"], ours["size"]) == theirs.input_size and ours["crop"] == theirs.crop_pct
+    assert ours["resize_size"] == math.floor(ours["size"] / theirs.crop_pct)  # timm's create_transform
+    assert ours["interpolation"] == theirs.interpolation
+    assert ours["mean"] == pytest.approx(theirs.mean) and ours["std"] == pytest.approx(theirs.std)
 
 
 def test_work_for_another_size_and_number_of_classes(models):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from model_oracle import (
+    TIMM,
     Job,
     Oracle,
     get_state,
+    largest,
     make_images,
     make_model,
     perturb_statistics,
@@ -26,15 +28,15 @@ FACTOR = 2.0
 FLOOR = 2e-6
 
 
-def float32_errors(job, state, images, labels, theirs):
-    """What PyTorch float32 makes of the same step, per tensor."""
-    worst = dict.fromkeys(theirs, 0.0)
+def float32_errors(job, state, images, labels, theirs, losses):
+    """What PyTorch float32 makes of the same step, per tensor, and of its losses."""
+    worst, worst_losses = dict.fromkeys(theirs, 0.0), 0.0
     for memory_format in (torch.contiguous_format, torch.channels_last):
         oracle = Oracle(job, state, torch.float32, memory_format)
-        oracle.gradients(images, labels)
+        worst_losses = max(worst_losses, relative(oracle.gradients(images, labels)[0], losses))
         for name, value in oracle.grads().items():
-            worst[name] = max(worst[name], relative(value, theirs[name]))
-    return worst
+            worst[name] = max(worst[name], relative(value, theirs[name], largest(theirs)))
+    return worst, worst_losses
 
 
 def measure_step(tool, job, state, images, labels, step):
@@ -43,11 +45,15 @@ def measure_step(tool, job, state, images, labels, step):
     losses, _ = oracle.gradients(images, labels)
     theirs = oracle.grads()
     with tool.run(job, state, images, labels) as out:
-        ours = {name: relative(value, theirs[name]) for name, value in read_group(out["grads/0"]).items()}
+        ours = {
+            name: relative(value, theirs[name], largest(theirs)) for name, value in read_group(out["grads/0"]).items()
+        }
         got = np.concatenate([out[f"losses/{leaf}"][...] for leaf in range(job.microbatches)])
     assert set(ours) == set(theirs)
-    assert relative(got, losses) <= 1e-5, f"step {step}: losses differ by {relative(got, losses):.2e}"
-    return ours, float32_errors(job, state, images, labels, theirs)
+    float32, of_losses = float32_errors(job, state, images, labels, theirs, losses)
+    allowed = max(1e-5, FACTOR * of_losses)
+    assert relative(got, losses) <= allowed, f"step {step}: losses differ by {relative(got, losses):.2e}"
+    return ours, float32
 
 
 def judge(model, errors):
@@ -66,7 +72,23 @@ def judge(model, errors):
     print(f"{model}: largest ratio of our error to PyTorch float32's {worst:.2f}")
 
 
-def check_steps(tool, job, steps):
+def judge_typical(model, errors):
+    """The same for networks with kinks at 0, 6, -3 and 3 in many small layers, where in most steps some value falls on
+    another side than in float64: medians over the steps, which such a fall in one of them leaves alone, and no step
+    beyond what PyTorch's falls reach tenfold."""
+    worst = 0.0
+    most = max(max(float32.values()) for _, float32 in errors)
+    for name in errors[0][1]:
+        ours = np.median([step[name] for step, _ in errors])
+        allowed = FACTOR * np.median([float32[name] for _, float32 in errors]) + FLOOR
+        assert ours <= allowed, f"{name} errs by {ours:.2e} in the middle of the steps, allowed {allowed:.2e}"
+        reached = np.max([step[name] for step, _ in errors])
+        assert reached <= 10 * most, f"{name} errs by {reached:.2e} in one step, PyTorch by {most:.2e} at most"
+        worst = max(worst, FACTOR * ours / allowed)
+    print(f"{model}: largest ratio of our error to PyTorch float32's, medians: {worst:.2f}")
+
+
+def check_steps(tool, job, steps, judge=judge):
     state = get_state(make_model(job.model, job.classes))
     images, labels = make_images(steps * job.samples, job.height, job.classes)
     walker = Oracle(job, state)
@@ -90,6 +112,13 @@ def test_the_judge_finds_faults(fault):
         broken["fc.weight"] = 1.0
     with pytest.raises(AssertionError, match="step 1: bn1.bias is the first to differ"):
         judge("broken", [(clean, clean), (broken, clean), (clean, clean)])
+    judge_typical("clean", [(clean, clean)] * 3)
+    with pytest.raises(AssertionError, match="bn1.bias errs by .* in the middle"):
+        judge_typical("broken", [(broken, clean), (broken, clean), (clean, clean)])
+    far = dict(clean)
+    far["fc.weight"] = np.nan if fault == "nan" else 1e-3
+    with pytest.raises(AssertionError, match="fc.weight errs by"):
+        judge_typical("broken", [(clean, clean), (far, clean), (clean, clean)])
 
 
 def test_resnet18_step_by_step(tool):
@@ -105,6 +134,11 @@ def test_cifar_resnet8_step_by_step(tool):
 )
 def test_other_models(tool, name, size, batch):
     check_steps(tool, Job(name, device="cpu", height=size, width=size, batch=batch, write_params=0), 3)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0", "mobilenetv3_large_100"])
+def test_mobile_families(tool, name):
+    check_steps(tool, Job(name, device="cpu", height=64, width=64, batch=4, write_params=0), 5, judge_typical)
 
 
 def test_accumulated_microbatches(tool):
@@ -145,6 +179,24 @@ def test_logits_of_evaluation_and_training(tool, name, size, device, tolerance):
     losses, logits = Oracle(train, state).gradients(images, labels)
     with tool.run(train, state, images, labels) as out:
         assert np.abs(out["logits/0"][...] - logits).max() <= tolerance * max(1.0, np.abs(logits).max())
+
+
+@pytest.mark.parametrize("name", ["resnet101", "resnet152", *TIMM])
+def test_logits_of_all_variants(tool, name):
+    """Forward results of both modes, within 1e-4 of the largest logit: every depth and width that there is."""
+    job = Job(name, device="cpu", mode="eval", height=64, width=64, batch=4)
+    state = get_state(make_model(name, job.classes))
+    for key in state:  # as after training: a block adds little. With gammas of 1 PyTorch's float32 errs by 8e-4 itself
+        if name.startswith("resnet") and key.endswith("bn3.weight"):
+            state[key] *= 0.25
+    state = perturb_statistics(state)
+    images, labels = make_images(job.samples, job.height, job.classes)
+    oracle = Oracle(job, state)
+    expected = {"eval": oracle.evaluate(images, labels)[1], "train": oracle.forward(images)}
+    for mode, logits in expected.items():
+        job.mode, job.write_grads, job.write_params = mode, 0, 0
+        with tool.run(job, state, images, labels) as out:
+            assert np.abs(out["logits/0"][...] - logits).max() <= 1e-4 * max(1.0, np.abs(logits).max()), mode
 
 
 @pytest.mark.parametrize("device", ["reference", "cpu"])

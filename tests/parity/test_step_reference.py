@@ -56,3 +56,12 @@ def test_bottleneck(tool):
 
 def test_resnet18_ten_free_running_steps(tool):
     compare(tool, Job("resnet18", steps=10, write_grads=0, write_params=5))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0", "mobilenetv3_large_100"])
+def test_mobile_families(tool, name):
+    compare(tool, Job(name, height=48, width=48, batch=4, steps=1))
+
+
+def test_momentum_of_batchnorm(tool):
+    compare(tool, Job("cifar_resnet8", height=16, width=16, batch=4, steps=2, bn_momentum=0.01, write_params=0))

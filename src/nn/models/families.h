@@ -18,6 +18,22 @@ LK_MUST_CHECK lk_status lk_model_resnet(lk_graph *graph, const lk_model_entry *e
 LK_MUST_CHECK lk_status lk_model_cifar_resnet(lk_graph *graph, const lk_model_entry *entry, const lk_model_spec *spec,
                                               lk_error *err);
 
+/* Source: Tan and Le 2019, "EfficientNet: rethinking model scaling for convolutional neural networks"; timm's
+ * efficientnet_b0 to b4. Errors: those of the lk_graph functions. */
+LK_MUST_CHECK lk_status lk_model_efficientnet(lk_graph *graph, const lk_model_entry *entry, const lk_model_spec *spec,
+                                              lk_error *err);
+
+/* Source: the same, without squeeze-and-excitation and with ReLU6 and TensorFlow's padding: Liu 2020, "Higher accuracy
+ * on vision models with EfficientNet-Lite"; timm's tf_efficientnet_lite0 to lite4. Errors: those of the lk_graph
+ * functions. */
+LK_MUST_CHECK lk_status lk_model_efficientnet_lite(lk_graph *graph, const lk_model_entry *entry,
+                                                   const lk_model_spec *spec, lk_error *err);
+
+/* Source: Howard et al. 2019, "Searching for MobileNetV3"; timm's mobilenetv3_large_100. Errors: those of the lk_graph
+ * functions. */
+LK_MUST_CHECK lk_status lk_model_mobilenetv3(lk_graph *graph, const lk_model_entry *entry, const lk_model_spec *spec,
+                                             lk_error *err);
+
 /* What the families of residual networks share. */
 
 /* A convolution without bias and its BatchNorm. conv and bn: layer names. Shape: stride divides height and width. */

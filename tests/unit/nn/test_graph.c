@@ -121,8 +121,77 @@ static void published_weights_say_their_resize(void **state) {
     assert_int_equal(lk_model_resize_size(&lk_model_find("resnet50")->weights, 224), 232);
     assert_int_equal(lk_model_resize_size(&lk_model_find("resnet18")->weights, 224), 256);
     assert_int_equal(lk_model_resize_size(&lk_model_find("resnet18")->weights, 97), 110);
+    assert_int_equal(lk_model_resize_size(&lk_model_find("tf_efficientnet_lite3")->weights, 300), 331);
     assert_null(lk_model_find("cifar_resnet8")->weights.name);
     assert_null(lk_model_find("resnet"));
+}
+
+/* Sizes that timm's models print: TensorFlow's padding rounds up, PyTorch's with a padding of kernel / 2 does too. */
+static void shapes_of_mobile_families(void **state) {
+    (void)state;
+    static const char *const names[] = {"efficientnet_b0", "tf_efficientnet_lite0"};
+    for (int i = 0; i < 2; i++) {
+        lk_graph *g = NULL;
+        lk_model_spec spec = spec_of(97);
+        assert_int_equal(lk_model_build(&g, names[i], &spec, NULL), LK_OK);
+        assert_shape(g, "conv_stem", 32, 49, 49);
+        assert_shape(g, "blocks.1.0.conv_dw", 96, 25, 25);
+        assert_shape(g, "blocks.2.1.bn3", 40, 13, 13);
+        assert_shape(g, "blocks.5.3.conv_pwl", 192, 4, 4);
+        assert_shape(g, "conv_head", 1280, 4, 4);
+        assert_shape(g, "classifier", 7, 1, 1);
+        lk_graph_free(g);
+    }
+}
+
+/* Rows of TensorFlow's 'SAME' padding, as its documentation has them: all of them, and how many of them on top. */
+static void same_padding(void **state) {
+    (void)state;
+    const struct {
+        int64_t side, kernel, stride, all, top;
+    } cases[] = {{8, 3, 1, 2, 1}, {8, 3, 2, 1, 0}, {9, 3, 2, 2, 1}, {8, 5, 2, 3, 1},
+                 {9, 5, 2, 4, 2}, {1, 5, 2, 4, 2}, {8, 1, 2, 0, 0}, {2, 5, 1, 4, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        lk_graph *g = new_graph(cases[i].side, cases[i].side);
+        lk_node_id id = -1;
+        lk_conv_spec spec = {
+            .out_channels = 3, .kernel = cases[i].kernel, .stride = cases[i].stride, .groups = 3, .same = true};
+        assert_int_equal(lk_graph_conv2d(g, &id, "a", 0, spec, LK_INIT_GOOGLE_CONV, NULL), LK_OK);
+        const lk_node *node = &g->nodes[id];
+        int64_t bottom = node->op.conv.pad, top = bottom - node->op.conv.pad_less_top;
+        assert_int_equal(top + bottom, cases[i].all);
+        assert_int_equal(top, cases[i].top);
+        assert_int_equal(node->op.conv.pad_less_left, node->op.conv.pad_less_top);
+        assert_int_equal(node->h, (cases[i].side + cases[i].stride - 1) / cases[i].stride);
+        assert_int_equal(node->op.conv.groups, 3);
+        lk_graph_free(g);
+    }
+}
+
+/* Stochastic depth grows from block to block; rates below 0 are the model's published ones; 0 leaves no layer. */
+static void rates_of_dropout(void **state) {
+    (void)state;
+    lk_graph *g = NULL;
+    lk_model_spec spec = spec_of(64);
+    spec.dropout = spec.drop_path = -1;
+    assert_int_equal(lk_model_build(&g, "efficientnet_b3", &spec, NULL), LK_OK);
+    assert_true(find(g, "dropout")->op.dropout.rate == 0.3);
+    assert_int_equal(find(g, "dropout")->op.kind, LK_OP_DROPOUT);
+    /* Block 1 of 26 and block 24 of 26 have residuals; block 2 has none. */
+    assert_true(find(g, "blocks.0.1.bn2")->op.batchnorm.drop_path == 0.2 * 1 / 26);
+    assert_true(find(g, "blocks.1.0.bn3")->op.batchnorm.drop_path == 0);
+    assert_true(find(g, "blocks.6.1.bn3")->op.batchnorm.drop_path == 0.2 * 25 / 26);
+    lk_graph_free(g);
+    spec.dropout = 0;
+    spec.drop_path = 0.5;
+    assert_int_equal(lk_model_build(&g, "efficientnet_b3", &spec, NULL), LK_OK);
+    for (int i = 0; i < g->count; i++) assert_int_not_equal(g->nodes[i].op.kind, LK_OP_DROPOUT);
+    assert_true(find(g, "blocks.6.1.bn3")->op.batchnorm.drop_path == 0.5 * 25 / 26);
+    lk_graph_free(g);
+    lk_error err = {0};
+    spec.dropout = 1;
+    assert_int_equal(lk_model_build(&g, "efficientnet_b3", &spec, &err), LK_ERR_CONFIG);
+    assert_non_null(strstr(err.message, "below 1"));
 }
 
 static void unknown_model_names_the_nearest(void **state) {
@@ -166,6 +235,9 @@ static void shapes_that_do_not_fit(void **state) {
     absent.residual = 9;
     no_eps.eps = 0;
     slow.momentum = 0;
+    lk_batchnorm_spec alone = norm, never = norm;
+    alone.drop_path = 0.5;
+    never.drop_path = 1;
     lk_node_id a = -1;
     assert_int_equal(lk_graph_conv2d(g, &a, "a", 0, ok, init, NULL), LK_OK);
     ASSERT_REFUSED(g, lk_graph_conv2d(g, &id, "a", 0, ok, init, &err), "two layers are named 'a'");
@@ -179,6 +251,12 @@ static void shapes_that_do_not_fit(void **state) {
     ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, absent, &err), "adds node 9");
     ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, no_eps, &err), "eps");
     ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, slow, &err), "momentum of 0");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, alone, &err), "no residual");
+    ASSERT_REFUSED(g, lk_graph_batchnorm(g, &id, "b", a, never, &err), "outside [0, 1)");
+    ASSERT_REFUSED(g, lk_graph_scale(g, &id, "b", a, a, &err), "a gate of 6 x 8 x 8 cannot scale 6 channels");
+    ASSERT_REFUSED(g, lk_graph_scale(g, &id, "b", a, 7, &err), "scaled by node 7");
+    ASSERT_REFUSED(g, lk_graph_dropout(g, &id, "b", a, 1, &err), "dropout of 1 is outside");
+    ASSERT_REFUSED(g, lk_graph_dropout(g, &id, "b", a, -0.5, &err), "outside [0, 1)");
     ASSERT_REFUSED(g, lk_graph_maxpool(g, &id, "b", a, 3, 2, 2, &err), "over half");
     ASSERT_REFUSED(g, lk_graph_maxpool(g, &id, "b", a, 30, 2, 0, &err), "does not fit");
     ASSERT_REFUSED(g, lk_graph_linear(g, &id, "b", a, 10, LK_INIT_TORCH_LINEAR, &err),
@@ -226,6 +304,9 @@ int main(void) {
         cmocka_unit_test(costs_are_torchvisions),
         cmocka_unit_test(momentum_is_the_models_unless_given),
         cmocka_unit_test(published_weights_say_their_resize),
+        cmocka_unit_test(shapes_of_mobile_families),
+        cmocka_unit_test(same_padding),
+        cmocka_unit_test(rates_of_dropout),
         cmocka_unit_test(unknown_model_names_the_nearest),
         cmocka_unit_test(shapes_that_do_not_fit),
         cmocka_unit_test(loss_comes_last),
