@@ -79,4 +79,7 @@ LK_MUST_CHECK lk_status lk_decoder_finish(lk_decoder *decoder, lk_error *err);
 LK_MUST_CHECK lk_status lk_image_encode_jpeg(uint8_t **bytes, size_t *size, const lk_image *image, int quality,
                                              lk_error *err);
 
+/* The same as PNG, without loss. */
+LK_MUST_CHECK lk_status lk_image_encode_png(uint8_t **bytes, size_t *size, const lk_image *image, lk_error *err);
+
 #endif

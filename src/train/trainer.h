@@ -8,6 +8,17 @@
 #include "train/run_folder.h"
 #include "train/signals.h"
 
+/* What the checkpoint best_f1 reaches; samples 0: that split is empty. */
+typedef struct lk_train_figures {
+    int64_t samples;
+    double loss, accuracy, macro_f1;
+} lk_train_figures;
+
+typedef struct lk_train_result {
+    int64_t epoch; /* of best_f1, from 1; 0: no epoch was completed */
+    lk_train_figures validation, test;
+} lk_train_result;
+
 typedef struct lk_train_options {
     const char *run; /* folder of the run */
     lk_run_mode mode;
@@ -16,6 +27,7 @@ typedef struct lk_train_options {
     const lk_topology *topology; /* borrowed */
     lk_signals *signals;         /* borrowed */
     double started;              /* lk_clock_seconds() at the start of the program */
+    lk_train_result *result;     /* filled when training ends, equal on all ranks; NULL: not wanted */
 } lk_train_options;
 
 /* Trains. Collective; job, run and mode equal on all ranks.

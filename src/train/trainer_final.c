@@ -74,11 +74,27 @@ out:
     return status;
 }
 
+static lk_train_figures figures_of(const lk_evaluation *evaluation, int64_t samples) {
+    const lk_metrics *m = &evaluation->metrics;
+    if (samples == 0) return (lk_train_figures){0};
+    return (lk_train_figures){m->samples, m->loss, m->accuracy, m->macro_f1};
+}
+
+static void give_result(const lk_trainer *t, const final_results *results) {
+    enum { BEST_F1 = 1, VALIDATION = 0, TEST = 1 };
+    const lk_evaluation *best = results->evaluations[BEST_F1];
+    if (t->options->result == NULL) return;
+    *t->options->result = (lk_train_result){.epoch = t->counters.f1.epoch,
+                                            .validation = figures_of(&best[VALIDATION], t->samples.validation_count),
+                                            .test = figures_of(&best[TEST], t->test_count)};
+}
+
 lk_status lk_trainer_finish(lk_trainer *t, lk_error *err) {
     lk_status status = LK_OK;
     final_results results = {0};
     if (t->counters.loss.epoch == 0 || t->counters.f1.epoch == 0) return LK_OK; /* no epoch was completed */
     for (int kind = 0; kind < BEST_KINDS; kind++) LK_TRY(evaluate_best(t, kind, &results, err));
+    give_result(t, &results);
     if (t->comm->rank == 0) status = write_predictions(t, &results, err);
     status = lk_comm_agree(t->comm, status, err);
 out:
