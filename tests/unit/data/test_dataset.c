@@ -55,12 +55,12 @@ static void test_round_trip(void **state) {
     lk_dataset_free(NULL);
 }
 
-/* A file that version 1 wrote stays readable: it lies beside this source. */
+/* A file that version 1 wrote stays readable: it lies in tests/versions/1. */
 static void test_version_1(void **state) {
     (void)state;
     lk_error err = {0};
     lk_dataset *set = NULL;
-    check_ok(lk_dataset_open(&set, TEST_FOLDER "/dataset-v1.h5", &err), err);
+    check_ok(lk_dataset_open(&set, TEST_FOLDER "/../../versions/1/dataset.h5", &err), err);
     check_set(set, COUNT);
     lk_dataset_free(set);
 }
