@@ -221,4 +221,11 @@ typedef struct lk_run {
  * of 1. Pure. */
 bool lk_run_drops(const lk_run *run, uint32_t layer, int64_t row, int64_t elements, int64_t element, double rate);
 
+/* Has every valid row of a loss over logits x a label among its classes, and where rows are mixed a partner among the
+ * rows and a share in [0, 1]? What is wrong comes from a data set (LK_ERR_DATA) or from the caller (LK_ERR_INTERNAL).
+ */
+LK_MUST_CHECK lk_status lk_run_check_labels(const lk_run *run, const lk_act_desc *x, lk_error *err);
+/* The label of a checked row. Pure. */
+lk_loss_label lk_run_label(const lk_run *run, int64_t row);
+
 #endif

@@ -33,35 +33,6 @@ static lk_status plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) 
     return LK_OK;
 }
 
-static lk_status check_row(const lk_call *call, const lk_run *run, int64_t n, lk_error *err) {
-    int64_t classes = call->op->desc.x.c;
-    if (run->labels[n] < 0 || run->labels[n] >= classes)
-        return lk_fail(err, LK_ERR_DATA,
-                       "sample %" PRId64 " of a microbatch has label %d, but there are %" PRId64
-                       " classes; check the data set's labels",
-                       n, (int)run->labels[n], classes);
-    if (run->label_share == NULL) return LK_OK;
-    bool share = run->label_share[n] >= 0 && run->label_share[n] <= 1;
-    if (share && run->partner != NULL && run->partner[n] >= 0 && run->partner[n] < run->rows) return LK_OK;
-    return lk_fail(err, LK_ERR_INTERNAL,
-                   "sample %" PRId64 " of a microbatch of %" PRId64 " is mixed with a sample or in a share that is not",
-                   n, run->rows);
-}
-
-static lk_status check(const lk_call *call, const lk_run *run, lk_error *err) {
-    const lk_act_desc *x = &call->op->desc.x;
-    if (run->rows < 0 || run->rows > x->n || (run->rows > 0 && run->labels == NULL))
-        return lk_fail(err, LK_ERR_INTERNAL, "the loss was run on %" PRId64 " rows of a batch of %" PRId64, run->rows,
-                       x->n);
-    for (int64_t n = 0; n < run->rows; n++) LK_RETURN_IF(check_row(call, run, n, err));
-    return LK_OK;
-}
-
-static lk_loss_label label_of(const lk_run *run, int64_t n) {
-    if (run->label_share == NULL) return (lk_loss_label){run->labels[n], run->labels[n], 1};
-    return (lk_loss_label){run->labels[n], run->labels[run->partner[n]], (double)run->label_share[n]};
-}
-
 /* The logits of sample n, in the workspace. */
 static const double *logits_of(const lk_call *call, int64_t n) {
     const lk_act_desc *d = &call->op->desc.x;
@@ -79,13 +50,13 @@ static const double *count_microbatch(const lk_call *call, const lk_run *run) {
     int64_t classes = call->op->desc.x.c;
     double *counts = (double *)call->buffers.workspace + ROWS * classes;
     memset(counts, 0, COUNTS * (size_t)classes * sizeof *counts);
-    for (int64_t n = 0; n < run->rows; n++) lk_f1_count(classes, logits_of(call, n), label_of(run, n), counts);
+    for (int64_t n = 0; n < run->rows; n++) lk_f1_count(classes, logits_of(call, n), lk_run_label(run, n), counts);
     return counts;
 }
 
 static lk_status forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)cpu, (void)stream;
-    LK_RETURN_IF(check(call, run, err));
+    LK_RETURN_IF(lk_run_check_labels(run, &call->op->desc.x, err));
     const lk_op_desc *d = &call->op->desc;
     float *loss = call->buffers.y;
     double f1 = 0;
@@ -93,7 +64,7 @@ static lk_status forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk
     for (int64_t n = 0; n < d->x.n; n++) {
         loss[n] = 0;
         if (n >= run->rows) continue;
-        double value = lk_loss_value(&d->loss, d->x.c, logits_of(call, n), label_of(run, n), run->weight_scale);
+        double value = lk_loss_value(&d->loss, d->x.c, logits_of(call, n), lk_run_label(run, n), run->weight_scale);
         loss[n] = (float)(value + f1);
     }
     return LK_OK;
@@ -104,12 +75,12 @@ static void add_f1(const lk_call *call, const lk_run *run, int64_t n, const doub
                    double *dx) {
     const lk_op_desc *d = &call->op->desc;
     const double *logits = call->buffers.workspace;
-    lk_f1_gradient(d->x.c, logits, label_of(run, n), counts, d->loss.f1_epsilon, d->loss.f1 * (double)samples, dx);
+    lk_f1_gradient(d->x.c, logits, lk_run_label(run, n), counts, d->loss.f1_epsilon, d->loss.f1 * (double)samples, dx);
 }
 
 static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)cpu, (void)stream;
-    LK_RETURN_IF(check(call, run, err));
+    LK_RETURN_IF(lk_run_check_labels(run, &call->op->desc.x, err));
     const lk_op_desc *d = &call->op->desc;
     if (!d->need_dx) return LK_OK;
     const double *counts = counts_microbatch(d) ? count_microbatch(call, run) : run->f1_counts;
@@ -119,7 +90,7 @@ static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const l
     memset(call->buffers.dx, 0, (size_t)lk_act_bytes(&d->x));
     for (int64_t n = 0; n < run->rows; n++) {
         double *dx = (double *)call->buffers.workspace + d->x.c;
-        lk_loss_gradient(&d->loss, d->x.c, logits_of(call, n), label_of(run, n), run->weight_scale, dx);
+        lk_loss_gradient(&d->loss, d->x.c, logits_of(call, n), lk_run_label(run, n), run->weight_scale, dx);
         if (d->loss.f1 > 0) add_f1(call, run, n, counts, samples, dx);
         for (int64_t k = 0; k < d->x.c; k++) {
             float v = (float)(dx[k] * run->loss_scale);

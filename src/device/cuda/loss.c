@@ -97,30 +97,6 @@ static void unbind(lk_call *call) {
     lk_free(bound);
 }
 
-static lk_status check_row(const lk_call *call, const lk_run *run, int64_t n, lk_error *err) {
-    int64_t classes = call->op->desc.x.c;
-    if (run->labels[n] < 0 || run->labels[n] >= classes)
-        return lk_fail(err, LK_ERR_DATA,
-                       "sample %" PRId64 " of a microbatch has label %d, but there are %" PRId64
-                       " classes; check the data set's labels",
-                       n, (int)run->labels[n], classes);
-    if (run->label_share == NULL) return LK_OK;
-    bool share = run->label_share[n] >= 0 && run->label_share[n] <= 1;
-    if (share && run->partner != NULL && run->partner[n] >= 0 && run->partner[n] < run->rows) return LK_OK;
-    return lk_fail(err, LK_ERR_INTERNAL,
-                   "sample %" PRId64 " of a microbatch of %" PRId64 " is mixed with a sample or in a share that is not",
-                   n, run->rows);
-}
-
-static lk_status check(const lk_call *call, const lk_run *run, lk_error *err) {
-    const lk_act_desc *x = &call->op->desc.x;
-    if (run->rows < 0 || run->rows > x->n || (run->rows > 0 && run->labels == NULL))
-        return lk_fail(err, LK_ERR_INTERNAL, "the loss was run on %" PRId64 " rows of a batch of %" PRId64, run->rows,
-                       x->n);
-    for (int64_t n = 0; n < run->rows; n++) LK_RETURN_IF(check_row(call, run, n, err));
-    return LK_OK;
-}
-
 static lk_cuda_loss loss_of(const lk_call *call, const lk_run *run) {
     const lk_op_desc *d = &call->op->desc;
     const loss_plan *p = call->op->plan;
@@ -172,7 +148,7 @@ static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const 
     (void)cuda;
     lk_status status = LK_OK;
     lk_cuda_loss loss = loss_of(call, run);
-    LK_TRY(check(call, run, err));
+    LK_TRY(lk_run_check_labels(run, &call->op->desc.x, err));
     LK_TRY(send_labels(stream, call, run, (void *)loss.labels, err));
     if (counts_microbatch(&call->op->desc)) {
         LK_CUDA(lk_cuda_loss_count(stream->cuda, &loss, call->buffers.x, counts_of(call)));

@@ -28,27 +28,6 @@ static lk_status plan(lk_op *op, lk_error *err) {
     return LK_OK;
 }
 
-/* Labels of the valid rows must be classes, their partners rows, shares between 0 and 1. */
-static lk_status check(const lk_call *call, const lk_run *run, lk_error *err) {
-    const lk_act_desc *x = &call->op->desc.x;
-    if (run->rows < 0 || run->rows > x->n || (run->labels == NULL && run->rows > 0))
-        return lk_reference_refuse(call->op, LK_ERR_INTERNAL, err, "run with %" PRId64 " rows%s", run->rows,
-                                   run->labels == NULL ? " and no labels" : "");
-    for (int64_t n = 0; n < run->rows; n++) {
-        if (run->labels[n] < 0 || run->labels[n] >= x->c)
-            return lk_fail(err, LK_ERR_DATA,
-                           "sample %" PRId64 " of a microbatch has label %d, but there are %" PRId64
-                           " classes (0 to %" PRId64 "); check the data set's labels",
-                           n, (int)run->labels[n], x->c, x->c - 1);
-        if (run->label_share == NULL) continue;
-        bool ok = run->partner != NULL && run->partner[n] >= 0 && run->partner[n] < run->rows;
-        if (!ok || !(run->label_share[n] >= 0 && run->label_share[n] <= 1))
-            return lk_reference_refuse(call->op, LK_ERR_INTERNAL, err, "row %" PRId64 " has no valid partner or share",
-                                       n);
-    }
-    return LK_OK;
-}
-
 /* log softmax(x + offsets): the largest logit is taken off first, so that nothing overflows and large logits lose no
  * digits. */
 static void log_softmax(const double *x, const double *offsets, int64_t count, double *out) {
@@ -139,7 +118,7 @@ static double macro_f1(const double *tp, int64_t classes, double epsilon) {
 }
 
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
-    LK_RETURN_IF(check(call, run, err));
+    LK_RETURN_IF(lk_run_check_labels(run, &call->op->desc.x, err));
     const lk_op_desc *d = &call->op->desc;
     double *loss = call->buffers.y, f1 = 0;
     if (counts_microbatch(d)) f1 = d->loss.f1 * (1 - macro_f1(count_microbatch(call, run), d->x.c, d->loss.f1_epsilon));
@@ -166,7 +145,7 @@ static void f1_slopes(const double *tp, const double *q, const double *log_p, in
 }
 
 static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err) {
-    LK_RETURN_IF(check(call, run, err));
+    LK_RETURN_IF(lk_run_check_labels(run, &call->op->desc.x, err));
     const lk_op_desc *d = &call->op->desc;
     if (!d->need_dx) return LK_OK;
     const double *target = array_of(call, TARGET), *counts = run->f1_counts;
