@@ -9,20 +9,6 @@ static __global__ void slab_blend(float *running, const float *fresh, int64_t co
     LK_GRID_LOOP(i, count) running[i] = keep * running[i] + take * fresh[i];
 }
 
-/* Source: torch.optim.SGD. */
-static __global__ void slab_sgd(float *params, const float *grads, float *velocity, int64_t count, lk_cuda_sgd s) {
-    LK_GRID_LOOP(i, count) {
-        const float p = params[i];
-        float d = grads[i] + s.weight_decay * p;
-        if (velocity != nullptr) {
-            const float v = s.first_step ? d : s.momentum * velocity[i] + s.fresh * d;
-            velocity[i] = v;
-            d = s.nesterov ? d + s.momentum * v : v;
-        }
-        params[i] = p - s.lr * d;
-    }
-}
-
 static __global__ void slab_squares(const float *x, int64_t count, double *sums) {
     __shared__ double parts[LK_CUDA_THREADS];
     const int64_t begin = (int64_t)blockIdx.x * LK_CUDA_CHUNK;
@@ -43,11 +29,6 @@ int lk_cuda_slab_add(cudaStream_t stream, float *sum, const float *x, int64_t co
 
 int lk_cuda_slab_blend(cudaStream_t stream, float *running, const float *fresh, int64_t count, float keep, float take) {
     return lk_launch(slab_blend, lk_grid(count), LK_CUDA_THREADS, stream, running, fresh, count, keep, take);
-}
-
-int lk_cuda_slab_sgd(cudaStream_t stream, float *params, const float *grads, float *velocity, int64_t count,
-                     const lk_cuda_sgd *sgd) {
-    return lk_launch(slab_sgd, lk_grid(count), LK_CUDA_THREADS, stream, params, grads, velocity, count, *sgd);
 }
 
 int lk_cuda_slab_squares(cudaStream_t stream, const float *x, int64_t count, double *sums) {
