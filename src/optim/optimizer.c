@@ -104,24 +104,12 @@ static lk_status create_state(lk_optimizer *optimizer, lk_error *err) {
     return LK_OK;
 }
 
-/* A device that steps by plain SGD alone leaves the other slab functions out. */
-static bool is_plain_only(const lk_device *device) { return device->slab_adam == NULL || device->slab_rmsprop == NULL; }
-
-static lk_status check_device(const lk_device *device, bool plain, lk_error *err) {
-    if (plain || !is_plain_only(device)) return LK_OK;
-    return lk_fail(
-        err, LK_ERR_UNSUPPORTED,
-        "device %s has plain SGD only, without clipping: set optimizer.kind: sgd and no clipping, or another device",
-        device->name);
-}
-
 lk_status lk_optimizer_create(lk_optimizer **out, lk_device *device, const lk_optimizer_config *config,
                               const lk_param_range *ranges, int range_count, int64_t slab_count, lk_error *err) {
     lk_status status = LK_OK;
     lk_optimizer *optimizer = NULL;
     *out = NULL;
     LK_RETURN_IF(lk_optimizer_check(config, err));
-    LK_RETURN_IF(check_device(device, config->kind == LK_OPTIMIZER_SGD && config->clip_value == 0, err));
     LK_RETURN_IF(LK_NEW(&optimizer, 1, "an optimizer", err));
     *optimizer = (lk_optimizer){.device = device, .config = *config, .slab_count = slab_count};
     LK_TRY(LK_NEW(&optimizer->ranges, range_count, "the ranges of an optimizer", err));
@@ -231,7 +219,6 @@ static lk_status step_piece(const lk_optimizer *o, lk_stream *stream, const piec
 
 lk_status lk_optimizer_step(lk_optimizer *optimizer, lk_stream *stream, void *params, const void *grads, int64_t begin,
                             int64_t end, const lk_step *step, lk_error *err) {
-    LK_RETURN_IF(check_device(optimizer->device, step->grad_scale == 0 || step->grad_scale == 1, err));
     assert(begin >= 0 && end <= optimizer->slab_count);
     int64_t size = (int64_t)lk_dtype_size(optimizer->device->master);
     for (int i = first_range(optimizer, begin); i < optimizer->range_count; i++) {

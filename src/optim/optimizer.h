@@ -46,8 +46,7 @@ typedef struct lk_optimizer lk_optimizer;
 
 /* Ranges are copied; neighbours with equal settings are merged. slab_count: elements of a slab.
  * The state slabs are made on the device. Owner: the caller, with lk_optimizer_free. Not Collective.
- * Errors: LK_ERR_CONFIG for settings that contradict each other (Nesterov without momentum, ...); LK_ERR_UNSUPPORTED
- * where the device lacks the kind or clipping; LK_ERR_MEMORY. */
+ * Errors: LK_ERR_CONFIG for settings that contradict each other (Nesterov without momentum, ...); LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_optimizer_create(lk_optimizer **out, lk_device *device, const lk_optimizer_config *config,
                                             const lk_param_range *ranges, int range_count, int64_t slab_count,
                                             lk_error *err);

@@ -118,9 +118,7 @@ static lk_status check_sum_squares(op_context *context, int64_t count, double un
 lk_status op_check_slabs(op_context *context, lk_error *err) {
     const int64_t counts[] = {1, 7, 4096, 10001};
     for (int i = 0; i < 4; i++) {
-        for (slab_op op = 0; op < SLAB_OP_COUNT; op++)
-            if (op < SLAB_LERP || context->device->slab_lerp != NULL)
-                LK_RETURN_IF(check_op(context, op, counts[i], err));
+        for (slab_op op = 0; op < SLAB_OP_COUNT; op++) LK_RETURN_IF(check_op(context, op, counts[i], err));
         LK_RETURN_IF(check_sum_squares(context, counts[i], 0.5, err));
     }
     LK_RETURN_IF(op_check_optimizers(context, err));
