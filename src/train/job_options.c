@@ -125,7 +125,7 @@ static const lk_option OPTIONS[] = {
     NUM("optimizer.weight_decay", optimizer.weight_decay, "0.0001", 0, 1e3, "added to the gradient; adamw: lr * weight_decay off the weight"),
     BOOL("optimizer.nesterov", optimizer.nesterov, "false", "sgd: Nesterov momentum"),
     BOOL("optimizer.decay_norm_and_bias", optimizer.decay_norm_and_bias, "true", "false: no weight decay on BatchNorm and biases"),
-    TEXT("optimizer.no_decay", optimizer.no_decay, "", "parameters without weight decay: patterns between commas, as freeze.names"),
+    TEXT("optimizer.no_decay", optimizer.no_decay, "", "parameters without weight decay: glob patterns of their names between commas, e.g. fc*"),
     NUM("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "adam, adamw"),
     NUM("optimizer.beta2", optimizer.beta2, "0.999", 0, 0.99999999, "adam, adamw"),
     NUM("optimizer.alpha", optimizer.alpha, "0.99", 0, 0.99999999, "rmsprop, rmsprop_tf: share of the mean square that stays"),

@@ -68,10 +68,11 @@ def train(build, job, folder, *overrides, **options):
     return run(build, "train", job, *overrides, "--run", folder, "--overwrite", **options)
 
 
-def test_it_follows_the_cpu_device(build, job, tmp_path):
+@pytest.mark.parametrize("overrides", [[], ["optimizer.kind=rmsprop", "optimizer.lr=0.001", "optimizer.clip_norm=0.5"]])
+def test_it_follows_the_cpu_device(build, job, tmp_path, overrides):
     """Float32 on both: updates differ by roundings that the steps before have grown."""
-    train(build, job, tmp_path / "cpu", "device=cpu")
-    train(build, job, tmp_path / "cuda", "device=cuda")
+    train(build, job, tmp_path / "cpu", "device=cpu", *overrides)
+    train(build, job, tmp_path / "cuda", "device=cuda", *overrides)
     cpu, cuda = losses(tmp_path / "cpu"), losses(tmp_path / "cuda")
     assert len(cpu) == len(cuda) == 4
     assert np.allclose(cpu, cuda, rtol=2e-4, atol=0)
