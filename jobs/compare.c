@@ -78,7 +78,7 @@ static lk_status print(const lk_comparison *comparison, int format, lk_error *er
         case FORMAT_MARKDOWN: return lk_comparison_write_markdown(comparison, stdout, err);
         case FORMAT_JSON: return lk_comparison_write_json(comparison, stdout, err);
         case FORMAT_CSV: lk_comparison_write_csv(comparison, stdout); return LK_OK;
-        default: return lk_comparison_print(comparison, stdout, err);
+        default: lk_comparison_print(comparison, stdout); return LK_OK;
     }
 }
 

@@ -152,6 +152,8 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+void lk_sort_doubles(double *values, size_t count) { qsort(values, count, sizeof *values, compare_doubles); }
+
 /* Linear interpolation between order statistics: numpy.quantile's default. */
 static double quantile(const double *sorted, int n, double q) {
     double at = q * (n - 1);
@@ -166,7 +168,7 @@ static void fill_interval(lk_interval *out, double *values, int n, double level)
         high += values[b] >= 0;
     }
     out->p = fmin(1.0, 2.0 * (1 + (low < high ? low : high)) / (n + 1.0));
-    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    lk_sort_doubles(values, (size_t)n);
     out->low = quantile(values, n, (1 - level) / 2);
     out->high = quantile(values, n, (1 + level) / 2);
 }

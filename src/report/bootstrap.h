@@ -2,6 +2,7 @@
 #ifndef LK_REPORT_BOOTSTRAP_H
 #define LK_REPORT_BOOTSTRAP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/error.h"
@@ -36,6 +37,9 @@ LK_MUST_CHECK lk_status lk_bootstrap_mean(const lk_bootstrap *bootstrap, const i
 /* Mean of recipe a minus mean of recipe b, on the same samples. */
 LK_MUST_CHECK lk_status lk_bootstrap_difference(const lk_bootstrap *bootstrap, const int *a, int a_count, const int *b,
                                                 int b_count, double level, lk_interval *out, lk_error *err);
+
+/* Ascending; no value may be NaN. */
+void lk_sort_doubles(double *values, size_t count);
 
 /* Holm's step-down correction in place: p[i] becomes the smallest family-wise level at which comparison i is rejected.
  * Source: Holm 1979. Errors: LK_ERR_MEMORY. */

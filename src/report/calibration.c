@@ -4,13 +4,14 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "train/metrics.h"
 
 int lk_softmax(const float *logits, int classes, double *probability) {
-    int best = 0;
     double sum = 0;
-    for (int k = 1; k < classes; k++)
-        if (logits[k] > logits[best]) best = k;
-    for (int k = 0; k < classes; k++) sum += probability[k] = exp((double)logits[k] - (double)logits[best]);
+    for (int k = 0; k < classes; k++) probability[k] = (double)logits[k];
+    int best = lk_argmax(probability, classes);
+    double most = probability[best];
+    for (int k = 0; k < classes; k++) sum += probability[k] = exp(probability[k] - most);
     for (int k = 0; k < classes; k++) probability[k] /= sum;
     return best;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "train/metrics.h"
+#include "report/calibration.h"
 
 enum { VALUE_SIZE = 512 }; /* bytes of a key's value as text */
 
@@ -30,11 +30,11 @@ static bool same_recipe(const lk_run_record *a, const lk_run_record *b) {
     return true;
 }
 
-static const lk_prediction_set *predictions_of(const lk_comparison *c, int run) {
+const lk_prediction_set *lk_comparison_predictions(const lk_comparison *c, int run) {
     return &c->runs[run]->predictions[c->best][c->split];
 }
 
-static const lk_run_record_final *final_of(const lk_comparison *c, int run) {
+const lk_run_record_final *lk_comparison_final(const lk_comparison *c, int run) {
     return &c->runs[run]->finals[c->best][c->split];
 }
 
@@ -55,8 +55,8 @@ static bool same_class_names(const lk_run_record_final *a, const lk_run_record_f
 
 /* Says how two runs' evaluations differ, or NULL. */
 static const char *mismatch(const lk_comparison *c, int a, int b) {
-    const lk_prediction_set *one = predictions_of(c, a), *two = predictions_of(c, b);
-    if (!same_class_names(final_of(c, a), final_of(c, b))) return "other classes";
+    const lk_prediction_set *one = lk_comparison_predictions(c, a), *two = lk_comparison_predictions(c, b);
+    if (!same_class_names(lk_comparison_final(c, a), lk_comparison_final(c, b))) return "other classes";
     if (one->count != two->count) return "another number of samples";
     if (memcmp(one->samples, two->samples, (size_t)one->count * sizeof *one->samples) != 0) return "other samples";
     if (memcmp(one->labels, two->labels, (size_t)one->count * sizeof *one->labels) != 0) return "other labels";
@@ -67,13 +67,13 @@ static lk_status check_data(lk_comparison *c, bool allow_different, lk_error *er
     int first = -1;
     c->same_data = c->same_classes = true;
     for (int r = 0; r < c->run_count; r++) {
-        if (predictions_of(c, r)->count == 0) continue;
+        if (lk_comparison_predictions(c, r)->count == 0) continue;
         if (first < 0) first = r;
-        c->classes = predictions_of(c, first)->classes;
+        c->classes = lk_comparison_predictions(c, first)->classes;
         const char *reason = mismatch(c, first, r);
         if (reason == NULL) continue;
         c->same_data = false;
-        c->same_classes = c->same_classes && same_class_names(final_of(c, first), final_of(c, r));
+        c->same_classes = c->same_classes && same_class_names(lk_comparison_final(c, first), lk_comparison_final(c, r));
         if (!allow_different)
             return lk_fail(err, LK_ERR_CONFIG,
                            "%s was evaluated on %s than %s (%s split): compare runs of one data set, or say "
@@ -92,7 +92,7 @@ static lk_status group_runs(lk_comparison *c, lk_error *err) {
     LK_RETURN_IF(LK_NEW(&c->recipes, c->run_count, "recipes", err));
     for (int pass = 0; pass < 2; pass++)
         for (int r = 0; r < c->run_count; r++) {
-            if ((predictions_of(c, r)->count > 0) != (pass == 0)) continue;
+            if ((lk_comparison_predictions(c, r)->count > 0) != (pass == 0)) continue;
             int at = 0;
             while (at < c->recipe_count && !same_recipe(c->runs[c->recipes[at].members[0]], c->runs[r])) at++;
             lk_recipe *recipe = &c->recipes[at];
@@ -107,18 +107,13 @@ static lk_status group_runs(lk_comparison *c, lk_error *err) {
     return LK_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static lk_status median_speed(const lk_run_record *run, double *out, lk_error *err) {
     double *values;
     *out = NAN;
     if (run->epoch_count == 0) return LK_OK;
     LK_RETURN_IF(LK_NEW(&values, run->epoch_count, "epochs", err));
     for (size_t i = 0; i < run->epoch_count; i++) values[i] = run->epochs[i].images_per_second;
-    qsort(values, run->epoch_count, sizeof *values, compare_doubles);
+    lk_sort_doubles(values, run->epoch_count);
     *out = values[run->epoch_count / 2];
     lk_free(values);
     return LK_OK;
@@ -136,8 +131,8 @@ static lk_status fill_figures(lk_comparison *c, lk_recipe *recipe, lk_error *err
         speed += rate;
         if (i >= recipe->predicted) continue;
         validation += run->finals[c->best][LK_FINAL_VALIDATION].macro_f1;
-        accuracy += final_of(c, recipe->members[i])->accuracy;
-        loss += final_of(c, recipe->members[i])->loss;
+        accuracy += lk_comparison_final(c, recipe->members[i])->accuracy;
+        loss += lk_comparison_final(c, recipe->members[i])->loss;
     }
     recipe->seconds = seconds / recipe->count;
     recipe->images_per_second = speed / recipe->count;
@@ -152,14 +147,12 @@ static lk_status predict_all(const lk_comparison *c, int32_t **predicted, lk_err
     lk_status status = LK_OK;
     double *row = NULL;
     for (int r = 0; r < c->run_count; r++) {
-        const lk_prediction_set *set = predictions_of(c, r);
+        const lk_prediction_set *set = lk_comparison_predictions(c, r);
         if (set->count == 0) continue;
-        LK_TRY(LK_NEW(&row, set->classes, "logits", err));
+        LK_TRY(LK_NEW(&row, set->classes, "probabilities", err));
         LK_TRY(LK_NEW(&predicted[r], set->count, "predicted classes", err));
-        for (int64_t i = 0; i < set->count; i++) {
-            for (int k = 0; k < set->classes; k++) row[k] = (double)set->logits[i * set->classes + k];
-            predicted[r][i] = lk_argmax(row, set->classes);
-        }
+        for (int64_t i = 0; i < set->count; i++)
+            predicted[r][i] = lk_softmax(set->logits + i * set->classes, set->classes, row);
         lk_free(row);
         row = NULL;
     }
@@ -222,7 +215,7 @@ static void figures_alone(lk_comparison *c) {
     for (int i = 0; i < c->recipe_count; i++) {
         lk_recipe *recipe = &c->recipes[i];
         double sum = 0;
-        for (int m = 0; m < recipe->predicted; m++) sum += final_of(c, recipe->members[m])->macro_f1;
+        for (int m = 0; m < recipe->predicted; m++) sum += lk_comparison_final(c, recipe->members[m])->macro_f1;
         recipe->f1 = (lk_interval){sum / recipe->predicted, NAN, NAN, NAN};
     }
     sort_recipes(c);
@@ -241,7 +234,7 @@ static lk_status measure(lk_comparison *c, int resamples, uint64_t seed, lk_erro
         place[r] = runs;
         list[runs++] = predicted[r];
     }
-    const lk_prediction_set *set = predictions_of(c, any);
+    const lk_prediction_set *set = lk_comparison_predictions(c, any);
     LK_TRY(lk_bootstrap_create(&bootstrap, set->labels, set->count, set->classes, list, runs, resamples, seed, err));
     for (int i = 0; i < c->recipe_count; i++) {
         lk_recipe *recipe = &c->recipes[i];

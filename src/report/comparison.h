@@ -52,6 +52,10 @@ LK_MUST_CHECK lk_status lk_comparison_create(lk_comparison **out, lk_run_record 
                                              const lk_comparison_config *config, lk_error *err);
 void lk_comparison_free(lk_comparison *comparison);
 
+/* What is compared of a run: its predictions and its figures, of the best checkpoint and split chosen. Borrowed. */
+const lk_prediction_set *lk_comparison_predictions(const lk_comparison *comparison, int run);
+const lk_run_record_final *lk_comparison_final(const lk_comparison *comparison, int run);
+
 /* The verdict on a pair as a sentence, e.g. "a is better than b by 1.2 points (95% interval 0.4 to 2.1)" or "no
  * difference shown between a and b". Returns text. */
 char *lk_comparison_verdict(const lk_comparison *comparison, const lk_recipe_pair *pair, char *text, size_t size);

@@ -11,24 +11,16 @@
 
 enum { MAX_MATRIX = 20, MAX_CONFUSED = 20 }; /* classes of a matrix that a page can hold; pairs listed beyond */
 
-static const lk_prediction_set *set_of(const lk_comparison *c, int run) {
-    return &c->runs[run]->predictions[c->best][c->split];
-}
-
-static const lk_run_record_final *final_of(const lk_comparison *c, int run) {
-    return &c->runs[run]->finals[c->best][c->split];
-}
-
 /* The first run that was evaluated: its class names head the tables. */
 static const lk_run_record_final *any_final(const lk_comparison *c) {
     for (int i = 0; i < c->recipe_count; i++)
-        if (c->recipes[i].predicted > 0) return final_of(c, c->recipes[i].members[0]);
+        if (c->recipes[i].predicted > 0) return lk_comparison_final(c, c->recipes[i].members[0]);
     return NULL;
 }
 
 static double mean_class_f1(const lk_comparison *c, const lk_recipe *recipe, int k) {
     double sum = 0;
-    for (int m = 0; m < recipe->predicted; m++) sum += final_of(c, recipe->members[m])->classes[k].f1;
+    for (int m = 0; m < recipe->predicted; m++) sum += lk_comparison_final(c, recipe->members[m])->classes[k].f1;
     return recipe->predicted == 0 ? NAN : sum / recipe->predicted;
 }
 
@@ -56,11 +48,11 @@ lk_status lk_page_classes(FILE *out, const lk_comparison *c, lk_error *err) {
 
 /* Sum over the seeds of a recipe: row = true class, column = prediction. */
 static lk_status count_confusion(const lk_comparison *c, const lk_recipe *recipe, int64_t *counts, lk_error *err) {
-    const int classes = set_of(c, recipe->members[0])->classes;
+    const int classes = lk_comparison_predictions(c, recipe->members[0])->classes;
     double *probability;
     LK_RETURN_IF(LK_NEW(&probability, classes, "probabilities", err));
     for (int m = 0; m < recipe->predicted; m++) {
-        const lk_prediction_set *set = set_of(c, recipe->members[m]);
+        const lk_prediction_set *set = lk_comparison_predictions(c, recipe->members[m]);
         for (int64_t i = 0; i < set->count; i++)
             counts[(int64_t)set->labels[i] * classes + lk_softmax(set->logits + i * classes, classes, probability)]++;
     }
@@ -147,8 +139,8 @@ lk_status lk_page_confusions(FILE *out, const lk_comparison *c, lk_error *err) {
     for (int i = 0; i < c->recipe_count; i++) {
         const lk_recipe *recipe = &c->recipes[i];
         if (recipe->predicted == 0) continue;
-        const lk_run_record_final *names = final_of(c, recipe->members[0]);
-        int64_t classes = set_of(c, recipe->members[0])->classes;
+        const lk_run_record_final *names = lk_comparison_final(c, recipe->members[0]);
+        int64_t classes = lk_comparison_predictions(c, recipe->members[0])->classes;
         if (names->class_count != classes) continue;
         LK_TRY(LK_NEW(&counts, classes * classes, "a confusion matrix", err));
         LK_TRY(count_confusion(c, recipe, counts, err));
@@ -172,7 +164,7 @@ static lk_status write_reliability(FILE *out, const lk_comparison *c, int index,
     const lk_prediction_set *sets[256];
     lk_chart_bin bins[LK_CALIBRATION_BINS];
     lk_calibration calibration;
-    for (int m = 0; m < recipe->predicted; m++) sets[m] = set_of(c, recipe->members[m]);
+    for (int m = 0; m < recipe->predicted; m++) sets[m] = lk_comparison_predictions(c, recipe->members[m]);
     LK_RETURN_IF(lk_calibration_measure(&calibration, sets, recipe->predicted, err));
     for (int b = 0; b < LK_CALIBRATION_BINS; b++)
         bins[b] =

@@ -132,8 +132,8 @@ static lk_status write_recipe(FILE *out, const lk_comparison *c, const lk_recipe
     mistake *mistakes = NULL;
     int64_t count = 0;
     const lk_run_record *run = c->runs[recipe->members[0]];
-    const lk_run_record_final *names = &run->finals[c->best][c->split];
-    const lk_prediction_set *set = &run->predictions[c->best][c->split];
+    const lk_run_record_final *names = lk_comparison_final(c, recipe->members[0]);
+    const lk_prediction_set *set = lk_comparison_predictions(c, recipe->members[0]);
     if (names->class_count != set->classes) return LK_OK;
     fputs("<h3>", out);
     lk_html_text(out, run->name);

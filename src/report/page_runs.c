@@ -112,7 +112,7 @@ void lk_page_bests(FILE *out, const lk_comparison *c) {
             lk_html_text(out, run->name);
             fputs("</th><td class=\"left\">", out);
             lk_html_text(out, c->recipes[i].name);
-            fprintf(out, "</td><td class=\"left\">%s</td>", run->finished ? "finished" : "stopped or still going");
+            fprintf(out, "</td><td class=\"left\">%s</td>", lk_run_record_state(run));
             write_final(out, f1);
             write_final(out, loss);
             lk_page_number(out, f1->present && loss->present ? 100 * (f1->macro_f1 - loss->macro_f1) : NAN, 2);

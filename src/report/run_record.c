@@ -26,14 +26,6 @@ static int64_t integer(const json_t *object, const char *key) {
     return json_integer_value(json_object_get(object, key));
 }
 
-static lk_status set_text(char **field, const json_t *object, const char *key, lk_error *err) {
-    const char *text = json_string_value(json_object_get(object, key));
-    if (text == NULL) return LK_OK;
-    lk_free(*field);
-    *field = NULL;
-    return lk_strdup(field, text, err);
-}
-
 static lk_status take_update(lk_run_record *r, const json_t *line, lk_error *err) {
     LK_RETURN_IF(lk_grow((void **)&r->updates, &r->update_capacity, r->update_count + 1, sizeof *r->updates,
                          "updates of a run", err));
@@ -49,18 +41,14 @@ static lk_status take_epoch(lk_run_record *r, const json_t *line, lk_error *err)
     r->epochs[r->epoch_count++] = (lk_run_record_epoch){
         .epoch = integer(line, "epoch"),
         .update = integer(line, "update"),
-        .lr = number(line, "lr"),
         .train_loss = number(train, "loss"),
-        .train_accuracy = number(train, "accuracy"),
         .loss = number(validation, "loss"),
-        .accuracy = number(validation, "accuracy"),
         .macro_f1 = number(validation, "macro_f1"),
         .seconds = number(line, "seconds"),
         .images_per_second = number(line, "images_per_second"),
-        .data_wait = number(line, "data_wait"),
         .peak_memory_mib = number(line, "peak_memory_mib"),
     };
-    return set_text(&r->weights, line, "weights", err);
+    return LK_OK;
 }
 
 static void free_final(lk_run_record_final *final) {
@@ -75,10 +63,7 @@ static lk_status take_classes(lk_run_record_final *final, const json_t *classes,
     for (int k = 0; k < final->class_count; k++) {
         const json_t *item = json_array_get(classes, (size_t)k);
         const char *name = json_string_value(json_object_get(item, "name"));
-        final->classes[k] = (lk_run_record_class){.support = integer(item, "support"),
-                                                  .precision = number(item, "precision"),
-                                                  .recall = number(item, "recall"),
-                                                  .f1 = number(item, "f1")};
+        final->classes[k] = (lk_run_record_class){.support = integer(item, "support"), .f1 = number(item, "f1")};
         LK_RETURN_IF(lk_strdup(&final->classes[k].name, name == NULL ? "" : name, err));
     }
     return LK_OK;
@@ -99,7 +84,6 @@ static lk_status take_final(lk_run_record *r, const json_t *line, lk_error *err)
             final->loss = number(metrics, "loss");
             final->accuracy = number(metrics, "accuracy");
             final->macro_f1 = number(metrics, "macro_f1");
-            final->balanced_accuracy = number(metrics, "balanced_accuracy");
             final->samples = integer(metrics, "samples");
             return take_classes(final, json_object_get(metrics, "classes"), err);
         }
@@ -111,10 +95,7 @@ static lk_status take_line(lk_run_record *r, const json_t *line, lk_error *err) 
     if (type == NULL) return LK_OK;
     if (strcmp(type, "update") == 0) return take_update(r, line, err);
     if (strcmp(type, "epoch") == 0) return take_epoch(r, line, err);
-    if (strcmp(type, "final") == 0) return take_final(r, line, err);
-    if (strcmp(type, "run") != 0) return LK_OK;
-    r->ranks = (int)integer(line, "ranks");
-    return set_text(&r->arithmetic, line, "arithmetic", err);
+    return strcmp(type, "final") == 0 ? take_final(r, line, err) : LK_OK;
 }
 
 static lk_status read_metrics(lk_run_record *r, const char *path, lk_error *err) {
@@ -193,8 +174,6 @@ lk_status lk_run_record_read(lk_run_record **out, const char *folder, lk_error *
     LK_TRY(LK_NEW(&r, 1, "a run", err));
     LK_TRY(lk_strdup(&r->folder, folder, err));
     LK_TRY(name_of(&r->name, folder, err));
-    LK_TRY(lk_strdup(&r->arithmetic, "", err));
-    LK_TRY(lk_strdup(&r->weights, "", err));
     LK_TRY(read_part(r, "job.yaml", read_job, err));
     LK_TRY(read_part(r, "metrics.jsonl", read_metrics, err));
     LK_TRY(read_part(r, "predictions.h5", read_predictions, err));
@@ -216,8 +195,6 @@ void lk_run_record_free(lk_run_record *r) {
     lk_free(r->folder);
     lk_free(r->name);
     lk_free(r->job_text);
-    lk_free(r->arithmetic);
-    lk_free(r->weights);
     lk_free(r->epochs);
     lk_free(r->updates);
     lk_free(r);
@@ -227,4 +204,8 @@ double lk_run_record_seconds(const lk_run_record *record) {
     double sum = 0;
     for (size_t i = 0; i < record->epoch_count; i++) sum += record->epochs[i].seconds;
     return sum;
+}
+
+const char *lk_run_record_state(const lk_run_record *record) {
+    return record->finished ? "finished" : "stopped or still going";
 }

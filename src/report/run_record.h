@@ -9,10 +9,9 @@
 #include "train/job.h"
 
 typedef struct lk_run_record_epoch {
-    int64_t epoch, update; /* 1 for the first; updates done at its end */
-    double lr, train_loss, train_accuracy;
-    double loss, accuracy, macro_f1; /* on validation; a loss that was not finite is NaN */
-    double seconds, images_per_second, data_wait, peak_memory_mib;
+    int64_t epoch, update;             /* 1 for the first; updates done at its end */
+    double train_loss, loss, macro_f1; /* the last two on validation; a loss that was not finite is NaN */
+    double seconds, images_per_second, peak_memory_mib;
 } lk_run_record_epoch;
 
 typedef struct lk_run_record_update {
@@ -23,7 +22,7 @@ typedef struct lk_run_record_update {
 typedef struct lk_run_record_class {
     char *name;
     int64_t support;
-    double precision, recall, f1;
+    double f1;
 } lk_run_record_class;
 
 typedef enum lk_best { LK_BEST_F1, LK_BEST_LOSS, LK_BEST_COUNT } lk_best;
@@ -34,7 +33,7 @@ const char *lk_final_split_name(lk_final_split split); /* "validation", "test" *
 /* One evaluation after training: of a best checkpoint on a split. */
 typedef struct lk_run_record_final {
     bool present;
-    double loss, accuracy, macro_f1, balanced_accuracy;
+    double loss, accuracy, macro_f1;
     int64_t samples;
     lk_run_record_class *classes; /* class_count */
     int class_count;
@@ -44,10 +43,8 @@ typedef struct lk_run_record {
     char *folder, *name; /* name: last part of the folder's path */
     char *job_text;      /* job.yaml as it stands */
     lk_job job;
-    bool has_job;               /* job is filled */
-    bool finished;              /* the evaluations after training are there */
-    int ranks;                  /* of its last start */
-    char *arithmetic, *weights; /* of its last start; hash at its last epoch; "" where unknown */
+    bool has_job;  /* job is filled */
+    bool finished; /* the evaluations after training are there */
     lk_run_record_epoch *epochs;
     size_t epoch_count, epoch_capacity;
     lk_run_record_update *updates;
@@ -62,6 +59,8 @@ typedef struct lk_run_record {
 LK_MUST_CHECK lk_status lk_run_record_read(lk_run_record **out, const char *folder, lk_error *err);
 void lk_run_record_free(lk_run_record *record);
 
+/* "finished", "stopped or still going". Static. */
+const char *lk_run_record_state(const lk_run_record *record);
 /* Sum over epochs. Unit: seconds. */
 double lk_run_record_seconds(const lk_run_record *record);
 

@@ -10,10 +10,6 @@
 
 enum { NAME_WIDTH = 28 };
 
-const char *lk_run_record_state(const lk_run_record *run) {
-    return run->finished ? "finished" : "stopped or still going";
-}
-
 /* "0.8123", or "-" where there is none. */
 static const char *figure(double value, int digits, char *text, size_t size) {
     if (isnan(value))
@@ -46,8 +42,7 @@ static void print_recipe(const lk_recipe *recipe, FILE *out) {
             recipe->peak_memory_mib);
 }
 
-lk_status lk_comparison_print(const lk_comparison *c, FILE *out, lk_error *err) {
-    (void)err;
+void lk_comparison_print(const lk_comparison *c, FILE *out) {
     char text[512];
     fprintf(out,
             "%-*s  seeds  macro-F1  95%% interval      validation  accuracy    loss      time  images/s  peak MiB\n",
@@ -62,7 +57,6 @@ lk_status lk_comparison_print(const lk_comparison *c, FILE *out, lk_error *err) 
         fputs("\nthe runs were evaluated on different data: there are no intervals and no verdicts\n", out);
     for (int i = 0; i < c->pair_count; i++)
         fprintf(out, "%s\n", lk_comparison_verdict(c, &c->pairs[i], text, sizeof text));
-    return LK_OK;
 }
 
 /* A cell of a Markdown table: what would end it or start a tag is escaped. */
