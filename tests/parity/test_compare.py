@@ -13,7 +13,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 CLASSES = ["<script>alert(1)</script>", "b & \"c\"", "d", "été"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -182,6 +182,28 @@ def test_page_is_self_contained_and_escaped(page):
     assert len(text) < 2e6 and not re.search(r'(?:src|href)="(?!data:)', text)
     assert "<script>alert" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "<b>tag" not in text
     assert text.count("<svg viewBox") >= 3 + 1 + 3 and text.count("<script>") == 1
+
+
+def test_confusion_calibration_and_classes_equal_the_predictions(page, runs):
+    """Of the recipe `bad`, one run: its matrix, its expected calibration error (15 bins) and F1 of each class."""
+    text = page.read_text()
+    with h5py.File(runs[2] / "predictions.h5") as file:
+        labels, logits = file["best_f1/test/label"][:], file["best_f1/test/logits"][:].astype(np.float64)
+    predicted = logits.argmax(1)
+    section = text[text.index("<h2>Confusion") : text.index("<h2>Calibration")].split("<h3>bad</h3>")[1].split("<h3>")[0]
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", section, re.S)
+    found = [[int(cell or 0) for cell in re.findall(r'<td class="cell"[^>]*>(\d*)', row)] for row in rows]
+    assert found == confusion_matrix(labels, predicted).tolist()
+    probability = np.exp(logits - logits.max(1, keepdims=True))
+    confidence = (probability / probability.sum(1, keepdims=True)).max(1)
+    bins = np.ceil(confidence * 15).astype(int) - 1
+    error = sum(abs((predicted == labels)[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in set(bins))
+    assert float(re.search(r">bad: expected calibration error ([\d.]+)<", text).group(1)) == pytest.approx(error, abs=5.1e-5)
+    section = text[text.index("<h2>F1 of each class") : text.index("<h2>Confusion")]
+    column = re.findall(r'<button type="button">(.*?)</button>', section).index("bad")
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", section, re.S)
+    found = [float(re.findall(r"<td>(.*?)</td>", row)[column - 1]) for row in rows]
+    assert found == pytest.approx(f1_score(labels, predicted, average=None), abs=5.1e-5)
 
 
 def open_page(page, tmp_path, script, width=1000):
