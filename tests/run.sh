@@ -2,7 +2,7 @@
 # Installs what the tests need and runs them. bash tests/run.sh [quick | all | long]
 #   quick  the inner loop: release build, unit, op and MPI tests (two minutes)
 #   all    (default) also sanitizers, MPICH, parity with PyTorch, faults, lint
-#   long   also clang-tidy over all sources
+#   long   also clang-tidy over all sources, and the recipes of jobs/recipes/comparison from end to end
 # Ends with a line "N passed, N failed, N skipped".
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -78,4 +78,6 @@ if [ "$mode" != quick ]; then
     fi
   done
 fi
+# A night's job at a reduced size: many minutes.
+if [ "$mode" = long ]; then step pytest-long run_pytest long "$root/tests/long"; fi
 python3 "$root/tests/count.py" "$results" "$failed_steps"

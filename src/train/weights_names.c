@@ -118,11 +118,10 @@ lk_status lk_naming_context_create(lk_naming_context *out, const lk_named_tensor
         int stage, block;
         const char *part = split_block(own[i].name, &stage, &block);
         if (part == NULL) continue;
-        lk_block_names *last = out->block_count > 0 ? &out->blocks[out->block_count - 1] : NULL;
-        if (last == NULL || last->stage != stage || last->block != block) {
-            last = &out->blocks[out->block_count++];
-            *last = (lk_block_names){.stage = stage, .block = block};
-        }
+        int known = out->block_count;
+        if (known == 0 || out->blocks[known - 1].stage != stage || out->blocks[known - 1].block != block)
+            out->blocks[out->block_count++] = (lk_block_names){.stage = stage, .block = block};
+        lk_block_names *last = &out->blocks[out->block_count - 1];
         if (strncmp(part, "conv_pwl.", 9) == 0) last->expands = true;
         if (strncmp(part, "se.", 3) == 0) last->squeezes = true;
         if (strncmp(part, "conv.", 5) == 0) last->single = true;
