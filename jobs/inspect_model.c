@@ -56,6 +56,7 @@ static void print_meta(const view *v) {
     printf("model        %s: %d classes, %lld parameters\n", v->meta->architecture, v->meta->class_count,
            (long long)v->parameters);
     int width = lk_text_width(v->meta->program);
+    if (v->meta->ema_decay > 0) printf("weights      moving average (EMA) of decay %g\n", v->meta->ema_decay);
     printf("written by   %s\n",
            lk_text_fit(v->meta->program, width < NAME_COLUMNS ? width : NAME_COLUMNS - 1, program, sizeof program));
     printf("input        %s %d x %d, decode %s, resize %s", p->channels == 3 ? "RGB" : "grey", p->height, p->width,

@@ -120,7 +120,8 @@ static int rank_rows(const compiled *c, rank_row *rows) {
         row->lanes = lanes < 1 ? 1 : lanes > row->accumulated ? row->accumulated : (int)lanes;
         row->lanes = lk_exchange_lanes(row->accumulated, group, row->lanes);
         row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), row->lanes);
-        int state = 1 + lk_optimizer_state_slabs(&optimizer); /* parameters, the optimizer's state */
+        /* Parameters, their moving average, the optimizer's state. */
+        int state = 1 + (c->job->ema.decay > 0) + lk_optimizer_state_slabs(&optimizer);
         row->bytes = (row->slabs + state) * slab + (double)c->derived + (double)row->lanes * (double)c->arena;
     }
     return count;

@@ -31,9 +31,9 @@ static lk_status run_batch(void *context, int index, int worker, lk_lane_slot *s
     double *logits = s->scratch + (int64_t)worker * size * s->classes;
     double *losses = s->losses + at * size;
     lk_lane *lane = slot->lanes[LK_NETWORK_EVALUATE];
-    lk_run run = {.params = s->network->params,
+    lk_run run = {.params = s->network->eval_params,
                   .derived = s->network->derived[LK_NETWORK_EVALUATE],
-                  .stats = s->network->stats,
+                  .stats = s->network->eval_stats,
                   .images = batch.images,
                   .labels = batch.labels,
                   .rows = batch.rows,

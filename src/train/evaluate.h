@@ -20,10 +20,11 @@ typedef struct lk_evaluation_config {
     bool keep_logits;
 } lk_evaluation_config;
 
-/* Evaluates the network's current parameters. The loss is the job's, without mixing, and with what it takes from all
- * samples taken from these: the sum of its class weights and the soft counts of its F1 term. Collective; config equal
- * on all ranks. Owner of *out: the caller, with lk_evaluation_free. Errors: LK_ERR_DATA for a sample that cannot be
- * read or decoded (none is skipped, P14); LK_ERR_INTERNAL when the samples counted are not the samples asked for (P1).
+/* Evaluates the network's current parameters (their moving average where one is kept). The loss is the job's, without
+ * mixing, and with what it takes from all samples taken from these: the sum of its class weights and the soft counts of
+ * its F1 term. Collective; config equal on all ranks. Owner of *out: the caller, with lk_evaluation_free. Errors:
+ * LK_ERR_DATA for a sample that cannot be read or decoded (none is skipped, P14); LK_ERR_INTERNAL when the samples
+ * counted are not the samples asked for (P1).
  */
 LK_MUST_CHECK lk_status lk_evaluate(lk_evaluation *out, lk_network *network, lk_lanes *lanes, lk_comm *comm,
                                     lk_loader *loader, const lk_evaluation_config *config, lk_error *err);

@@ -41,7 +41,7 @@ static lk_status copy_params(float32_plan *p, const lk_network *network, lk_erro
     LK_TRY(lk_alloc(&canonical, (size_t)network->totals.slab_count, size, "a parameter", err));
     lk_plan_get_params(p->plan, &count);
     for (int i = 0; i < count; i++) {
-        LK_TRY(lk_plan_unpack(network->plans[LK_NETWORK_TRAIN], i, network->params, canonical, err));
+        LK_TRY(lk_plan_unpack(network->plans[LK_NETWORK_TRAIN], i, network->eval_params, canonical, err));
         LK_TRY(lk_plan_pack(p->plan, i, canonical, p->params, err));
     }
 out:
@@ -63,7 +63,7 @@ lk_status lk_float32_logits(const lk_network *network, lk_stream *stream, const 
     LK_TRY(lk_plan_refresh(p.plan, stream, p.params, p.derived, err));
     lk_run run = {.params = p.params,
                   .derived = p.derived,
-                  .stats = network->stats,
+                  .stats = network->eval_stats,
                   .images = images,
                   .labels = labels,
                   .rows = count,

@@ -6,6 +6,7 @@
 #include "core/tensor.h"
 #include "io/image/transform.h"
 #include "nn/model.h"
+#include "optim/ema.h"
 #include "optim/optimizer.h"
 #include "optim/plateau.h"
 #include "optim/schedule.h"
@@ -109,6 +110,12 @@ typedef struct lk_job {
     } optimizer;
 
     struct {
+        double decay; /* 0: no average */
+        bool warmup;
+        double warmup_gamma, warmup_power;
+    } ema;
+
+    struct {
         int kind;       /* lk_schedule_kind */
         int per;        /* lk_schedule_per */
         int64_t epochs; /* length, warm-up included; 0: the run's */
@@ -192,6 +199,7 @@ void lk_job_augment(const lk_job *job, lk_augment *out);
 void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out);
 void lk_job_optimizer(const lk_job *job, lk_optimizer_config *out);
 void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *out);
+void lk_job_ema(const lk_job *job, lk_ema *out);
 void lk_job_plateau(const lk_job *job, lk_plateau *out);
 
 /* What one key of optimizer.* cannot tell alone; part of lk_job_read. Errors: LK_ERR_CONFIG. */

@@ -27,3 +27,10 @@ lk_status lk_job_check_optimizer(const lk_job *job, lk_error *err) {
                        "optimizer.clip_norm and optimizer.clip_value exclude each other: leave one of them at 0");
     return lk_patterns_parse(&patterns, job->optimizer.no_decay, "optimizer.no_decay", err);
 }
+
+void lk_job_ema(const lk_job *job, lk_ema *out) {
+    *out = (lk_ema){.decay = job->ema.decay,
+                    .warmup = job->ema.warmup,
+                    .warmup_gamma = job->ema.warmup_gamma,
+                    .warmup_power = job->ema.warmup_power};
+}

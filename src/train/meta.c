@@ -57,6 +57,8 @@ lk_status lk_meta_write(char **out, const lk_meta *meta, lk_error *err) {
                              meta->stored_rule == NULL ? "" : meta->stored_rule, "dataset_hash", hash);
     if (json != NULL && meta->training_counts != NULL)
         complete = complete && json_object_set_new(json, "training_counts", describe_counts(meta)) == 0;
+    if (json != NULL && meta->ema_decay > 0)
+        complete = complete && json_object_set_new(json, "ema_decay", json_real(meta->ema_decay)) == 0;
     /* Nine digits carry a float32 exactly. */
     char *text = complete && json != NULL ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(json);
@@ -190,6 +192,14 @@ static lk_status read_counts(const reader *r, lk_meta *meta) {
     return LK_OK;
 }
 
+/* Optional: a file that holds a moving average says of which decay. */
+static lk_status read_average(const reader *r, lk_meta *meta) {
+    const json_t *decay = json_object_get(r->json, "ema_decay");
+    meta->ema_decay = json_number_value(decay);
+    if (decay == NULL || (json_is_number(decay) && meta->ema_decay > 0 && meta->ema_decay < 1)) return LK_OK;
+    return fail_field(r, "ema_decay", "is not a number between 0 and 1");
+}
+
 static lk_status read_architecture(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_text(r, "architecture", &meta->architecture));
     if (lk_model_find(meta->architecture) != NULL) return LK_OK;
@@ -229,6 +239,7 @@ static lk_status read_all(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_preprocess(r, &meta->preprocess));
     LK_RETURN_IF(read_text(r, "stored_rule", &meta->stored_rule));
     LK_RETURN_IF(read_counts(r, meta));
+    LK_RETURN_IF(read_average(r, meta));
     return read_hash(r, meta);
 }
 

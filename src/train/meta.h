@@ -13,6 +13,7 @@ typedef struct lk_meta {
     char *stored_rule;        /* what packing did to the training pixels, JSON, "" for nothing */
     char *program;            /* "lockstep 0.1.0" */
     uint64_t dataset_hash[2]; /* of the data set's index */
+    double ema_decay;         /* of the moving average of weights that the file holds; 0: the weights themselves */
     int64_t *training_counts; /* samples of each class that trained, or NULL: not known (files of older programs) */
 } lk_meta;
 

@@ -1,7 +1,6 @@
 #include "train/network.h"
 
 #include <string.h>
-#include <xxhash.h>
 
 #include "core/memory.h"
 
@@ -22,6 +21,16 @@ static lk_status compile(lk_network *network, lk_network_mode mode, int64_t batc
                                   err);
 }
 
+static lk_status create_average(lk_network *network, lk_error *err) {
+    lk_device *device = network->device;
+    int64_t size = (int64_t)lk_dtype_size(device->master);
+    network->eval_params = network->eval_stats = NULL;
+    LK_RETURN_IF(device->alloc(device, &network->eval_params, network->totals.slab_count * size,
+                               "the average of the parameters", err));
+    return device->alloc(device, &network->eval_stats, network->totals.stats_count * size,
+                         "the average of the running statistics", err);
+}
+
 lk_status lk_network_create(lk_network **out, lk_device *device, const lk_network_config *config, lk_error *err) {
     lk_status status;
     lk_network *network = NULL;
@@ -37,8 +46,12 @@ lk_status lk_network_create(lk_network **out, lk_device *device, const lk_networ
     int64_t size = (int64_t)lk_dtype_size(device->master);
     LK_TRY(device->alloc(device, &network->params, network->totals.slab_count * size, "parameters", err));
     LK_TRY(device->alloc(device, &network->stats, network->totals.stats_count * size, "running statistics", err));
+    network->eval_params = network->params;
+    network->eval_stats = network->stats;
+    if (config->average) LK_TRY(create_average(network, err));
     LK_TRY(lk_plan_initialise(network->plans[LK_NETWORK_TRAIN], config->seed, config->threads, network->params,
                               network->stats, err));
+    LK_TRY(lk_network_restart_average(network, err));
     *out = network;
     return LK_OK;
 out:
@@ -49,6 +62,10 @@ out:
 void lk_network_free(lk_network *network) {
     if (network == NULL) return;
     lk_device *device = network->device;
+    if (network->eval_params != NULL && network->eval_params != network->params)
+        device->release(device, network->eval_params);
+    if (network->eval_stats != NULL && network->eval_stats != network->stats)
+        device->release(device, network->eval_stats);
     if (network->params != NULL) device->release(device, network->params);
     if (network->stats != NULL) device->release(device, network->stats);
     for (int mode = LK_NETWORK_MODES - 1; mode >= 0; mode--) {
@@ -63,49 +80,38 @@ const lk_loss_config *lk_network_loss(const lk_network *network) {
     return &network->graph->nodes[network->graph->count - 1].op.loss;
 }
 
+bool lk_network_averages(const lk_network *network) { return network->eval_params != network->params; }
+
+static lk_status copy_slab(lk_device *device, void *to, const void *from, int64_t bytes, lk_error *err) {
+    lk_status status;
+    void *host = NULL;
+    LK_TRY(lk_alloc(&host, (size_t)bytes, 1, "a copy of the parameters", err));
+    LK_TRY(device->download(device, host, from, bytes, err));
+    LK_TRY(device->upload(device, to, host, bytes, err));
+out:
+    lk_free(host);
+    return status;
+}
+
+lk_status lk_network_restart_average(lk_network *network, lk_error *err) {
+    if (!lk_network_averages(network)) return LK_OK;
+    int64_t size = (int64_t)lk_dtype_size(network->device->master);
+    LK_RETURN_IF(
+        copy_slab(network->device, network->eval_params, network->params, network->totals.slab_count * size, err));
+    LK_RETURN_IF(
+        copy_slab(network->device, network->eval_stats, network->stats, network->totals.stats_count * size, err));
+    network->stale[LK_NETWORK_EVALUATE] = true;
+    return LK_OK;
+}
+
 void lk_network_touch(lk_network *network) {
     for (int mode = 0; mode < LK_NETWORK_MODES; mode++) network->stale[mode] = true;
 }
 
 lk_status lk_network_refresh(lk_network *network, lk_network_mode mode, lk_stream *stream, lk_error *err) {
     if (!network->stale[mode] || network->plans[mode] == NULL) return LK_OK;
-    LK_RETURN_IF(lk_plan_refresh(network->plans[mode], stream, network->params, network->derived[mode], err));
+    const void *params = mode == LK_NETWORK_EVALUATE ? network->eval_params : network->params;
+    LK_RETURN_IF(lk_plan_refresh(network->plans[mode], stream, params, network->derived[mode], err));
     network->stale[mode] = false;
     return LK_OK;
-}
-
-lk_status lk_network_hash(const lk_network *network, uint64_t hash[2], lk_error *err) {
-    lk_status status;
-    void *canonical = NULL;
-    XXH3_state_t *state = NULL;
-    const lk_plan *plan = network->plans[LK_NETWORK_TRAIN];
-    size_t size = lk_dtype_size(network->device->master);
-    int count;
-    const lk_param *params = lk_plan_get_params(plan, &count);
-    LK_TRY(lk_alloc(&canonical, (size_t)(network->totals.slab_count + network->totals.stats_count), size, "a parameter",
-                    err));
-    state = XXH3_createState();
-    if (state == NULL) {
-        status = lk_fail(err, LK_ERR_MEMORY, "cannot allocate the state of a hash");
-        goto out;
-    }
-    XXH3_128bits_reset(state);
-    for (int i = 0; i < count; i++) {
-        LK_TRY(lk_plan_unpack(plan, i, network->params, canonical, err));
-        XXH3_128bits_update(state, canonical, (size_t)lk_shape_count(&params[i].shape) * size);
-    }
-    LK_TRY(network->device->download(network->device, canonical, network->stats,
-                                     network->totals.stats_count * (int64_t)size, err));
-    const lk_stat *stats = lk_plan_get_stats(plan, &count);
-    for (int i = 0; i < count; i++)
-        XXH3_128bits_update(state, (char *)canonical + (size_t)stats[i].offset * size,
-                            2 * (size_t)stats[i].channels * size);
-    XXH128_hash_t digest = XXH3_128bits_digest(state);
-    hash[0] = digest.high64;
-    hash[1] = digest.low64;
-    status = LK_OK;
-out:
-    XXH3_freeState(state);
-    lk_free(canonical);
-    return status;
 }

@@ -19,6 +19,7 @@ typedef struct lk_network_config {
     lk_dtype compute;
     int group;                                     /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
+    bool average;                                  /* keep a moving average of parameters and statistics */
     uint64_t seed;                                 /* of the initialisation */
     int threads;                                   /* that share the initialisation */
 } lk_network_config;
@@ -30,8 +31,11 @@ typedef struct lk_network {
     void *derived[LK_NETWORK_MODES]; /* device memory */
     bool stale[LK_NETWORK_MODES];    /* derived parameters are older than the parameters */
     void *params, *stats;            /* device memory, totals.slab_count and totals.stats_count elements */
-    lk_plan_totals totals;           /* of the training plan */
-    int64_t arena_bytes;             /* enough for any of the plans */
+    /* What is evaluated, saved as the model and exported: params and stats themselves, or their moving average in
+     * memory of its own. */
+    void *eval_params, *eval_stats;
+    lk_plan_totals totals; /* of the training plan */
+    int64_t arena_bytes;   /* enough for any of the plans */
 } lk_network;
 
 /* Builds, compiles and initialises. Not Collective. Owner: the caller, with lk_network_free.
@@ -43,12 +47,18 @@ void lk_network_free(lk_network *network);
 /* The settings of the graph's loss. Borrowed. */
 const lk_loss_config *lk_network_loss(const lk_network *network);
 
+/* Is a moving average kept? Pure. */
+bool lk_network_averages(const lk_network *network);
+/* The average becomes what parameters and statistics are; nothing where none is kept. Blocking. */
+LK_MUST_CHECK lk_status lk_network_restart_average(lk_network *network, lk_error *err);
+
 /* Says that the parameters changed. */
 void lk_network_touch(lk_network *network);
 /* Rewrites a mode's derived parameters if they are stale. */
 LK_MUST_CHECK lk_status lk_network_refresh(lk_network *network, lk_network_mode mode, lk_stream *stream, lk_error *err);
 
-/* XXH3-128 over all parameters and running statistics in state_dict layout and the master dtype. */
+/* XXH3-128 over all parameters and running statistics in state_dict layout and the master dtype, then over those of the
+ * moving average where one is kept. */
 LK_MUST_CHECK lk_status lk_network_hash(const lk_network *network, uint64_t hash[2], lk_error *err);
 
 #endif

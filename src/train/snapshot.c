@@ -5,6 +5,9 @@
 
 #include "core/memory.h"
 
+#define MODEL "model"           /* what the figures belong to: the weights, or their moving average */
+#define UNAVERAGED "unaveraged" /* beside an average: the weights that training goes on with */
+
 /* A growing list of tensors whose names and data it owns. */
 typedef struct tensor_list {
     lk_named_tensor *items;
@@ -50,20 +53,21 @@ static lk_status add_params(tensor_list *list, const lk_network *network, const 
     return LK_OK;
 }
 
-static lk_status add_stats(tensor_list *list, const lk_network *network, int64_t microbatches, lk_error *err) {
+static lk_status add_stats(tensor_list *list, const lk_network *network, const char *group, const void *slab,
+                           int64_t microbatches, lk_error *err) {
     int count;
     const lk_stat *stats = lk_plan_get_stats(network->plans[LK_NETWORK_TRAIN], &count);
     lk_device *device = network->device;
     int64_t size = (int64_t)lk_dtype_size(device->master);
     for (int i = 0; i < count; i++) {
         lk_shape shape = lk_shape_of(1, stats[i].channels);
-        const char *mean = (const char *)network->stats + stats[i].offset * size;
+        const char *mean = (const char *)slab + stats[i].offset * size;
         int64_t bytes = stats[i].channels * size;
-        LK_RETURN_IF(add(list, "model", stats[i].name, ".running_mean", device->master, shape, NULL, err));
+        LK_RETURN_IF(add(list, group, stats[i].name, ".running_mean", device->master, shape, NULL, err));
         LK_RETURN_IF(device->download(device, last_data(list), mean, bytes, err));
-        LK_RETURN_IF(add(list, "model", stats[i].name, ".running_var", device->master, shape, NULL, err));
+        LK_RETURN_IF(add(list, group, stats[i].name, ".running_var", device->master, shape, NULL, err));
         LK_RETURN_IF(device->download(device, last_data(list), mean + bytes, bytes, err));
-        LK_RETURN_IF(add(list, "model", stats[i].name, ".num_batches_tracked", LK_I64, lk_shape_of(0), NULL, err));
+        LK_RETURN_IF(add(list, group, stats[i].name, ".num_batches_tracked", LK_I64, lk_shape_of(0), NULL, err));
         memcpy(last_data(list), &microbatches, sizeof microbatches);
     }
     return LK_OK;
@@ -84,8 +88,13 @@ lk_status lk_snapshot_write(const lk_snapshot *s, const char *path, lk_error *er
     lk_status status;
     tensor_list list = {0};
     char *state = NULL;
-    LK_TRY(add_params(&list, s->network, "model", s->network->params, err));
-    LK_TRY(add_stats(&list, s->network, s->counters->microbatches, err));
+    const lk_network *n = s->network;
+    LK_TRY(add_params(&list, n, MODEL, n->eval_params, err));
+    LK_TRY(add_stats(&list, n, MODEL, n->eval_stats, s->counters->microbatches, err));
+    if (lk_network_averages(n)) {
+        LK_TRY(add_params(&list, n, UNAVERAGED, n->params, err));
+        LK_TRY(add_stats(&list, n, UNAVERAGED, n->stats, s->counters->microbatches, err));
+    }
     int state_count;
     const char *const *names;
     void *const *slabs = lk_optimizer_get_state(s->optimizer, &names, &state_count);
@@ -118,7 +127,8 @@ static lk_status read_params(const lk_network *network, lk_checkpoint *checkpoin
     return LK_OK;
 }
 
-static lk_status read_stats(lk_network *network, lk_checkpoint *checkpoint, void *canonical, lk_error *err) {
+static lk_status read_stats(const lk_network *network, lk_checkpoint *checkpoint, const char *group, void *slab,
+                            void *canonical, lk_error *err) {
     int count;
     lk_device *device = network->device;
     const lk_stat *stats = lk_plan_get_stats(network->plans[LK_NETWORK_TRAIN], &count);
@@ -128,9 +138,9 @@ static lk_status read_stats(lk_network *network, lk_checkpoint *checkpoint, void
         const lk_stat *stat = &stats[i / 2];
         char name[LK_NAME_SIZE + 64];
         lk_shape shape = lk_shape_of(1, stat->channels);
-        snprintf(name, sizeof name, "/model/%s.%s", stat->name, suffixes[i % 2]);
+        snprintf(name, sizeof name, "/%s/%s.%s", group, stat->name, suffixes[i % 2]);
         LK_RETURN_IF(lk_checkpoint_read(checkpoint, name, device->master, &shape, canonical, err));
-        char *to = (char *)network->stats + (stat->offset + (i % 2) * stat->channels) * size;
+        char *to = (char *)slab + (stat->offset + (i % 2) * stat->channels) * size;
         LK_RETURN_IF(device->upload(device, to, canonical, stat->channels * size, err));
     }
     return LK_OK;
@@ -141,8 +151,8 @@ lk_status lk_snapshot_restore_model(lk_network *network, lk_checkpoint *checkpoi
     void *canonical = NULL;
     LK_TRY(lk_alloc(&canonical, (size_t)(network->totals.slab_count + network->totals.stats_count),
                     lk_dtype_size(network->device->master), "a parameter", err));
-    LK_TRY(read_params(network, checkpoint, "model", network->params, canonical, err));
-    LK_TRY(read_stats(network, checkpoint, canonical, err));
+    LK_TRY(read_params(network, checkpoint, MODEL, network->eval_params, canonical, err));
+    LK_TRY(read_stats(network, checkpoint, MODEL, network->eval_stats, canonical, err));
     lk_network_touch(network);
 out:
     lk_free(canonical);
@@ -152,12 +162,17 @@ out:
 lk_status lk_snapshot_restore(const lk_snapshot *s, lk_checkpoint *checkpoint, const char *path, lk_error *err) {
     lk_status status;
     void *canonical = NULL;
+    lk_network *n = s->network;
     const char *state = lk_checkpoint_text(checkpoint, "state");
     if (state == NULL) return lk_fail(err, LK_ERR_DATA, "%s carries no state to resume from", path);
     LK_TRY(lk_counters_parse(s->counters, state, path, err));
     LK_TRY(lk_snapshot_restore_model(s->network, checkpoint, err));
-    LK_TRY(lk_alloc(&canonical, (size_t)s->network->totals.slab_count, lk_dtype_size(s->network->device->master),
-                    "a parameter", err));
+    LK_TRY(lk_alloc(&canonical, (size_t)(n->totals.slab_count + n->totals.stats_count),
+                    lk_dtype_size(n->device->master), "a parameter", err));
+    if (lk_network_averages(n)) {
+        LK_TRY(read_params(n, checkpoint, UNAVERAGED, n->params, canonical, err));
+        LK_TRY(read_stats(n, checkpoint, UNAVERAGED, n->stats, canonical, err));
+    }
     int state_count;
     const char *const *names;
     void *const *slabs = lk_optimizer_get_state(s->optimizer, &names, &state_count);

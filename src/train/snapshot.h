@@ -1,4 +1,5 @@
-/* The whole state of a run as a checkpoint, and back (P10): /model, /optimizer, /golden, and the texts meta, job,
+/* The whole state of a run as a checkpoint, and back (P10): /model (with a moving average: that, and the weights it is
+ * of in /unaveraged), /optimizer, /golden, and the texts meta, job,
  * state, arithmetic. */
 #ifndef LK_TRAIN_SNAPSHOT_H
 #define LK_TRAIN_SNAPSHOT_H
@@ -28,7 +29,7 @@ LK_MUST_CHECK lk_status lk_snapshot_write(const lk_snapshot *snapshot, const cha
  * itself. Errors: LK_ERR_DATA for a checkpoint of another model, other classes or other optimizer; LK_ERR_IO. */
 LK_MUST_CHECK lk_status lk_snapshot_restore(const lk_snapshot *snapshot, lk_checkpoint *checkpoint, const char *path,
                                             lk_error *err);
-/* Only parameters and running statistics: for evaluating a best checkpoint. */
+/* Only what is evaluated, into eval_params and eval_stats: for evaluating a best checkpoint. */
 LK_MUST_CHECK lk_status lk_snapshot_restore_model(lk_network *network, lk_checkpoint *checkpoint, lk_error *err);
 
 #endif

@@ -54,9 +54,9 @@ static lk_status run_golden(void *context, int index, int worker, lk_lane_slot *
     LK_TRY(LK_NEW(&logits, batch * classes, "golden logits", err));
     memcpy(images, golden->images, (size_t)(golden->count * bytes));
     LK_TRY(lk_network_refresh(network, LK_NETWORK_EVALUATE, slot->stream, err));
-    lk_run run = {.params = network->params,
+    lk_run run = {.params = network->eval_params,
                   .derived = network->derived[LK_NETWORK_EVALUATE],
-                  .stats = network->stats,
+                  .stats = network->eval_stats,
                   .images = images,
                   .labels = labels,
                   .rows = golden->count,

@@ -55,11 +55,14 @@ static double clip_factor(double norm, double most) {
 
 static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_error *err) {
     double norm;
+    lk_ema ema;
+    lk_job_ema(t->job, &ema);
     lk_step step = {.lr = rate_of(t, t->counters.update), .momentum = -1, .update = t->counters.update};
     lk_schedule_momentum(&t->schedule, step.update, &step.momentum);
     LK_RETURN_IF(check_finite(t, result, &norm, err));
     if (t->job->optimizer.clip_norm > 0) step.grad_scale = clip_factor(norm, t->job->optimizer.clip_norm);
-    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step, err));
+    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step,
+                                 1 - lk_ema_decay(&ema, t->counters.update), err));
     lk_counters *c = &t->counters;
     c->microbatches += lk_sampler_window_leaves(t->sampler, c->update_in_epoch);
     c->update++;

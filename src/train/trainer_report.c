@@ -44,6 +44,10 @@ void lk_report_start(const lk_trainer *t) {
     char loss[4096];
     if (!lk_loss_is_plain(&t->loss))
         printf("loss: %s\n", lk_loss_print(&t->loss, (const char *const *)t->dataset->class_names, loss, sizeof loss));
+    if (t->job->ema.decay > 0)
+        printf(
+            "evaluated, chosen as best and saved as the model: the moving average of the weights (EMA, decay %g%s)\n",
+            t->job->ema.decay, t->job->ema.warmup ? " after a warm-up" : "");
     if (t->counters.update > 0)
         printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
     if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);
@@ -119,9 +123,12 @@ static json_t *metrics_json(const lk_trainer *t, const lk_metrics *m) {
                                (json_int_t)m->per_class[i].support, "precision", m->per_class[i].precision, "recall",
                                m->per_class[i].recall, "f1", m->per_class[i].f1));
     json_t *loss = isfinite(m->loss) ? json_real(m->loss) : json_null();
-    return json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", loss, "accuracy", m->accuracy, "macro_f1",
-                     m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy", m->balanced_accuracy,
-                     "samples", (json_int_t)m->samples, "classes", classes);
+    json_t *json = json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", loss, "accuracy", m->accuracy, "macro_f1",
+                             m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy",
+                             m->balanced_accuracy, "samples", (json_int_t)m->samples, "classes", classes);
+    /* The figures of a moving average say so. */
+    if (lk_network_averages(t->network)) json_object_set_new(json, "ema", json_true());
+    return json;
 }
 
 static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metrics *m, double lr, const char *weights,
@@ -160,11 +167,12 @@ lk_status lk_report_epoch(lk_trainer *t, const lk_counters *c, const lk_evaluati
     double rate = (double)c->samples / c->seconds, wait = c->wait_seconds / c->seconds;
     snprintf(weights, sizeof weights, "%016" PRIx64 "%016" PRIx64, hash[0], hash[1]);
     printf("epoch %*" PRId64 "/%" PRId64
-           "  lr %-8.4g  train loss %.4f  val loss %.4f%s accuracy %.4f macro-F1 %.4f%s  "
+           "  lr %-8.4g  train loss %.4f  val%s loss %.4f%s accuracy %.4f macro-F1 %.4f%s  "
            "%.0f images/s  data wait %.1f%%  %s  weights %s\n",
-           t->job->epochs > 99 ? 4 : 2, c->epoch, t->job->epochs, lr, c->loss_sum / (double)c->samples, m->loss,
-           new_loss ? "*" : " ", m->accuracy, m->macro_f1, new_f1 ? "*" : " ", rate, 100.0 * wait,
-           lk_clock_duration_text(c->seconds, duration, sizeof duration), weights);
+           t->job->epochs > 99 ? 4 : 2, c->epoch, t->job->epochs, lr, c->loss_sum / (double)c->samples,
+           lk_network_averages(t->network) ? " EMA" : "", m->loss, new_loss ? "*" : " ", m->accuracy, m->macro_f1,
+           new_f1 ? "*" : " ", rate, 100.0 * wait, lk_clock_duration_text(c->seconds, duration, sizeof duration),
+           weights);
     fflush(stdout);
     lk_error problem = {0};
     return tolerate(t, record_epoch(t, c, m, lr, weights, rate, wait, &problem), &problem, err);

@@ -60,6 +60,7 @@ static lk_status create_network(lk_trainer *t, lk_error *err) {
                                 .microbatch = t->job->microbatch,
                                 .tail_rows = tail_rows(t),
                                 .evaluate_batch = t->job->evaluate.batch,
+                                .average = t->job->ema.decay > 0,
                                 .seed = (uint64_t)t->job->seed,
                                 .threads = t->cores};
     lk_job_model_spec(t->job, t->dataset->class_count, &config.spec);
@@ -99,7 +100,8 @@ static lk_status write_texts(lk_trainer *t, lk_error *err) {
                     .stored_rule = t->dataset->stored_rule,
                     .program = "lockstep " LK_VERSION,
                     .dataset_hash = {t->dataset->hash[0], t->dataset->hash[1]},
-                    .training_counts = t->class_counts};
+                    .training_counts = t->class_counts,
+                    .ema_decay = t->job->ema.decay};
     lk_job_preprocess(t->job, &meta.preprocess);
     LK_RETURN_IF(lk_meta_write(&t->meta_text, &meta, err));
     return lk_job_write(t->job, &t->job_text, err);
@@ -114,6 +116,7 @@ static lk_status setup_local(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(create_loader(t, err));
     LK_RETURN_IF(create_network(t, err));
     LK_RETURN_IF(lk_trainer_load_init(t, err)); /* before anything copies the parameters */
+    LK_RETURN_IF(lk_network_restart_average(t->network, err));
     return create_optimizer(t, err);
 }
 

@@ -12,6 +12,7 @@ typedef struct segment_work {
     const void *grads;
     double squares[SEGMENTS];
     const lk_step *step;
+    double average_share;
 } segment_work;
 
 /* Segment boundaries are multiples of 16 elements. */
@@ -66,14 +67,28 @@ static lk_status step_segment(void *context, int index, int worker, lk_lane_slot
     (void)worker;
     segment_work *work = context;
     int64_t begin = segment_at(work->network, index), end = segment_at(work->network, index + 1);
-    return lk_optimizer_step(work->optimizer, slot->stream, work->network->params, work->grads, begin, end, work->step,
-                             err);
+    lk_network *network = work->network;
+    lk_device *device = network->device;
+    LK_RETURN_IF(
+        lk_optimizer_step(work->optimizer, slot->stream, network->params, work->grads, begin, end, work->step, err));
+    if (!lk_network_averages(network)) return LK_OK;
+    int64_t at = begin * (int64_t)lk_dtype_size(device->master);
+    return device->slab_lerp(device, slot->stream, (char *)network->eval_params + at,
+                             (const char *)network->params + at, end - begin, work->average_share, err);
 }
 
 lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads, const lk_step *step,
-                          lk_error *err) {
-    segment_work work = {.network = lanes->network, .optimizer = optimizer, .grads = grads, .step = step};
+                          double average_share, lk_error *err) {
+    lk_network *network = lanes->network;
+    segment_work work = {
+        .network = network, .optimizer = optimizer, .grads = grads, .step = step, .average_share = average_share};
     LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, SEGMENTS, err));
+    if (lk_network_averages(network)) {
+        lk_stream *stream;
+        LK_RETURN_IF(lk_lanes_main_stream(lanes, &stream, err));
+        LK_RETURN_IF(network->device->slab_lerp(network->device, stream, network->eval_stats, network->stats,
+                                                network->totals.stats_count, average_share, err));
+    }
     lk_network_touch(lanes->network);
     return LK_OK;
 }

@@ -10,8 +10,9 @@
  * Errors: LK_ERR_NUMERIC naming the first parameter, in forward order, that holds NaN or Inf (P13). */
 LK_MUST_CHECK lk_status lk_gradient_norm(double *norm, lk_lanes *lanes, const void *grads, lk_error *err);
 
-/* One optimizer step of all parameters; the derived copies become stale. */
+/* One optimizer step of all parameters; the derived copies become stale. Where the network keeps a moving average of
+ * parameters and statistics, it moves towards them by average_share (1 - decay) of the distance. */
 LK_MUST_CHECK lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads,
-                                        const lk_step *step, lk_error *err);
+                                        const lk_step *step, double average_share, lk_error *err);
 
 #endif

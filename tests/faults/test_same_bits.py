@@ -1,9 +1,10 @@
 """P5, P10, P16, P23: a job's result does not depend on the launch."""
+import json
 import os
 
 import pytest
 
-from conftest import assert_same_tensors, command, environment, records, run
+from conftest import assert_same_tensors, command, environment, records, run, tensors
 import subprocess
 
 PHOTO_JOB = """
@@ -164,3 +165,48 @@ def test_rank_counts_that_do_not_work_are_refused(small_job, tmp_path):
     assert result.returncode == 1
     assert "rank counts that work: 1, 2, 4" in result.stderr
     assert not (tmp_path / "three").exists()
+
+
+RECIPES = {
+    "adamw": ["optimizer.kind=adamw", "optimizer.lr=0.003", "optimizer.clip_norm=0.5", "ema.decay=0.9",
+              "schedule.kind=cosine", "schedule.warmup_epochs=0.5"],
+    "adam": ["optimizer.kind=adam", "optimizer.lr=0.003", "optimizer.clip_value=0.01", "ema.decay=0.99", "ema.warmup=true",
+             "schedule.kind=one_cycle"],
+    "rmsprop": ["optimizer.kind=rmsprop", "optimizer.lr=0.001", "optimizer.centered=true", "optimizer.layer_decay=0.7",
+                "optimizer.clip_norm=0.5", "ema.decay=0.8", "schedule.per=epoch", "schedule.kind=exponential"],
+    "rmsprop_tf": ["optimizer.kind=rmsprop_tf", "optimizer.lr=0.001", "optimizer.no_decay=bn1, fc.bias", "ema.decay=0.9",
+                   "schedule.kind=plateau", "schedule.patience=0", "schedule.threshold=0.9"],
+    "sgd": ["optimizer.nesterov=true", "optimizer.clip_norm=0.3", "ema.decay=0.9", "schedule.kind=one_cycle"],
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_on_ranks_and_resumed(small_job, tmp_path, name):
+    """Every optimizer with clipping and a moving average: one rank, and two that stop in mid-epoch and go on as four (P5,
+    P10); with a plateau schedule the second stop comes after its first reduction (P9)."""
+    words = [*RECIPES[name], "epochs=3"]
+    train(small_job, tmp_path / "whole", *words)
+    train(small_job, tmp_path / "parts", *words, "max_updates=5", ranks=2)
+    train(small_job, tmp_path / "parts", *words, "max_updates=18", ranks=4, flags=("--resume",))
+    train(small_job, tmp_path / "parts", *words, flags=("--resume",))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    rates = [line["lr"] for line in records(tmp_path / "whole", "update")]
+    if name == "rmsprop_tf":
+        assert rates == pytest.approx([0.001] * 16 + [0.0001] * 8)
+    assert all(line["validation"]["ema"] for line in records(tmp_path / "whole", "epoch"))
+
+
+def test_the_average_is_what_leaves(small_job, small_data, tmp_path):
+    """With a moving average, /model is the average: its golden logits (P25), its evaluation again, its exports."""
+    train(small_job, tmp_path / "run", "ema.decay=0.9", "ema.warmup=true")
+    best = tmp_path / "run/checkpoints/best_f1.h5"
+    held = tensors(best)
+    assert any((held[f"model/{n}"] != held[f"unaveraged/{n}"]).any() for n in ("conv1.weight", "bn1.running_mean"))
+    run("verify", best)
+    run("convert", best, tmp_path / "model.safetensors")
+    run("verify", tmp_path / "model.safetensors")
+    again = json.loads(run("eval", best, small_data, "--split", "validation", "--json").stdout)
+    final = [line for line in records(tmp_path / "run", "final") if line["checkpoint"] == "best_f1" and line["split"] == "validation"]
+    assert again["loss"] == pytest.approx(final[0]["metrics"]["loss"], rel=1e-6) and final[0]["metrics"]["ema"]
+    assert "moving average (EMA) of decay 0.9" in run("inspect", best).stdout
+    assert json.loads((tmp_path / "run/checkpoints/best_f1.h5.json").read_text())["ema_decay"] == 0.9

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from model_oracle import BasicBlock, assert_close, relative
+from timm.optim import RMSpropTF
+from timm.utils import ModelEmaV3
 from torch import nn
 
 SIDE, CLASSES, TRAIN, VALIDATION = 16, 5, 77, 20
@@ -115,10 +117,15 @@ def train(build, packed, folder, *overrides, ranks=1):
     job.write_text(f"data: {packed}\n{JOB}")
     lockstep(build, "train", job, *overrides, "--run", folder / "run", ranks=ranks)
     with h5py.File(folder / "run" / "checkpoints" / "last.h5") as file:
-        tensors = {name: file["model"][name][()] for name in file["model"] if "num_batches" not in name}
-        momentum = {name: file["optimizer/momentum"][name][()] for name in file["optimizer/momentum"]}
+        def group(name):
+            return {key: value[()] for key, value in file[name].items() if "num_batches" not in key}
+
+        tensors = group("model")
+        state = {name: group(f"optimizer/{name}") for name in file["optimizer"]} if "optimizer" in file else {}
+        if "unaveraged" in file:
+            state["unaveraged"] = group("unaveraged")
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    return tensors, momentum, lines
+    return tensors, state, lines
 
 
 def initial_state(build, packed, folder):
@@ -135,23 +142,32 @@ def rate(update, updates_per_epoch):
     return 0.05 * 0.5 ** ((update - warmup) // updates_per_epoch)
 
 
-def torch_run(state, packed):
-    """Two epochs: 32 = 4 x 8, a last window of 13 = 8 + 5."""
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.001)
+
+
+def torch_run(state, packed, make=sgd, rate=rate, clip=None, ema=None, prepare=None):
+    """Two epochs: 32 = 4 x 8, a last window of 13 = 8 + 5. The losses of the windows, of the evaluations, and the
+    gradient's norm before clipping. prepare: called on the model each time after model.train()."""
     torch.manual_seed(0)
     model = Net().double()
     names = model.state_dict()
     model.load_state_dict({name: torch.from_numpy(state[name]) if name in state else names[name] for name in names})
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.001)
+    prepare = prepare or (lambda model: None)
+    prepare(model)
+    optimizer = make(model)
+    average = ModelEmaV3(model, **ema) if ema else None
     x, y = read_split(packed, 0)
-    window_losses, epoch_losses, update = [], [], 0
+    window_losses, epoch_losses, norms, update = [], [], [], 0
     for epoch in range(2):
         order = epoch_order(len(x), SEED, epoch)
         model.train()
+        prepare(model)
         starts = range(0, len(order), 32)
         for start in starts:
             window = order[start : start + 32]
             for group in optimizer.param_groups:
-                group["lr"] = rate(update, len(starts))
+                group["lr"] = rate(update, len(starts)) * group.get("lr_scale", 1)
             optimizer.zero_grad()
             total = 0.0
             for first in range(0, len(window), 8):
@@ -159,29 +175,110 @@ def torch_run(state, packed):
                 loss = nn.functional.cross_entropy(model(x[rows]), y[rows], label_smoothing=0.1, reduction="sum")
                 (loss / len(window)).backward()
                 total += loss.item()
+            norms.append(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]).item())
+            if clip and clip[0] == "norm":
+                nn.utils.clip_grad_norm_(model.parameters(), clip[1])
+            elif clip:
+                nn.utils.clip_grad_value_(model.parameters(), clip[1])
             optimizer.step()
             window_losses.append(total / len(window))
             update += 1
-        model.eval()
+            if average:
+                average.update(model, step=update)
+        evaluated = average.module if average else model
+        evaluated.eval()
         vx, vy = read_split(packed, 1)
         with torch.no_grad():
-            epoch_losses.append(nn.functional.cross_entropy(model(vx), vy, label_smoothing=0.1).item())
-    return model, optimizer, window_losses, epoch_losses
+            epoch_losses.append(nn.functional.cross_entropy(evaluated(vx), vy, label_smoothing=0.1).item())
+    return model, optimizer, average, {"losses": window_losses, "epochs": epoch_losses, "norms": norms}
+
+
+def state_of(model):
+    return {k: v.double().numpy() for k, v in model.state_dict().items() if "num_batches" not in k}
+
+
+@pytest.fixture(scope="module")
+def start(build, packed, tmp_path_factory):
+    return initial_state(build, packed, tmp_path_factory.mktemp("start"))
+
+
+def assert_follows(lines, trace, tolerance):
+    updates = [line for line in lines if line["type"] == "update"]
+    assert len(updates) == len(trace["losses"]) == 6
+    for update, loss, norm in zip(updates, trace["losses"], trace["norms"]):
+        assert update["loss"] == pytest.approx(loss, rel=tolerance), f"loss of update {update['update']}"
+        assert update["gradient_norm"] == pytest.approx(norm, rel=tolerance), f"norm of update {update['update']}"
+    epochs = [line for line in lines if line["type"] == "epoch"]
+    assert relative([line["validation"]["loss"] for line in epochs], trace["epochs"]) <= tolerance
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_training_follows_torch(build, packed, tmp_path, ranks):
-    (tmp_path / "start").mkdir()
-    model, optimizer, window_losses, epoch_losses = torch_run(initial_state(build, packed, tmp_path / "start"), packed)
-    tensors, momentum, lines = train(build, packed, tmp_path, ranks=ranks)
-    expected = {k: v.double().numpy() for k, v in model.state_dict().items() if "num_batches" not in k}
-    updates = [line for line in lines if line["type"] == "update"]
-    assert len(updates) == len(window_losses) == 6
-    for update, loss in zip(updates, window_losses):
-        assert update["loss"] == pytest.approx(loss, rel=TOLERANCE), f"loss of update {update['update']}"
-    assert_close(tensors, expected, TOLERANCE, "parameters and running statistics")
+def test_training_follows_torch(build, packed, start, tmp_path, ranks):
+    model, optimizer, _, trace = torch_run(start, packed)
+    tensors, state, lines = train(build, packed, tmp_path, ranks=ranks)
+    assert_follows(lines, trace, TOLERANCE)
+    assert_close(tensors, state_of(model), TOLERANCE, "parameters and running statistics")
     buffers = {name: optimizer.state[p]["momentum_buffer"].numpy() for name, p in model.named_parameters()}
-    assert_close(momentum, buffers, TOLERANCE, "momentum")
+    assert_close(state["momentum"], buffers, TOLERANCE, "momentum")
     epochs = [line for line in lines if line["type"] == "epoch"]
-    assert relative([line["validation"]["loss"] for line in epochs], epoch_losses) <= TOLERANCE
     assert all(0 < line["peak_memory_mib"] < 200 for line in epochs), "not that of this large process, which started it"
+
+
+def warm_cosine(update, updates_per_epoch, lr=0.01):
+    warmup = int(0.7 * updates_per_epoch + 0.5)
+    if update < warmup:
+        return lr * (0.2 + 0.8 * update / warmup)
+    return lr * (1 + np.cos(np.pi * (update - warmup) / (2 * updates_per_epoch - warmup))) / 2
+
+
+BLOCKS = ("conv1 bn1", "layer1.0", "layer2.0", "layer3.0", "fc")
+
+
+def layered(model):
+    """Half the rate from block to block downwards, no decay for BatchNorm, biases and the first convolution."""
+    groups = []
+    for name, parameter in model.named_parameters():
+        depth = next(i for i, block in enumerate(BLOCKS) if name.startswith(tuple(block.split())))
+        decays = parameter.ndim > 1 and name != "conv1.weight"
+        groups.append({"params": [parameter], "lr_scale": 0.5 ** (4 - depth), "weight_decay": 0.01 if decays else 0})
+    return RMSpropTF(groups, lr=1.0, alpha=0.9, eps=1e-3, momentum=0.9)
+
+
+COSINE = ["schedule.kind=cosine", "optimizer.lr=0.01"]
+RECIPES = {
+    # What people get wrong: accumulation, then clipping by the norm of the whole, then AdamW, in a warm-up.
+    "adamw": (COSINE + ["optimizer.kind=adamw", "optimizer.weight_decay=0.05", "optimizer.clip_norm=0.5"],
+              dict(make=lambda m: torch.optim.AdamW(m.parameters(), lr=1.0, weight_decay=0.05), rate=warm_cosine,
+                   clip=("norm", 0.5))),
+    "adamw with a moving average": (
+        COSINE + ["optimizer.kind=adamw", "optimizer.weight_decay=0.05", "optimizer.clip_norm=0.5", "ema.decay=0.7",
+                  "ema.warmup=true"],
+        dict(make=lambda m: torch.optim.AdamW(m.parameters(), lr=1.0, weight_decay=0.05), rate=warm_cosine,
+             clip=("norm", 0.5), ema=dict(decay=0.7, use_warmup=True))),
+    "sgd with a moving average": (["ema.decay=0.9"], dict(ema=dict(decay=0.9))),
+    "rmsprop in layers, limited": (
+        COSINE + ["optimizer.kind=rmsprop_tf", "optimizer.alpha=0.9", "optimizer.epsilon=0.001",
+                  "optimizer.weight_decay=0.01", "optimizer.decay_norm_and_bias=false", "optimizer.no_decay=conv1",
+                  "optimizer.clip_value=0.01", "optimizer.layer_decay=0.5"],
+        dict(make=layered, rate=warm_cosine, clip=("value", 0.01))),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_follow_torch(build, packed, start, tmp_path, name):
+    """Whole runs of two epochs; the norm is logged before clipping (P8), evaluation is that of the average."""
+    overrides, recipe = RECIPES[name]
+    model, optimizer, average, trace = torch_run(start, packed, **recipe)
+    tensors, state, lines = train(build, packed, tmp_path, *overrides)
+    tolerance = 1e-8  # a quotient of averages magnifies what rounding leaves of a gradient that is nearly zero
+    assert_follows(lines, trace, tolerance)
+    assert_close(tensors, state_of(average.module if average else model), tolerance, "what is evaluated")
+    if average:
+        assert_close(state["unaveraged"], state_of(model), tolerance, "what training goes on with")
+        assert all(line["validation"]["ema"] for line in lines if line["type"] == "epoch")
+    if recipe.get("clip", ("",))[0] == "norm":
+        assert sum(norm > 0.5 for norm in trace["norms"]) >= 3, "clipping must have something to do"
+    names = {"AdamW": ("exp_avg", "exp_avg_sq"), "RMSpropTF": ("square_avg",), "SGD": ()}[type(optimizer).__name__]
+    for key in names:
+        buffers = {name: optimizer.state[p][key].numpy() for name, p in model.named_parameters()}
+        assert_close(state[key], buffers, tolerance, key)

@@ -119,6 +119,26 @@ static void test_bad_training_counts_are_named(void **state) {
     lk_free(json);
 }
 
+static void test_average_round_trip(void **state) {
+    (void)state;
+    static const char *const bad[] = {"1", "-0.5", "\"x\"", "null", "0", "1e400"};
+    lk_meta meta = make_meta(), back;
+    lk_error err = {0};
+    char *json;
+    meta.ema_decay = 0.875;
+    assert_int_equal(lk_meta_write(&json, &meta, &err), LK_OK);
+    if (lk_meta_parse(&back, json, "x.h5", &err) != LK_OK) fail_msg("%s", err.message);
+    assert_true(back.ema_decay == 0.875);
+    lk_meta_free(&back);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char *text = replace(json, "0.875", bad[i]);
+        lk_error_clear(&err);
+        assert_int_equal(lk_meta_parse(&back, text, "x.h5", &err), LK_ERR_DATA);
+        free(text);
+    }
+    lk_free(json);
+}
+
 static void test_every_bad_field_is_named(void **state) {
     (void)state;
     static const struct {
@@ -207,11 +227,9 @@ static void test_the_file_beside(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field_round_trips),
-        cmocka_unit_test(test_every_bad_field_is_named),
-        cmocka_unit_test(test_training_counts_round_trip),
-        cmocka_unit_test(test_bad_training_counts_are_named),
-        cmocka_unit_test(test_the_file_beside),
+        cmocka_unit_test(test_every_field_round_trips),       cmocka_unit_test(test_every_bad_field_is_named),
+        cmocka_unit_test(test_training_counts_round_trip),    cmocka_unit_test(test_average_round_trip),
+        cmocka_unit_test(test_bad_training_counts_are_named), cmocka_unit_test(test_the_file_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
