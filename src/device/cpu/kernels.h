@@ -6,6 +6,7 @@
 #ifndef LK_DEVICE_CPU_KERNELS_H
 #define LK_DEVICE_CPU_KERNELS_H
 
+#include "device/float_step.h"
 #include "device/ops.h"
 
 #define LK_CPU_LANES 8
@@ -78,41 +79,17 @@ typedef struct lk_cpu_kernels {
     void (*avgpool_backward)(int64_t pixels, int64_t pixel_stride, const float *gradient, void *dx);
 } lk_cpu_kernels;
 
-/* Unit: one update. Gradients are multiplied by scale and limited to [-limit, limit] first. */
-typedef struct lk_cpu_sgd {
-    float scale, limit;
-    float lr, momentum, fresh, weight_decay; /* fresh = 1 - dampening */
-    bool nesterov, first_step;
-} lk_cpu_sgd;
-
-typedef struct lk_cpu_adam {
-    float scale, limit;
-    float keep, decay;           /* parameter *= keep (decoupled decay), gradient += decay * parameter */
-    float fresh1, fresh2;        /* 1 - beta */
-    float rate, correction, eps; /* lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step) */
-    bool first_step;
-} lk_cpu_adam;
-
-typedef struct lk_cpu_rmsprop {
-    float scale, limit;
-    float decay, fresh; /* fresh = 1 - alpha */
-    float eps_inside, eps_outside;
-    float momentum, gather, rate; /* velocity = momentum velocity + gather step; parameter -= rate velocity */
-    float square_start;
-    bool first_step;
-} lk_cpu_rmsprop;
-
 /* Loops over float32 slabs. */
 typedef struct lk_cpu_slab_kernels {
     const char *name; /* of the instruction set */
     void (*add)(float *sum, const float *x, int64_t count);
     /* velocity may be NULL. Source: torch.optim.SGD. */
-    void (*sgd)(float *params, const float *grads, float *velocity, int64_t count, const lk_cpu_sgd *s);
+    void (*sgd)(float *params, const float *grads, float *velocity, int64_t count, const lk_float_sgd *s);
     /* Source: as lk_adam. */
-    void (*adam)(float *params, const float *grads, float *mean, float *square, int64_t count, const lk_cpu_adam *s);
+    void (*adam)(float *params, const float *grads, float *mean, float *square, int64_t count, const lk_float_adam *s);
     /* mean (not centered) and velocity (no momentum) may be NULL. Source: as lk_rmsprop. */
     void (*rmsprop)(float *params, const float *grads, float *square, float *mean, float *velocity, int64_t count,
-                    const lk_cpu_rmsprop *s);
+                    const lk_float_rmsprop *s);
     void (*lerp)(float *average, const float *x, int64_t count, float share);
     void (*blend)(float *running, const float *fresh, int64_t count, float keep, float add);
     double (*sum_squares)(const float *x, int64_t count); /* of one chunk */

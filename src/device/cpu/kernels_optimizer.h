@@ -8,13 +8,13 @@ LK_INLINE float LK_S(clipped)(float gradient, float scale, float limit) {
     return g < -limit ? -limit : g;
 }
 
-static void LK_S(sgd_plain)(float *restrict params, const float *restrict grads, int64_t count, const lk_cpu_sgd *s) {
+static void LK_S(sgd_plain)(float *restrict params, const float *restrict grads, int64_t count, const lk_float_sgd *s) {
     float lr = s->lr, decay = s->weight_decay, scale = s->scale, limit = s->limit;
     for (int64_t i = 0; i < count; i++) params[i] -= lr * (LK_S(clipped)(grads[i], scale, limit) + decay * params[i]);
 }
 
 static void LK_S(sgd)(float *restrict params, const float *restrict grads, float *restrict velocity, int64_t count,
-                      const lk_cpu_sgd *s) {
+                      const lk_float_sgd *s) {
     if (velocity == NULL) {
         LK_S(sgd_plain)(params, grads, count, s);
         return;
@@ -38,8 +38,8 @@ static void LK_S(sgd)(float *restrict params, const float *restrict grads, float
 
 /* The averages move by a share of the distance: in float32, beta and 1 - beta need not add to one. */
 static void LK_S(adam)(float *restrict params, const float *restrict grads, float *restrict mean,
-                       float *restrict square, int64_t count, const lk_cpu_adam *s) {
-    const lk_cpu_adam a = *s;
+                       float *restrict square, int64_t count, const lk_float_adam *s) {
+    const lk_float_adam a = *s;
     if (a.first_step) {
         memset(mean, 0, (size_t)count * sizeof *mean);
         memset(square, 0, (size_t)count * sizeof *square);
@@ -56,7 +56,7 @@ static void LK_S(adam)(float *restrict params, const float *restrict grads, floa
 
 /* One loop for each choice, which the compiler makes from constants. */
 LK_INLINE void LK_S(rmsprop_loop)(float *restrict params, const float *restrict grads, float *restrict square,
-                                  float *restrict mean, float *restrict velocity, int64_t count, lk_cpu_rmsprop s,
+                                  float *restrict mean, float *restrict velocity, int64_t count, lk_float_rmsprop s,
                                   bool centered, bool momentum) {
     for (int64_t i = 0; i < count; i++) {
         float p = params[i], g = LK_S(clipped)(grads[i], s.scale, s.limit) + s.decay * p;
@@ -78,7 +78,7 @@ LK_INLINE void LK_S(rmsprop_loop)(float *restrict params, const float *restrict 
 }
 
 static void LK_S(rmsprop)(float *params, const float *grads, float *square, float *mean, float *velocity, int64_t count,
-                          const lk_cpu_rmsprop *s) {
+                          const lk_float_rmsprop *s) {
     if (s->first_step) {
         for (int64_t i = 0; i < count; i++) square[i] = s->square_start;
         if (mean != NULL) memset(mean, 0, (size_t)count * sizeof *mean);

@@ -1,6 +1,4 @@
 /* Arithmetic over parameter slabs. Elementwise, so any split between threads gives the same bits. */
-#include <math.h>
-
 #include "device/cpu/cpu_internal.h"
 
 #define SPLIT (64 * 1024) /* elements one thread takes at a time */
@@ -25,10 +23,6 @@ static lk_status slab_add(lk_device *device, lk_stream *stream, void *sum, const
     return LK_OK;
 }
 
-/* What the gradient is multiplied by and limited to. */
-static float scale_of(double grad_scale) { return grad_scale == 0 ? 1.0f : (float)grad_scale; }
-static float limit_of(double grad_limit) { return grad_limit == 0 ? INFINITY : (float)grad_limit; }
-
 static float *piece_of(void *slab, int64_t i) { return slab == NULL ? NULL : (float *)slab + i * SPLIT; }
 
 static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
@@ -36,14 +30,7 @@ static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, co
     (void)stream, (void)err;
     const lk_cpu *cpu = cpu_of(device);
     int threads = lk_cpu_threads(cpu);
-    lk_cpu_sgd s = {.scale = scale_of(sgd->grad_scale),
-                    .limit = limit_of(sgd->grad_limit),
-                    .lr = (float)sgd->lr,
-                    .momentum = (float)sgd->momentum,
-                    .fresh = (float)(1 - sgd->dampening),
-                    .weight_decay = (float)sgd->weight_decay,
-                    .nesterov = sgd->nesterov,
-                    .first_step = sgd->first_step};
+    lk_float_sgd s = lk_float_sgd_of(sgd);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t i = 0; i < pieces(count, SPLIT); i++)
         cpu->slab->sgd(piece_of(params, i), (const float *)grads + i * SPLIT, piece_of(velocity, i),
@@ -56,17 +43,7 @@ static lk_status slab_adam(lk_device *device, lk_stream *stream, void *params, c
     (void)stream, (void)err;
     const lk_cpu *cpu = cpu_of(device);
     int threads = lk_cpu_threads(cpu);
-    double decay = adam->weight_decay;
-    lk_cpu_adam s = {.scale = scale_of(adam->grad_scale),
-                     .limit = limit_of(adam->grad_limit),
-                     .keep = adam->decoupled ? (float)(1 - adam->lr * decay) : 1.0f,
-                     .decay = adam->decoupled ? 0.0f : (float)decay,
-                     .fresh1 = (float)(1 - adam->beta1),
-                     .fresh2 = (float)(1 - adam->beta2),
-                     .rate = (float)(adam->lr / (1 - pow(adam->beta1, (double)adam->step))),
-                     .correction = (float)(1 / sqrt(1 - pow(adam->beta2, (double)adam->step))),
-                     .eps = (float)adam->eps,
-                     .first_step = adam->step == 1};
+    lk_float_adam s = lk_float_adam_of(adam);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t i = 0; i < pieces(count, SPLIT); i++)
         cpu->slab->adam(piece_of(params, i), (const float *)grads + i * SPLIT, piece_of(mean, i), piece_of(square, i),
@@ -79,18 +56,7 @@ static lk_status slab_rmsprop(lk_device *device, lk_stream *stream, void *params
     (void)stream, (void)err;
     const lk_cpu *cpu = cpu_of(device);
     int threads = lk_cpu_threads(cpu);
-    bool gathers = r->momentum != 0 && r->lr_in_momentum;
-    lk_cpu_rmsprop s = {.scale = scale_of(r->grad_scale),
-                        .limit = limit_of(r->grad_limit),
-                        .decay = (float)r->weight_decay,
-                        .fresh = (float)(1 - r->alpha),
-                        .eps_inside = r->eps_inside_sqrt ? (float)r->eps : 0.0f,
-                        .eps_outside = r->eps_inside_sqrt ? 0.0f : (float)r->eps,
-                        .momentum = (float)r->momentum,
-                        .gather = gathers ? (float)r->lr : 1.0f,
-                        .rate = gathers ? 1.0f : (float)r->lr,
-                        .square_start = (float)r->square_start,
-                        .first_step = r->first_step};
+    lk_float_rmsprop s = lk_float_rmsprop_of(r);
     if (!r->centered) mean = NULL;
     if (r->momentum == 0) velocity = NULL;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)

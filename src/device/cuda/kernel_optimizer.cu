@@ -8,7 +8,7 @@ static __device__ inline float clipped(float gradient, float scale, float limit)
 }
 
 /* Source: torch.optim.SGD. */
-static __global__ void step_sgd(float *params, const float *grads, float *velocity, int64_t count, lk_cuda_sgd s) {
+static __global__ void step_sgd(float *params, const float *grads, float *velocity, int64_t count, lk_float_sgd s) {
     LK_GRID_LOOP(i, count) {
         const float p = params[i];
         float d = clipped(grads[i], s.scale, s.limit) + s.weight_decay * p;
@@ -24,7 +24,7 @@ static __global__ void step_sgd(float *params, const float *grads, float *veloci
 /* Source: torch.optim.Adam, AdamW. The averages move by a share of the distance: in float32, beta and 1 - beta need not
  * add to one. */
 static __global__ void step_adam(float *params, const float *grads, float *mean, float *square, int64_t count,
-                                 lk_cuda_adam s) {
+                                 lk_float_adam s) {
     LK_GRID_LOOP(i, count) {
         const float p = params[i];
         const float g = clipped(grads[i], s.scale, s.limit) + s.decay * p;
@@ -39,7 +39,7 @@ static __global__ void step_adam(float *params, const float *grads, float *mean,
 
 /* Source: torch.optim.RMSprop; timm's RMSpropTF. */
 static __global__ void step_rmsprop(float *params, const float *grads, float *square, float *mean, float *velocity,
-                                    int64_t count, lk_cuda_rmsprop s) {
+                                    int64_t count, lk_float_rmsprop s) {
     LK_GRID_LOOP(i, count) {
         const float p = params[i];
         const float g = clipped(grads[i], s.scale, s.limit) + s.decay * p;
@@ -70,17 +70,17 @@ static __global__ void lerp(float *average, const float *x, int64_t count, float
 }
 
 int lk_cuda_slab_sgd(cudaStream_t stream, float *params, const float *grads, float *velocity, int64_t count,
-                     const lk_cuda_sgd *sgd) {
+                     const lk_float_sgd *sgd) {
     return lk_launch(step_sgd, lk_grid(count), LK_CUDA_THREADS, stream, params, grads, velocity, count, *sgd);
 }
 
 int lk_cuda_slab_adam(cudaStream_t stream, float *params, const float *grads, float *mean, float *square, int64_t count,
-                      const lk_cuda_adam *adam) {
+                      const lk_float_adam *adam) {
     return lk_launch(step_adam, lk_grid(count), LK_CUDA_THREADS, stream, params, grads, mean, square, count, *adam);
 }
 
 int lk_cuda_slab_rmsprop(cudaStream_t stream, float *params, const float *grads, float *square, float *mean,
-                         float *velocity, int64_t count, const lk_cuda_rmsprop *rmsprop) {
+                         float *velocity, int64_t count, const lk_float_rmsprop *rmsprop) {
     return lk_launch(step_rmsprop, lk_grid(count), LK_CUDA_THREADS, stream, params, grads, square, mean, velocity,
                      count, *rmsprop);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "device/float_step.h"
 #include "device/ops.h"
 
 #ifdef __cplusplus
@@ -165,36 +166,16 @@ int lk_cuda_loss_backward(cudaStream_t stream, const lk_cuda_loss *loss, const v
 int lk_cuda_slab_add(cudaStream_t stream, float *sum, const float *x, int64_t count);
 int lk_cuda_slab_blend(cudaStream_t stream, float *running, const float *fresh, int64_t count, float keep, float take);
 
-/* Optimizer steps: gradients are multiplied by scale and limited to [-limit, limit] first. */
-typedef struct lk_cuda_sgd {
-    float scale, limit;
-    float lr, momentum, fresh, weight_decay; /* fresh: 1 - dampening */
-    bool nesterov, first_step;
-} lk_cuda_sgd;
+/* Optimizer steps. */
 int lk_cuda_slab_sgd(cudaStream_t stream, float *params, const float *grads, float *velocity, int64_t count,
-                     const lk_cuda_sgd *sgd);
+                     const lk_float_sgd *sgd);
 
-typedef struct lk_cuda_adam {
-    float scale, limit;
-    float keep, decay;           /* parameter *= keep (decoupled decay), gradient += decay * parameter */
-    float fresh1, fresh2;        /* 1 - beta */
-    float rate, correction, eps; /* lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step) */
-    bool first_step;
-} lk_cuda_adam;
 int lk_cuda_slab_adam(cudaStream_t stream, float *params, const float *grads, float *mean, float *square, int64_t count,
-                      const lk_cuda_adam *adam);
+                      const lk_float_adam *adam);
 
-typedef struct lk_cuda_rmsprop {
-    float scale, limit;
-    float decay, fresh; /* fresh: 1 - alpha */
-    float eps_inside, eps_outside;
-    float momentum, gather, rate; /* velocity = momentum velocity + gather step; parameter -= rate velocity */
-    float square_start;
-    bool first_step;
-} lk_cuda_rmsprop;
 /* mean (not centered) and velocity (no momentum) may be NULL. */
 int lk_cuda_slab_rmsprop(cudaStream_t stream, float *params, const float *grads, float *square, float *mean,
-                         float *velocity, int64_t count, const lk_cuda_rmsprop *rmsprop);
+                         float *velocity, int64_t count, const lk_float_rmsprop *rmsprop);
 int lk_cuda_slab_lerp(cudaStream_t stream, float *average, const float *x, int64_t count, float share);
 
 #define LK_CUDA_CHUNK 4096 /* elements of a partial sum of squares */

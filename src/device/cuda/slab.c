@@ -1,6 +1,4 @@
 /* slab_* of lk_device. */
-#include <math.h>
-
 #include "device/cuda/cuda_internal.h"
 
 static lk_status slab_add(lk_device *device, lk_stream *stream, void *sum, const void *x, int64_t count,
@@ -10,21 +8,10 @@ static lk_status slab_add(lk_device *device, lk_stream *stream, void *sum, const
     return lk_cuda_check(lk_cuda_slab_add(stream->cuda, sum, x, count), "slab_add", err);
 }
 
-/* What the gradient is multiplied by and limited to. */
-static float scale_of(double grad_scale) { return grad_scale == 0 ? 1.0f : (float)grad_scale; }
-static float limit_of(double grad_limit) { return grad_limit == 0 ? INFINITY : (float)grad_limit; }
-
 static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, const void *grads, void *velocity,
                           int64_t count, const lk_sgd *sgd, lk_error *err) {
     (void)device;
-    lk_cuda_sgd s = {.scale = scale_of(sgd->grad_scale),
-                     .limit = limit_of(sgd->grad_limit),
-                     .lr = (float)sgd->lr,
-                     .momentum = (float)sgd->momentum,
-                     .fresh = (float)(1 - sgd->dampening),
-                     .weight_decay = (float)sgd->weight_decay,
-                     .nesterov = sgd->nesterov,
-                     .first_step = sgd->first_step};
+    lk_float_sgd s = lk_float_sgd_of(sgd);
     if (sgd->momentum != 0 && velocity == NULL)
         return lk_fail(err, LK_ERR_INTERNAL, "slab_sgd on device cuda has momentum but no momentum buffer");
     if (count == 0) return LK_OK;
@@ -35,17 +22,7 @@ static lk_status slab_sgd(lk_device *device, lk_stream *stream, void *params, co
 static lk_status slab_adam(lk_device *device, lk_stream *stream, void *params, const void *grads, void *mean,
                            void *square, int64_t count, const lk_adam *adam, lk_error *err) {
     (void)device;
-    double decay = adam->weight_decay;
-    lk_cuda_adam s = {.scale = scale_of(adam->grad_scale),
-                      .limit = limit_of(adam->grad_limit),
-                      .keep = adam->decoupled ? (float)(1 - adam->lr * decay) : 1.0f,
-                      .decay = adam->decoupled ? 0.0f : (float)decay,
-                      .fresh1 = (float)(1 - adam->beta1),
-                      .fresh2 = (float)(1 - adam->beta2),
-                      .rate = (float)(adam->lr / (1 - pow(adam->beta1, (double)adam->step))),
-                      .correction = (float)(1 / sqrt(1 - pow(adam->beta2, (double)adam->step))),
-                      .eps = (float)adam->eps,
-                      .first_step = adam->step == 1};
+    lk_float_adam s = lk_float_adam_of(adam);
     if (count == 0) return LK_OK;
     return lk_cuda_check(lk_cuda_slab_adam(stream->cuda, params, grads, mean, square, count, &s), "slab_adam", err);
 }
@@ -53,18 +30,7 @@ static lk_status slab_adam(lk_device *device, lk_stream *stream, void *params, c
 static lk_status slab_rmsprop(lk_device *device, lk_stream *stream, void *params, const void *grads, void *square,
                               void *mean, void *velocity, int64_t count, const lk_rmsprop *r, lk_error *err) {
     (void)device;
-    bool gathers = r->momentum != 0 && r->lr_in_momentum;
-    lk_cuda_rmsprop s = {.scale = scale_of(r->grad_scale),
-                         .limit = limit_of(r->grad_limit),
-                         .decay = (float)r->weight_decay,
-                         .fresh = (float)(1 - r->alpha),
-                         .eps_inside = r->eps_inside_sqrt ? (float)r->eps : 0.0f,
-                         .eps_outside = r->eps_inside_sqrt ? 0.0f : (float)r->eps,
-                         .momentum = (float)r->momentum,
-                         .gather = gathers ? (float)r->lr : 1.0f,
-                         .rate = gathers ? 1.0f : (float)r->lr,
-                         .square_start = (float)r->square_start,
-                         .first_step = r->first_step};
+    lk_float_rmsprop s = lk_float_rmsprop_of(r);
     if ((r->centered && mean == NULL) || (r->momentum != 0 && velocity == NULL))
         return lk_fail(err, LK_ERR_INTERNAL, "slab_rmsprop on device cuda lacks a buffer for mean or momentum");
     if (count == 0) return LK_OK;

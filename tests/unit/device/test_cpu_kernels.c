@@ -237,9 +237,9 @@ static void slab_loops_give_the_same_bits(void **state) { /* P5 */
     if (!__builtin_cpu_supports("avx2")) skip();
     const lk_cpu_slab_kernels *sets[] = {&lk_cpu_kernels_base.slab, &lk_cpu_kernels_avx2.slab};
     for (int variant = 0; variant < 4; variant++) {
-        const lk_cpu_sgd sgd = {0.7f, 0.9f, 0.1f, 0.9f, 0.8f, 5e-4f, variant & 1, variant & 2};
-        const lk_cpu_adam adam = {0.7f, 0.9f, 0.999f, 1e-3f, 0.1f, 0.01f, 0.02f, 3.0f, 1e-6f, variant & 1};
-        const lk_cpu_rmsprop rms = {0.7f, 0.9f, 1e-3f, 0.1f, 1e-6f, 1e-6f, 0.9f, 0.5f, 0.02f, 1.0f, variant & 1};
+        const lk_float_sgd sgd = {0.7f, 0.9f, 0.1f, 0.9f, 0.8f, 5e-4f, variant & 1, variant & 2};
+        const lk_float_adam adam = {0.7f, 0.9f, 0.999f, 1e-3f, 0.1f, 0.01f, 0.02f, 3.0f, 1e-6f, variant & 1};
+        const lk_float_rmsprop rms = {0.7f, 0.9f, 1e-3f, 0.1f, 1e-6f, 1e-6f, 0.9f, 0.5f, 0.02f, 1.0f, variant & 1};
         tensors *t[2] = {make_tensors(), make_tensors()};
         double squares[2];
         for (int i = 0; i < 2; i++) {
