@@ -9,43 +9,16 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-from PIL import Image
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from random_job import make_job
 
 build = pathlib.Path(sys.argv[1])
 model = (sys.argv[2:] or ["resnet18"])[0]
 batch, rounds = [*map(int, sys.argv[3:]), *(64, 5)[len(sys.argv[3:]):]]
 size, updates = 224, 3
-JOB = """
-data: {data}
-model: {model}
-epochs: 1
-batch: {batch}
-microbatch: {microbatch}
-max_updates: {updates}
-input: {{size: {size}, resize_size: {size}}}
-augment: {{crop: center, hflip: 0}}
-optimizer: {{lr: 0.05, momentum: 0.9, weight_decay: 0.0005}}
-evaluate: {{batch: {microbatch}}}
-checkpoint: {{golden: 1}}
-"""
 LAUNCHES = {"one rank of two cores": [],
             "two ranks of one core": ["mpirun", "-n", "2", "--map-by", "core", "--bind-to", "core"]}
 environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-
-
-def make_data(folder):
-    random = np.random.default_rng(0)
-    for split, count in (("train", batch * updates // 10 + 1), ("validation", 1)):
-        for label in range(10):
-            target = folder / "images" / split / f"class{label}"
-            target.mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(target / f"{i}.jpg")
-    subprocess.run([build / "bin/lockstep", "pack", folder / "images", folder / "data.h5"], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
-    (folder / "job.yaml").write_text(JOB.format(data=folder / "data.h5", model=model, batch=batch, microbatch=batch // 4, size=size,
-                                                updates=updates))
 
 
 def train(folder, launch):
@@ -59,7 +32,7 @@ def train(folder, launch):
 seconds, hashes, ratios = {name: [] for name in LAUNCHES}, set(), []
 with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    make_data(folder)
+    make_job(build, folder, model, batch, batch // 4, size, updates)
     for turn in range(rounds):
         # Every second round starts with the other: what heats or disturbs the machine meets both alike.
         for launch in (list(LAUNCHES) if turn % 2 == 0 else list(LAUNCHES)[::-1]):

@@ -8,39 +8,14 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-from PIL import Image
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from random_job import make_job
 
 build, model = pathlib.Path(sys.argv[1]), (sys.argv[2:] or ["resnet18"])[0]
 rounds = int((sys.argv[3:] or ["4"])[0])
 batch, microbatch, size = (int(number) for number in (sys.argv[4:] + ["64", "16", "224"][len(sys.argv[4:]):]))
 steps, cores = 2, os.cpu_count()
 here = pathlib.Path(__file__).parent
-JOB = """
-data: {data}
-model: {model}
-epochs: 1
-batch: {batch}
-microbatch: {microbatch}
-max_updates: {updates}
-input: {{size: {size}, resize_size: {size}}}
-augment: {{crop: center, hflip: 0}}
-optimizer: {{lr: 0.05, momentum: 0.9, weight_decay: 0.0005}}
-checkpoint: {{golden: 1}}
-"""
-
-
-def make_data(folder):
-    random = np.random.default_rng(0)
-    for split, count in (("train", batch * (steps + 1) // 10 + 1), ("validation", 1)):
-        for label in range(10):
-            target = folder / "images" / split / f"class{label}"
-            target.mkdir(parents=True)
-            for i in range(count):
-                Image.fromarray(random.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(target / f"{i}.jpg")
-    subprocess.run([build / "bin/lockstep", "pack", folder / "images", folder / "data.h5"], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
-    (folder / "job.yaml").write_text(JOB.format(data=folder / "data.h5", model=model, batch=batch, microbatch=microbatch, size=size, updates=steps + 1))
 
 
 def lockstep(folder):
@@ -59,7 +34,7 @@ rival = subprocess.Popen([sys.executable, here / "torch_step.py", model, str(bat
 times, memory = {"lockstep": [], "contiguous": [], "channels_last": []}, {}
 with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    make_data(folder)
+    make_job(build, folder, model, batch, microbatch, size, steps + 1)
     for _ in range(rounds):
         seconds, memory["lockstep"] = lockstep(folder)
         times["lockstep"] += seconds
