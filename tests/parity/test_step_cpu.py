@@ -138,7 +138,7 @@ def test_other_models(tool, name, size, batch):
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0", "mobilenetv3_large_100"])
 def test_mobile_families(tool, name):
-    check_steps(tool, Job(name, device="cpu", height=48, width=48, batch=4, write_params=0), 3, judge_typical)
+    check_steps(tool, Job(name, device="cpu", height=64, width=64, batch=4, write_params=0), 5, judge_typical)
 
 
 def test_accumulated_microbatches(tool):
