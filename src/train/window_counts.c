@@ -72,12 +72,9 @@ void lk_window_count(lk_window *window, const lk_microbatch *batch, const double
     int64_t classes = window->network->graph->classes;
     double *counts = window->counts.mine + (batch->tag - window->share.first) * width(window);
     memset(counts, 0, (size_t)width(window) * sizeof *counts);
-    for (int64_t i = 0; i < batch->rows; i++) {
-        lk_loss_label label = {batch->labels[i], batch->labels[i], 1};
-        if (batch->partner != NULL)
-            label = (lk_loss_label){batch->labels[i], batch->labels[batch->partner[i]], (double)batch->label_share[i]};
-        lk_f1_count(classes, logits + i * classes, label, counts);
-    }
+    const lk_run labelled = {.labels = batch->labels, .partner = batch->partner, .label_share = batch->label_share};
+    for (int64_t i = 0; i < batch->rows; i++)
+        lk_f1_count(classes, logits + i * classes, lk_run_label(&labelled, i), counts);
 }
 
 /* The counts of a node come to stand at its first leaf's place. */
