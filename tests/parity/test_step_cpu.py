@@ -29,18 +29,21 @@ FLOOR = 2e-6
 
 
 def float32_errors(job, state, images, labels, theirs, losses):
-    """What PyTorch float32 makes of the same step, per tensor, and of its losses."""
-    worst, worst_losses = dict.fromkeys(theirs, 0.0), 0.0
+    """What PyTorch float32 makes of the same step in each of its memory formats, per tensor; and the worst of its losses."""
+    formats, worst_losses = [], 0.0
     for memory_format in (torch.contiguous_format, torch.channels_last):
         oracle = Oracle(job, state, torch.float32, memory_format)
         worst_losses = max(worst_losses, relative(oracle.gradients(images, labels)[0], losses))
-        for name, value in oracle.grads().items():
-            worst[name] = max(worst[name], relative(value, theirs[name], largest(theirs)))
-    return worst, worst_losses
+        formats.append({name: relative(value, theirs[name], largest(theirs)) for name, value in oracle.grads().items()})
+    return formats, worst_losses
+
+
+def worst_of(formats):
+    return {name: max(errors[name] for errors in formats) for name in formats[0]}
 
 
 def measure_step(tool, job, state, images, labels, step):
-    """Relative errors of every gradient of one step from `state`: ours and PyTorch float32's."""
+    """Relative errors of every gradient of one step from `state`: ours, and those of PyTorch float32's formats."""
     oracle = Oracle(job, state)
     losses, _ = oracle.gradients(images, labels)
     theirs = oracle.grads()
@@ -50,10 +53,10 @@ def measure_step(tool, job, state, images, labels, step):
         }
         got = np.concatenate([out[f"losses/{leaf}"][...] for leaf in range(job.microbatches)])
     assert set(ours) == set(theirs)
-    float32, of_losses = float32_errors(job, state, images, labels, theirs, losses)
+    formats, of_losses = float32_errors(job, state, images, labels, theirs, losses)
     allowed = max(1e-5, FACTOR * of_losses)
     assert relative(got, losses) <= allowed, f"step {step}: losses differ by {relative(got, losses):.2e}"
-    return ours, float32
+    return ours, formats
 
 
 def judge(model, errors):
@@ -72,34 +75,48 @@ def judge(model, errors):
     print(f"{model}: largest ratio of our error to PyTorch float32's {worst:.2f}")
 
 
-def judge_typical(model, errors):
-    """The same for networks with kinks at 0, 6, -3 and 3 in many small layers, where in most steps some value falls on
-    another side than in float64: medians over the steps, which such a fall in one of them leaves alone, and no step
-    beyond what PyTorch's falls reach tenfold."""
-    worst = 0.0
-    most = max(max(float32.values()) for _, float32 in errors)
-    for name in errors[0][1]:
-        ours = np.median([step[name] for step, _ in errors])
-        allowed = FACTOR * np.median([float32[name] for _, float32 in errors]) + FLOOR
-        assert ours <= allowed, f"{name} errs by {ours:.2e} in the middle of the steps, allowed {allowed:.2e}"
-        reached = np.max([step[name] for step, _ in errors])
-        assert reached <= 10 * most, f"{name} errs by {reached:.2e} in one step, PyTorch by {most:.2e} at most"
-        worst = max(worst, FACTOR * ours / allowed)
-    print(f"{model}: largest ratio of our error to PyTorch float32's, medians: {worst:.2f}")
-
-
-def check_steps(tool, job, steps, judge=judge):
+def measure_steps(tool, job, most):
+    """Yields each step's errors, ours and PyTorch's, along PyTorch's own way in float64."""
     state = get_state(make_model(job.model, job.classes))
-    images, labels = make_images(steps * job.samples, job.height, job.classes)
+    images, labels = make_images(most * job.samples, job.height, job.classes)
     walker = Oracle(job, state)
-    errors = []
-    for step in range(steps):
+    for step in range(most):
         part = slice(step * job.samples, (step + 1) * job.samples)
         here = rounded(get_state(walker.model))
-        errors.append(measure_step(tool, job, here, images[part], labels[part], step))
+        yield measure_step(tool, job, here, images[part], labels[part], step)
         walker.gradients(images[part], labels[part])
         walker.step()
-    judge(job.model, errors)
+
+
+def check_steps(tool, job, steps):
+    judge(job.model, [(ours, worst_of(formats)) for ours, formats in measure_steps(tool, job, steps)])
+
+
+# Errors of rounding stay below, those of a value on the other side of a kink (0, 6, -3, 3) than in float64 above: measured
+# over 24 steps of these networks, at most 2e-4 and at least 6e-4.
+FALL = 3e-4
+
+
+def check_steps_without_falls(tool, job, wanted=3, most=12):
+    """For networks with kinks in many small layers. Where such a value falls depends on the last bit, on both sides alike: a
+    step in which it falls for us, or for both of PyTorch's formats, says nothing about rounding. `wanted` steps without are
+    judged as any other network's, against the formats without; ours may fall alone no more often than that."""
+    clean, alone, falls = [], 0, []
+    for ours, formats in measure_steps(tool, job, most):
+        us = np.max(list(ours.values()))  # NaN stays NaN
+        without = [errors for errors in formats if max(errors.values()) <= FALL]
+        assert us <= 0.1, f"{job.model} errs by {us:.2e}"
+        if us <= FALL and without:
+            clean.append((ours, worst_of(without)))
+        else:
+            falls.append(us)
+            alone += len(without) == len(formats)
+            assert alone <= wanted, f"{job.model} errs by {falls} where PyTorch errs by less than {FALL:.0e}"
+        if len(clean) == wanted:
+            break
+    assert len(clean) == wanted, f"{job.model}: our errors are {falls} in {len(falls)} steps of {most}"
+    print(f"{job.model}: {len(falls)} steps with falls, {alone} of ours alone")
+    judge(job.model, clean)
 
 
 @pytest.mark.parametrize("fault", ["nan", "large", "first"])
@@ -112,13 +129,23 @@ def test_the_judge_finds_faults(fault):
         broken["fc.weight"] = 1.0
     with pytest.raises(AssertionError, match="step 1: bn1.bias is the first to differ"):
         judge("broken", [(clean, clean), (broken, clean), (clean, clean)])
-    judge_typical("clean", [(clean, clean)] * 3)
-    with pytest.raises(AssertionError, match="bn1.bias errs by .* in the middle"):
-        judge_typical("broken", [(broken, clean), (broken, clean), (clean, clean)])
-    far = dict(clean)
-    far["fc.weight"] = np.nan if fault == "nan" else 1e-3
-    with pytest.raises(AssertionError, match="fc.weight errs by"):
-        judge_typical("broken", [(clean, clean), (far, clean), (clean, clean)])
+
+
+@pytest.mark.parametrize("fault", ["nan", "large", "every", "alone"])
+def test_the_judge_of_falls_finds_faults(monkeypatch, fault):
+    """Falls are set aside; what errs otherwise is not."""
+    clean = {"conv1.weight": 1e-5, "bn1.bias": 1e-5, "fc.weight": 1e-6}
+    fallen, broken = dict(clean, fc=1e-2), dict(clean, **{"bn1.bias": np.nan if fault == "nan" else 3e-5})
+    good = [(fallen, [fallen, fallen]), (clean, [clean, fallen]), (clean, [clean, clean]), (fallen, [clean, clean]), (clean, [clean, clean])]
+    bad = {"nan": [(broken, [clean, clean])] * 12, "large": [*good[:4], (broken, [clean, clean])],
+           "every": [(fallen, [clean, fallen])] * 12, "alone": [(fallen, [clean, clean])] * 4}[fault]
+    job = Job("network")
+    monkeypatch.setattr("test_step_cpu.measure_steps", lambda tool, job, most: iter(good))
+    check_steps_without_falls(None, job)
+    monkeypatch.setattr("test_step_cpu.measure_steps", lambda tool, job, most: iter(bad))
+    with pytest.raises(AssertionError, match={"nan": "errs by nan", "large": "bn1.bias is the first", "every": "12 steps of 12",
+                                              "alone": "where PyTorch errs by less"}[fault]):
+        check_steps_without_falls(None, job)
 
 
 def test_resnet18_step_by_step(tool):
@@ -138,7 +165,7 @@ def test_other_models(tool, name, size, batch):
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0", "mobilenetv3_large_100"])
 def test_mobile_families(tool, name):
-    check_steps(tool, Job(name, device="cpu", height=64, width=64, batch=4, write_params=0), 5, judge_typical)
+    check_steps_without_falls(tool, Job(name, device="cpu", height=64, width=64, batch=4, write_params=0))
 
 
 def test_accumulated_microbatches(tool):
