@@ -1,7 +1,8 @@
 /* Where a training step goes: every call of a model's plan is timed in its place, on one or more lanes side by side.
- *   step_profile MODEL [batch] [lanes] [repetitions] [pixels]
- * The time of a call is processor time, the shortest of the repetitions, on the slowest lane. Not in it: data, sums
- * over microbatches, the optimizer. */
+ *   step_profile MODEL [batch] [lanes] [repetitions] [pixels] [device] [float32|bfloat16]
+ * The time of a call is processor time, the shortest of the repetitions, on the slowest lane; on a device with memory
+ * of its own it is wall time with a wait after each call, and whole steps without waits are timed as well. Not in it:
+ * data, sums over microbatches, the optimizer. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ typedef struct group {
     char name[64];
     int calls;
     double forward, backward; /* seconds */
+    double bytes, flops;      /* as the device counts them */
 } group;
 
 typedef struct worker {
@@ -31,39 +33,55 @@ typedef struct worker {
     int repetitions;
     double *seconds; /* of each call, forward then backward: the shortest */
     /* of the pass that runs */
+    lk_stream *stream;
     double before;
     int call;
+    double whole; /* seconds of a step without waits: the shortest; on a device with memory of its own */
     lk_status status;
     lk_error err;
 } worker;
 
-/* Of this thread: what other programs take does not count. */
-static double cpu_seconds(void) {
+/* On the host, of this thread: what other programs take does not count. */
+static double seconds(const worker *w) {
     struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(w->device->host_memory ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 /* Ends one call. */
 static lk_status on_call(void *context, int param, lk_error *err) {
-    (void)err;
     worker *w = context;
     if (param >= 0) return LK_OK;
+    LK_RETURN_IF(w->device->synchronize(w->device, w->stream, err));
     while (w->call < w->plan->graph->count && w->plan->nodes[w->call].skipped) w->call++;
-    double now = cpu_seconds(), taken = now - w->before;
+    double now = seconds(w), taken = now - w->before;
     if (taken < w->seconds[w->call]) w->seconds[w->call] = taken;
     w->call++;
-    w->before = cpu_seconds();
+    w->before = seconds(w);
     return LK_OK;
 }
 
 static lk_status step(worker *w, lk_lane *lane, const lk_run *run) {
     w->call = 0;
-    w->before = cpu_seconds();
+    w->before = seconds(w);
     LK_RETURN_IF(lk_lane_forward(lane, run, on_call, w, &w->err));
     w->call = w->plan->graph->count;
-    w->before = cpu_seconds();
+    w->before = seconds(w);
     return lk_lane_backward(lane, run, on_call, w, &w->err);
+}
+
+/* Steps one after another, as training runs them. */
+static lk_status whole_steps(worker *w, lk_lane *lane, const lk_run *run) {
+    const int steps = 4;
+    double start = seconds(w);
+    for (int i = 0; i < steps; i++) {
+        LK_RETURN_IF(lk_lane_forward(lane, run, NULL, NULL, &w->err));
+        LK_RETURN_IF(lk_lane_backward(lane, run, NULL, NULL, &w->err));
+    }
+    LK_RETURN_IF(w->device->synchronize(w->device, w->stream, &w->err));
+    double taken = (seconds(w) - start) / steps;
+    if (w->whole == 0 || taken < w->whole) w->whole = taken;
+    return LK_OK;
 }
 
 static lk_status run_lane(worker *w) {
@@ -84,6 +102,7 @@ static lk_status run_lane(worker *w) {
     LK_TRY(LK_NEW(&images, pixels, "images", err));
     LK_TRY(LK_NEW(&labels, options->batch, "labels", err));
     LK_TRY(device->stream_create(device, &stream, err));
+    w->stream = stream;
     LK_TRY(lk_lane_create(&lane, w->plan, stream, arena, err));
     for (int64_t i = 0; i < pixels; i++) images[i] = (uint8_t)(i * 2654435761u >> 13);
     for (int64_t i = 0; i < options->batch; i++) labels[i] = (int32_t)(i % CLASSES);
@@ -98,6 +117,7 @@ static lk_status run_lane(worker *w) {
     for (int i = 0; i < w->repetitions; i++) {
         pthread_barrier_wait(w->barrier);
         LK_TRY(step(w, lane, &run));
+        if (!device->host_memory) LK_TRY(whole_steps(w, lane, &run));
     }
 out:
     lk_lane_free(lane);
@@ -133,6 +153,15 @@ static void name_group(char *name, size_t size, const lk_plan *plan, int call) {
         snprintf(name, size, "%s", lk_op_kind_name(d->kind));
 }
 
+/* Adds what the device says that a call moves and computes. */
+static void count_work(group *g, const lk_plan *plan, int call) {
+    bool back = call >= plan->graph->count;
+    if (back && plan->backward[call - plan->graph->count].add >= 0) return;
+    const lk_op_info *info = &plan->nodes[back ? plan->backward[call - plan->graph->count].node : call].info;
+    g->bytes += back ? info->bytes_backward : info->bytes_forward;
+    g->flops += back ? info->flops_backward : info->flops_forward;
+}
+
 static void add_call(group *groups, int *count, const lk_plan *plan, int call, double seconds) {
     char name[sizeof groups->name];
     int i = 0;
@@ -140,6 +169,7 @@ static void add_call(group *groups, int *count, const lk_plan *plan, int call, d
     while (i < *count && strcmp(groups[i].name, name) != 0) i++;
     if (i == *count) snprintf(groups[(*count)++].name, sizeof name, "%s", name);
     groups[i].calls++;
+    count_work(&groups[i], plan, call);
     *(call < plan->graph->count ? &groups[i].forward : &groups[i].backward) += seconds;
 }
 
@@ -160,15 +190,24 @@ static void print_groups(const lk_plan *plan, const worker *workers, int lanes) 
         add_call(groups, &count, plan, call, slowest);
         *(call < plan->graph->count ? &all.forward : &all.backward) += slowest;
         all.calls++;
+        count_work(&all, plan, call);
     }
     qsort(groups, (size_t)count, sizeof *groups, by_time);
     groups[count] = all;
-    printf("| layers | calls | forward ms | backward ms | share %% |\n| --- | ---: | ---: | ---: | ---: |\n");
-    for (int i = 0; i <= count; i++)
-        printf("| %s | %d | %.1f | %.1f | %.1f |\n", groups[i].name, groups[i].calls, groups[i].forward * 1e3,
-               groups[i].backward * 1e3, 100 * (groups[i].forward + groups[i].backward) / (all.forward + all.backward));
+    printf(
+        "| layers | calls | forward ms | backward ms | share %% | GB/s | GFLOP/s |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    for (int i = 0; i <= count; i++) {
+        double taken = groups[i].forward + groups[i].backward;
+        printf("| %s | %d | %.2f | %.2f | %.1f | %.1f | %.1f |\n", groups[i].name, groups[i].calls,
+               groups[i].forward * 1e3, groups[i].backward * 1e3, 100 * taken / (all.forward + all.backward),
+               groups[i].bytes / taken * 1e-9, groups[i].flops / taken * 1e-9);
+    }
     printf("%d lanes of %" PRId64 " images: %.2f images/s\n", lanes, plan->options.batch,
            (double)(lanes * plan->options.batch) / (all.forward + all.backward));
+    if (workers[0].whole > 0)
+        printf("whole steps: %.3f ms, %.0f images/s; arena %.0f MB\n", workers[0].whole * 1e3,
+               (double)plan->options.batch / workers[0].whole, (double)plan->totals.arena_bytes / 1e6);
 }
 
 static lk_status profile(const lk_plan *plan, lk_device *device, int lanes, int repetitions, lk_error *err) {
@@ -222,7 +261,8 @@ int main(int argc, char **argv) {
     int batch = argc > 2 ? atoi(argv[2]) : 16, lanes = argc > 3 ? atoi(argv[3]) : 1;
     int repetitions = argc > 4 ? atoi(argv[4]) : 5, size = argc > 5 ? atoi(argv[5]) : 224;
     if (argc < 2 || batch < 1 || lanes < 1 || lanes > MAX_LANES || repetitions < 1) {
-        fprintf(stderr, "usage: step_profile MODEL [batch] [lanes] [repetitions] [pixels]\n");
+        fprintf(stderr,
+                "usage: step_profile MODEL [batch] [lanes] [repetitions] [pixels] [device] [float32|bfloat16]\n");
         return 2;
     }
     lk_model_spec spec = {.channels = 3,
@@ -233,12 +273,13 @@ int main(int argc, char **argv) {
                           .drop_path = -1,
                           .mean = {0.5f, 0.5f, 0.5f},
                           .std = {0.25f, 0.25f, 0.25f}};
-    lk_plan_options options = {.batch = batch, .compute = LK_F32, .training = true};
-    LK_TRY(lk_device_create(&device, "cpu", 1, &err));
+    bool bf16 = argc > 7 && strcmp(argv[7], "bfloat16") == 0;
+    lk_plan_options options = {.batch = batch, .compute = bf16 ? LK_BF16 : LK_F32, .training = true};
+    LK_TRY(lk_device_create(&device, argc > 6 ? argv[6] : "cpu", 1, &err));
     LK_TRY(lk_model_build(&graph, argv[1], &spec, &err));
     LK_TRY(lk_graph_cross_entropy(graph, &loss, 0, &err));
     LK_TRY(lk_plan_create(&plan, graph, device, &options, &err));
-    printf("%s, %d px, %s\n", argv[1], size, device->identity(device));
+    printf("%s, %d px, %s, %s\n", argv[1], size, lk_dtype_name(options.compute), device->identity(device));
     LK_TRY(profile(plan, device, lanes, repetitions, &err));
 out:
     if (status != LK_OK) fprintf(stderr, "step_profile: %s\n", err.message);
