@@ -29,6 +29,7 @@ static void fill_info(lk_op *op) {
     info->bytes_forward = bytes * (2 + d->training + d->batchnorm.residual);
     lk_cuda_info_own(op, "one-pass norm");
     if (!d->training) return;
+    info->launches_forward = 2;
     p->mask = d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
     p->keep = d->batchnorm.drop_path > 0;
     p->keep_at = saved_bytes(op);
@@ -40,6 +41,7 @@ static void fill_info(lk_op *op) {
     info->workspace_bytes = p->terms_at + 2 * d->x.block * (int64_t)sizeof(float);
     info->flops_backward = 10 * count;
     bool second = d->need_dx || d->batchnorm.residual;
+    info->launches_backward = 1 + second;
     info->bytes_backward = bytes * (1 + d->dy_count + info->keeps_residual) * (second ? 2 : 1) + bytes * d->need_dx +
                            bytes * d->batchnorm.residual + (p->mask ? (double)mask_bytes * 2 : 0);
     if (p->mask) info->bytes_forward += (double)mask_bytes;

@@ -66,6 +66,9 @@ static void fill_info(lk_op *op) {
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
     info->bytes_backward = passes * bytes + (d->training && d->conv.bias ? y : 0);
+    info->launches_forward = 1 + p->gaps + d->conv.bias;
+    if (d->training) info->launches_backward = 1 + p->shape.bf16_dweight + d->conv.bias + d->need_dx * (1 + p->gaps);
+    info->launches_refresh = p->shape.bf16;
     snprintf(info->impl_forward, sizeof info->impl_forward, "%s", p->passes[LK_CUDNN_FORWARD].name);
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);
     snprintf(info->impl_dw, sizeof info->impl_dw, "%.32s%s", p->passes[LK_CUDNN_WEIGHT].name,

@@ -138,6 +138,9 @@ static void fill_info(lk_op *op) {
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes;
     info->bytes_backward = passes * bytes;
+    info->launches_forward = 1;
+    if (d->training) info->launches_backward = 2 + d->need_dx;
+    info->launches_refresh = info->derived_bytes > 0 ? 2 : 0;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cublaslt:%d", p->forward.id);
     if (d->training && d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "cublaslt:%d", p->data.id);
     if (d->training) snprintf(info->impl_dw, sizeof info->impl_dw, "cublaslt:%d", p->weight.id);

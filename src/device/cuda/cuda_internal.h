@@ -92,7 +92,7 @@ LK_MUST_CHECK lk_status lk_cuda_unsupported(const lk_op *op, const char *why, lk
 
 /* Fields of info that every op has the same way: y in the compute type with another shape, no parameters. */
 void lk_cuda_info_start(lk_op *op, int64_t c, int64_t h, int64_t w, int64_t block);
-/* Names of own kernels for the passes that there are. */
+/* Names of own kernels for the passes that there are, and one launch for each. */
 void lk_cuda_info_own(lk_op *op, const char *name);
 
 static inline lk_cuda_type lk_cuda_type_of(lk_dtype dtype) { return dtype == LK_BF16 ? LK_CUDA_BF16 : LK_CUDA_F32; }

@@ -56,6 +56,9 @@ static void fill_info(lk_op *op) {
     info->flops_backward = d->training ? 5 * count : 0;
     info->bytes_backward = d->training ? 2 * (double)lk_act_bytes(&d->x) : 0;
     lk_cuda_info_own(op, "double");
+    int counting = counts_microbatch(d) ? 2 : 0;
+    info->launches_forward += counting;
+    info->launches_backward = d->training && d->need_dx ? 1 + counting : 0;
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {

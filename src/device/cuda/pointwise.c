@@ -140,6 +140,7 @@ static lk_status dropout_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     if (!d->training) return LK_OK;
     op->info.flops_backward = count;
     op->info.bytes_backward = bytes * (1 + d->dy_count);
+    op->info.launches_backward = d->need_dx;
     return LK_OK;
 }
 

@@ -37,6 +37,7 @@ static lk_status max_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     if (!d->training) return LK_OK;
     info->stash_bytes = lk_act_count(&info->y);
     info->bytes_forward += out;
+    info->launches_backward = d->need_dx;
     info->flops_backward = out;
     info->bytes_backward = (double)(lk_act_bytes(&d->x) + d->dy_count * lk_act_bytes(&info->y)) + out;
     return LK_OK;
@@ -71,6 +72,7 @@ static lk_status mean_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     op->info.bytes_forward = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&op->info.y));
     lk_cuda_info_own(op, "vectors");
     if (!d->training) return LK_OK;
+    op->info.launches_backward = d->need_dx;
     op->info.flops_backward = op->info.flops_forward;
     op->info.bytes_backward = (double)(lk_act_bytes(&d->x) + d->dy_count * lk_act_bytes(&op->info.y));
     return LK_OK;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim.h"
 
@@ -21,6 +22,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static sim_stream default_stream = {.alive = true};
 static sim_stream *streams = &default_stream;
 static uint64_t state;
+static int64_t launches;
 
 void sim_fault(const char *format, ...) {
     va_list args;
@@ -78,11 +80,19 @@ void sim_push(sim_stream *stream, sim_work work) {
     item *new = malloc(sizeof *new);
     if (new == NULL) sim_fault("out of host memory");
     *new = (item){.work = work};
+    launches += !work.transfer || strcmp(work.what, "a fill") == 0;
     if (stream->last == NULL)
         stream->first = new;
     else
         stream->last->next = new;
     stream->last = new;
+}
+
+int64_t sim_launches(void) {
+    sim_lock();
+    int64_t count = launches;
+    sim_unlock();
+    return count;
 }
 
 bool sim_stream_idle(const sim_stream *stream) { return stream->first == NULL; }

@@ -49,6 +49,9 @@ SIM_API int64_t sim_setting(const char *name, int64_t fallback);
 /* Says what was done wrong and ends the process: a test then fails where the fault is. */
 SIM_API void sim_fault(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+/* How many kernels, library calls and fills were enqueued so far. */
+SIM_API int64_t sim_launches(void);
+
 /* Device memory (memory.c), all under the lock. */
 void sim_memory_open(void);           /* within reach */
 void sim_memory_close(void);          /* out of reach */
