@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-MOST_REGISTERS = 104  # of a thread; 2 blocks of 256 threads then share the 65536 of a multiprocessor
+MOST_REGISTERS = 128
 MOST_SHARED = 28 << 10  # bytes of a block: 8 blocks share the 228 KiB of an H100
 
 

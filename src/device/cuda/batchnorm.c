@@ -1,6 +1,6 @@
-/* Batch normalisation on the own kernels: two launches forward and two backward. The stash holds mean and inverse
- * deviation, with drop_path a factor for each sample, and with RELU over a residual one bit an element: whether it was
- * stopped. Other activations over a residual keep the residual. */
+/* Batch normalisation on the own kernels: two launches forward and two backward. The stash holds mean, inverse
+ * deviation, scale and beta of each channel, with drop_path a factor for each sample, and with RELU over a residual one
+ * bit an element: whether it was stopped. Other activations over a residual keep the residual. */
 #include "core/memory.h"
 #include "device/cuda/cuda_internal.h"
 
@@ -11,7 +11,7 @@ typedef struct batchnorm_plan {
 } batchnorm_plan;
 
 static int64_t saved_bytes(const lk_op *op) {
-    return (int64_t)lk_round_up((size_t)(2 * op->desc.x.block) * sizeof(float));
+    return (int64_t)lk_round_up((size_t)(4 * op->desc.x.block) * sizeof(float));
 }
 
 static void fill_info(lk_op *op) {
@@ -70,7 +70,6 @@ static lk_cuda_norm norm_of(lk_stream *stream, const lk_call *call, const lk_run
                          .eps = (float)d->batchnorm.eps,
                          .area = d->x.h * d->x.w,
                          .act = d->batchnorm.act,
-                         .invertible = lk_act_invertible(d->batchnorm.act),
                          .x = b->x,
                          .gamma = lk_cuda_param(call, run, 0),
                          .beta = lk_cuda_param(call, run, 1),

@@ -11,12 +11,16 @@ struct columns {
 
 template <typename T>
 static __device__ void finish_columns(const columns &c, const lk_reduce_shape &r) {
-    const int width = r.across * lk_lanes<T>::COUNT;
-    const int thread = threadIdx.y * r.across + threadIdx.x, channel = (int)blockIdx.x * width + thread;
-    if (thread >= width || channel >= c.count) return;
+    __shared__ double sums[LK_CUDA_THREADS];
+    const lk_finish f = lk_finish_of<T>(r, c.shape.block);
     double sum = 0;
-    for (int i = 0; i < r.chunks; i++) sum += (double)__ldcg(c.partial + (int64_t)i * c.shape.block + channel);
-    c.sums[channel] = channel < c.shape.channels ? (float)sum : 0;
+#pragma unroll 8
+    for (int i = f.begin; i < f.end; i++) sum += (double)__ldcg(c.partial + (int64_t)i * c.shape.block + f.channel);
+    sums[f.thread] = sum;
+    __syncthreads();
+    if (f.thread >= f.width || f.channel >= c.count) return;
+    for (int i = 1; i < f.split; i++) sum += sums[i * f.width + f.thread];
+    c.sums[f.channel] = f.channel < c.shape.channels ? (float)sum : 0;
 }
 
 template <typename T>
@@ -27,15 +31,16 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) column_sums(columns c,
     const int64_t begin = blockIdx.y * r.chunk, rows = c.shape.rows;
     const int64_t end = begin + r.chunk < rows ? begin + r.chunk : rows;
     float total[L] = {0};
+#pragma unroll 4
     for (int64_t row = begin + threadIdx.y; row < end && first < c.shape.block; row += r.down) {
         float v[L];
         lk_load<T>(v, (const T *)c.dy + row * c.shape.block + first);
         for (int i = 0; i < L; i++) total[i] += v[i];
     }
     for (int i = 0; i < L; i++) totals[i][thread] = total[i];
-    for (int half = r.down / 2; half > 0; half /= 2) {
+    for (int half = lk_first_half(r.down); half > 0; half /= 2) {
         __syncthreads();
-        if ((int)threadIdx.y < half)
+        if ((int)threadIdx.y < half && (int)threadIdx.y + half < r.down)
             for (int i = 0; i < L; i++) totals[i][thread] += totals[i][thread + half * r.across];
     }
     if (threadIdx.y == 0 && first < c.shape.block)

@@ -4,8 +4,10 @@
  *   dx = scale g + slope (x - mean) + offset,  slope = -scale inverse dgamma / m,  offset = -scale dbeta / m. */
 #include "device/cuda/kernel_norm.cuh"
 
-/* Blocks that a multiprocessor holds at once. Two are 512 threads with three vectors of 16 bytes under way each, 24 KB;
- * an H100 needs 15 KB a multiprocessor to keep its memory busy (3.35 TB/s, 600 ns, 132 of them). */
+/* Vectors of each operand that a thread has under way: x, the gradient, a second one (TWO). With blocks of 256 threads,
+ * LK_BLOCKS of them on a multiprocessor, that is 64 (with a second one 48) KB or more; an H100 needs about 40 KB (see
+ * kernel_norm_forward.cu). */
+#define LK_AHEAD(two) ((two) ? 2 : 4)
 #define LK_BLOCKS 2
 
 /* What a thread knows of its channels. */
@@ -14,145 +16,183 @@ struct channels {
     float mean[lk_lanes<T>::COUNT], scale[lk_lanes<T>::COUNT], beta[lk_lanes<T>::COUNT];
 };
 
-/* dz at one vector. With a mask it says what RELU stopped; else what went into the activation is computed again. */
+/* A vector of what arrives, as it lies in memory. */
 template <typename T>
-static __device__ inline void load_dz(const lk_cuda_norm &n, int64_t at, const channels<T> &c,
-                                      const float (&x)[lk_lanes<T>::COUNT], float keep,
-                                      float (&dz)[lk_lanes<T>::COUNT]) {
-    constexpr int L = lk_lanes<T>::COUNT;
-    lk_load_dy<T>(dz, (const T *)n.dy[0], (const T *)n.dy[1], at);
-    if (n.act == LK_ACT_NONE) return;
-    if (n.mask != nullptr) {
-        const unsigned stopped = n.mask[at / L];
-#pragma unroll
-        for (int i = 0; i < L; i++)
-            if ((stopped >> i & 1u) != 0) dz[i] = 0;
-        return;
-    }
-    float residual[L] = {0};
-    if (n.residual != nullptr) lk_load<T>(residual, (const T *)n.residual + at);
-#pragma unroll
-    for (int i = 0; i < L; i++) {
-        const float z = lk_norm_value(x[i], c.mean[i], c.scale[i], c.beta[i], keep, residual[i]);
-        dz[i] = lk_act_gradient(n.act, n.invertible ? lk_act_value(n.act, z) : z, dz[i]);
-    }
+struct arrival {
+    lk_vector<T> x, dy, second;
+    unsigned stopped;
+};
+
+template <typename T, int ACT, bool TWO>
+static __device__ inline arrival<T> fetch(const lk_cuda_norm &n, int64_t at) {
+    arrival<T> a;
+    a.x = lk_fetch<T>((const T *)n.x + at);
+    a.dy = lk_fetch<T>((const T *)n.dy[0] + at);
+    if (TWO) a.second = lk_fetch<T>((const T *)n.dy[1] + at);
+    a.stopped = ACT == LK_ACT_RELU && n.mask != nullptr ? n.mask[at / lk_lanes<T>::COUNT] : 0;
+    return a;
 }
 
-static __device__ inline float keep_of(const lk_cuda_norm &n, int64_t row) {
-    return n.keep != nullptr ? n.keep[row / n.area] : 1;
+/* dz and x - mean of one vector. With a mask it says what RELU stopped; else what went into the activation is computed
+ * again. */
+template <typename T, int ACT, bool TWO>
+static __device__ inline void take_dz(const lk_cuda_norm &n, int64_t at, const arrival<T> &a, const channels<T> &c,
+                                      float keep, float (&distance)[lk_lanes<T>::COUNT],
+                                      float (&dz)[lk_lanes<T>::COUNT]) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    float residual[L] = {0};
+    lk_unpack<T>(distance, a.x);
+    lk_unpack<T>(dz, a.dy);
+    if (TWO) {
+        float second[L];
+        lk_unpack<T>(second, a.second);
+#pragma unroll
+        for (int i = 0; i < L; i++) dz[i] += second[i];
+    }
+    if (ACT != LK_ACT_NONE && n.residual != nullptr) lk_load<T>(residual, (const T *)n.residual + at);
+    const lk_act act = lk_norm_act<ACT>(n);
+    const bool masked = ACT == LK_ACT_RELU && n.mask != nullptr;
+#pragma unroll
+    for (int i = 0; i < L; i++) {
+        distance[i] -= c.mean[i];
+        if (masked) {
+            if ((a.stopped >> i & 1u) != 0) dz[i] = 0;
+        } else if (ACT != LK_ACT_NONE) {
+            const float z = lk_norm_value(distance[i], c.scale[i], c.beta[i], keep, residual[i]);
+            dz[i] = lk_act_gradient_at<T>(act, z, dz[i]);
+        }
+    }
 }
 
 template <typename T>
 static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape &r) {
     __shared__ double sums[LK_CUDA_THREADS], dots[LK_CUDA_THREADS];
-    const int width = r.across * lk_lanes<T>::COUNT, split = LK_CUDA_THREADS / width;
-    const int thread = threadIdx.y * r.across + threadIdx.x, part = thread / width, block = n.shape.block;
-    const int channel = (int)blockIdx.x * width + thread % width;
-    const int each = (r.chunks + split - 1) / split;
+    const lk_finish f = lk_finish_of<T>(r, n.shape.block);
+    const int block = n.shape.block, channel = f.channel;
     double sum = 0, dot = 0;
-    for (int i = part * each; i < (part + 1) * each && i < r.chunks && channel < block; i++) {
+#pragma unroll 8
+    for (int i = f.begin; i < f.end; i++) {
         sum += (double)__ldcg(n.partial + (int64_t)i * 2 * block + channel);
         dot += (double)__ldcg(n.partial + (int64_t)i * 2 * block + block + channel);
     }
-    sums[thread] = sum;
-    dots[thread] = dot;
+    sums[f.thread] = sum;
+    dots[f.thread] = dot;
     __syncthreads();
-    if (part != 0 || channel >= block) return;
-    for (int i = 1; i < split; i++) {
-        sum += sums[i * width + thread];
-        dot += dots[i * width + thread];
+    if (f.thread >= f.width || channel >= block) return;
+    for (int i = 1; i < f.split; i++) {
+        sum += sums[i * f.width + f.thread];
+        dot += dots[i * f.width + f.thread];
     }
     n.terms[channel] = n.terms[block + channel] = 0;
     if (channel >= n.shape.channels) return;
     const double inverse = n.saved[block + channel], count = (double)n.shape.rows;
-    const double scale = (double)(n.gamma[channel] * n.saved[block + channel]), dgamma = dot * inverse;
+    const double scale = n.saved[2 * block + channel], dgamma = dot * inverse;
     n.dgamma[channel] = (float)dgamma;
     n.dbeta[channel] = (float)sum;
     n.terms[channel] = (float)(-scale * inverse * dgamma / count);
     n.terms[block + channel] = (float)(-scale * sum / count);
 }
 
-template <typename T>
+template <typename T, int ACT, bool TWO>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cuda_norm n, lk_reduce_shape r) {
-    constexpr int L = lk_lanes<T>::COUNT;
+    constexpr int L = lk_lanes<T>::COUNT, AHEAD = LK_AHEAD(TWO);
     __shared__ float totals[L][LK_CUDA_THREADS], dots[L][LK_CUDA_THREADS];
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
-    const int64_t begin = blockIdx.y * r.chunk;
+    const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
+    const int64_t begin = chunk * r.chunk;
     const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
     float total[L] = {0}, dot[L] = {0};
-    if (first < n.shape.block) {
+    if (first < block) {
         channels<T> c;
         lk_norm_channels<T>(n, first, c.mean, c.scale, c.beta);
-        for (int64_t row = begin + threadIdx.y; row < end; row += r.down) {
-            const float keep = keep_of(n, row);
-            float v[L], g[L];
-            lk_load<T>(v, (const T *)n.x + row * n.shape.block + first);
-            load_dz<T>(n, row * n.shape.block + first, c, v, keep, g);
+        auto add = [&](int64_t row, const arrival<T> &a) {
+            const float keep = lk_norm_keep(n, row);
+            float distance[L], g[L];
+            take_dz<T, ACT, TWO>(n, row * block + first, a, c, keep, distance, g);
 #pragma unroll
             for (int i = 0; i < L; i++) {
                 g[i] *= keep;
                 total[i] += g[i];
-                dot[i] = fmaf(g[i], v[i] - c.mean[i], dot[i]);
+                dot[i] = fmaf(g[i], distance[i], dot[i]);
             }
+        };
+        int64_t row = begin + threadIdx.y;
+        for (; row + (AHEAD - 1) * r.down < end; row += AHEAD * r.down) {
+            arrival<T> a[AHEAD];
+#pragma unroll
+            for (int u = 0; u < AHEAD; u++) a[u] = fetch<T, ACT, TWO>(n, (row + u * r.down) * block + first);
+#pragma unroll
+            for (int u = 0; u < AHEAD; u++) add(row + u * r.down, a[u]);
         }
+        for (; row < end; row += r.down) add(row, fetch<T, ACT, TWO>(n, row * block + first));
     }
     for (int i = 0; i < L; i++) {
         totals[i][thread] = total[i];
         dots[i][thread] = dot[i];
     }
-    for (int half = r.down / 2; half > 0; half /= 2) {
+    for (int half = lk_first_half(r.down); half > 0; half /= 2) {
         __syncthreads();
-        if ((int)threadIdx.y < half)
+        if ((int)threadIdx.y < half && (int)threadIdx.y + half < r.down)
             for (int i = 0; i < L; i++) {
                 totals[i][thread] += totals[i][thread + half * r.across];
                 dots[i][thread] += dots[i][thread + half * r.across];
             }
     }
-    if (threadIdx.y == 0 && first < n.shape.block) {
-        float *partial = n.partial + (int64_t)blockIdx.y * 2 * n.shape.block + first;
+    if (threadIdx.y == 0 && first < block) {
+        float *partial = n.partial + (int64_t)chunk * 2 * block + first;
         for (int i = 0; i < L; i++) {
             partial[i] = totals[i][thread];
-            partial[n.shape.block + i] = dots[i][thread];
+            partial[block + i] = dots[i][thread];
         }
     }
     if (lk_last_to_arrive(n.counters)) finish_sums<T>(n, r);
 }
 
-template <typename T>
+template <typename T, int ACT, bool TWO>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk_cuda_norm n, lk_reduce_shape r) {
-    constexpr int L = lk_lanes<T>::COUNT;
+    constexpr int L = lk_lanes<T>::COUNT, AHEAD = LK_AHEAD(TWO);
     const int first = ((int)blockIdx.x * r.across + threadIdx.x) * L, block = n.shape.block;
     if (first >= block) return;
+    const int64_t begin = blockIdx.y * r.chunk;
+    const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
     channels<T> c;
+    float slope[L], offset[L];
     lk_norm_channels<T>(n, first, c.mean, c.scale, c.beta);
-    for (int64_t row = blockIdx.y * (int64_t)r.down + threadIdx.y; row < n.shape.rows;
-         row += (int64_t)gridDim.y * r.down) {
+    lk_load_floats(slope, n.terms + first);
+    lk_load_floats(offset, n.terms + block + first);
+    auto put = [&](int64_t row, const arrival<T> &a) {
         const int64_t at = row * block + first;
-        const float keep = keep_of(n, row);
-        float v[L], g[L];
-        lk_load<T>(v, (const T *)n.x + at);
-        load_dz<T>(n, at, c, v, keep, g); /* before dresidual is written: it may be dy[0] */
+        const float keep = lk_norm_keep(n, row);
+        float distance[L], g[L];
+        take_dz<T, ACT, TWO>(n, at, a, c, keep, distance, g);
         if (n.dresidual != nullptr) lk_store<T>((T *)n.dresidual + at, g);
-        if (n.dx == nullptr) continue;
+        if (n.dx == nullptr) return;
 #pragma unroll
-        for (int i = 0; i < L; i++) {
-            const float slope = n.terms[first + i], offset = n.terms[block + first + i];
-            g[i] = fmaf(c.scale[i], keep * g[i], fmaf(slope, v[i] - c.mean[i], offset));
-        }
+        for (int i = 0; i < L; i++) g[i] = fmaf(c.scale[i], keep * g[i], fmaf(slope[i], distance[i], offset[i]));
         lk_store<T>((T *)n.dx + at, g);
+    };
+    /* What arrives is fetched before anything is written: dresidual may be dy[0], at the same place. */
+    int64_t row = begin + threadIdx.y;
+    for (; row + (AHEAD - 1) * r.down < end; row += AHEAD * r.down) {
+        arrival<T> a[AHEAD];
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) a[u] = fetch<T, ACT, TWO>(n, (row + u * r.down) * block + first);
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) put(row + u * r.down, a[u]);
     }
+    for (; row < end; row += r.down) put(row, fetch<T, ACT, TWO>(n, row * block + first));
 }
 
 int lk_cuda_norm_sums(cudaStream_t stream, const lk_cuda_norm *norm) {
     lk_reduce_shape r = lk_reduce_shape_of(&norm->shape);
     dim3 grid(r.groups, r.chunks), block(r.across, r.down);
-    if (norm->shape.type == LK_CUDA_BF16) return lk_launch(sums<lk_bf16>, grid, block, stream, *norm, r);
-    return lk_launch(sums<float>, grid, block, stream, *norm, r);
+    if (norm->dy[1] != nullptr) return LK_NORM_LAUNCH(sums, true, norm, grid, block, stream, *norm, r);
+    return LK_NORM_LAUNCH(sums, false, norm, grid, block, stream, *norm, r);
 }
 
 int lk_cuda_norm_gradient(cudaStream_t stream, const lk_cuda_norm *norm) {
     lk_reduce_shape r = lk_reduce_shape_of(&norm->shape);
-    dim3 grid(r.groups, lk_row_blocks(norm->shape.rows, &r)), block(r.across, r.down);
-    if (norm->shape.type == LK_CUDA_BF16) return lk_launch(gradient<lk_bf16>, grid, block, stream, *norm, r);
-    return lk_launch(gradient<float>, grid, block, stream, *norm, r);
+    dim3 grid(r.groups, r.chunks), block(r.across, r.down);
+    if (norm->dy[1] != nullptr) return LK_NORM_LAUNCH(gradient, true, norm, grid, block, stream, *norm, r);
+    return LK_NORM_LAUNCH(gradient, false, norm, grid, block, stream, *norm, r);
 }

@@ -1,76 +1,90 @@
 /* Batch normalisation forward. Statistics are taken in one pass over x: a thread sums distances from the first value it
- * sees, so that a large mean costs no digits, and threads, blocks and chunks merge as Chan, Golub and LeVeque 1983
- * merge samples. A thread's error is at most LK_ROWS_PER_THREAD roundings of a sum that its own values bound. */
+ * sees, so that a large mean costs no digits, threads merge as Chan, Golub and LeVeque 1983 merge samples, and chunks
+ * in double. A thread's error is at most LK_ROWS_PER_THREAD roundings of a sum that its own values bound. */
 #include "device/cuda/kernel_norm.cuh"
-#include "device/cuda/kernel_reduce.cuh"
 
-struct moments {
-    double count, mean, squares;
-};
+/* Vectors of 16 bytes that a thread has under way: 8 of x for the statistics; 4 of x and as many of a residual. With
+ * blocks of 256 threads, LK_BLOCKS of them on a multiprocessor, that is 64 KB and 32 (with a residual 64) KB or more;
+ * an H100 needs about 40 KB to keep its memory busy (3.35 TB/s, 1.5 us under load, 132 multiprocessors). */
+#define LK_AHEAD 8
+#define LK_AHEAD_APPLY 4
+#define LK_BLOCKS 2
 
-static __device__ inline moments merge(moments a, moments b) {
-    if (b.count == 0) return a;
-    if (a.count == 0) return b;
-    double count = a.count + b.count, distance = b.mean - a.mean;
-    moments m = {count, a.mean + distance * (b.count / count),
-                 a.squares + b.squares + distance * distance * (a.count * b.count / count)};
-    return m;
-}
-
-/* The last block of a group: merges the chunks of its channels and writes the results. */
+/* The last block of a group: merges the chunks of its channels and writes the results. With p the first chunk's mean
+ * and d a chunk's distance from it: mean = p + sum(n d) / N, squares = sum(s + n d^2) - N (mean - p)^2. */
 template <typename T>
 static __device__ void finish_statistics(const lk_cuda_norm &n, const lk_reduce_shape &r) {
-    __shared__ moments parts[LK_CUDA_THREADS];
-    const int width = r.across * lk_lanes<T>::COUNT, split = LK_CUDA_THREADS / width;
-    const int thread = threadIdx.y * r.across + threadIdx.x, part = thread / width, block = n.shape.block;
-    const int channel = (int)blockIdx.x * width + thread % width;
-    const int each = (r.chunks + split - 1) / split;
-    moments total = {0, 0, 0};
-    for (int i = part * each; i < (part + 1) * each && i < r.chunks && channel < block; i++) {
-        int64_t rest = n.shape.rows - i * r.chunk;
-        const float *partial = n.partial + (int64_t)i * 2 * block + channel;
-        moments chunk = {(double)(rest < r.chunk ? rest : r.chunk), (double)__ldcg(partial),
-                         (double)__ldcg(partial + block)};
-        total = merge(total, chunk);
+    __shared__ double firsts[LK_CUDA_THREADS], seconds[LK_CUDA_THREADS];
+    const lk_finish f = lk_finish_of<T>(r, n.shape.block);
+    const int block = n.shape.block;
+    const bool inside = f.channel < block;
+    const double pivot = inside ? (double)__ldcg(n.partial + f.channel) : 0;
+    double first = 0, second = 0;
+#pragma unroll 8
+    for (int i = f.begin; i < f.end; i++) {
+        const int64_t rest = n.shape.rows - i * r.chunk;
+        const double count = (double)(rest < r.chunk ? rest : r.chunk);
+        const float *partial = n.partial + (int64_t)i * 2 * block + f.channel;
+        const double distance = (double)__ldcg(partial) - pivot;
+        first += count * distance;
+        second += (double)__ldcg(partial + block) + count * distance * distance;
     }
-    parts[thread] = total;
+    firsts[f.thread] = first;
+    seconds[f.thread] = second;
     __syncthreads();
-    if (part != 0 || channel >= block) return;
-    for (int i = 1; i < split; i++) total = merge(total, parts[i * width + thread]);
-    bool real = channel < n.shape.channels;
-    double variance = total.squares / total.count;
-    n.saved[channel] = real ? (float)total.mean : 0;
-    n.saved[block + channel] = real ? (float)(1 / sqrt(variance + (double)n.eps)) : 0;
+    if (f.thread >= f.width || !inside) return;
+    for (int i = 1; i < f.split; i++) {
+        first += firsts[i * f.width + f.thread];
+        second += seconds[i * f.width + f.thread];
+    }
+    const int channel = f.channel;
+    const bool real = channel < n.shape.channels;
+    const double count = (double)n.shape.rows, step = first / count, squares = second - first * step;
+    const double variance = squares < 0 ? 0 : squares / count; /* NaN passes */
+    const float inverse = (float)(1 / sqrt(variance + (double)n.eps));
+    n.saved[channel] = real ? (float)(pivot + step) : 0;
+    n.saved[block + channel] = real ? inverse : 0;
+    n.saved[2 * block + channel] = real ? n.gamma[channel] * inverse : 0;
+    n.saved[3 * block + channel] = real ? n.beta[channel] : 0;
     if (!real) return;
-    n.mean[channel] = (float)total.mean;
+    n.mean[channel] = (float)(pivot + step);
     n.variance[channel] = (float)variance;
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS) statistics(lk_cuda_norm n, lk_reduce_shape r) {
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
     __shared__ float means[L][LK_CUDA_THREADS], squares[L][LK_CUDA_THREADS];
     __shared__ int counts[LK_CUDA_THREADS];
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
-    const int64_t begin = blockIdx.y * r.chunk;
+    const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
+    const int64_t begin = chunk * r.chunk, stride = (int64_t)r.down * block;
     const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
     float pivot[L] = {0}, sum[L] = {0}, square[L] = {0};
     int count = 0;
-    if (first < n.shape.block) {
-        const T *x = (const T *)n.x + first;
-        if (begin + threadIdx.y < end) lk_load<T>(pivot, x + (begin + threadIdx.y) * n.shape.block);
-#pragma unroll 4
-        for (int64_t row = begin + threadIdx.y; row < end; row += r.down) {
-            float v[L];
-            lk_load<T>(v, x + row * n.shape.block);
+    auto take = [&](const lk_vector<T> &raw) {
+        float v[L];
+        lk_unpack<T>(v, raw);
 #pragma unroll
-            for (int i = 0; i < L; i++) {
-                float d = v[i] - pivot[i];
-                sum[i] += d;
-                square[i] = fmaf(d, d, square[i]);
-            }
-            count++;
+        for (int i = 0; i < L; i++) {
+            const float d = v[i] - pivot[i];
+            sum[i] += d;
+            square[i] = fmaf(d, d, square[i]);
         }
+        count++;
+    };
+    if (first < block && begin + threadIdx.y < end) {
+        const T *x = (const T *)n.x + (begin + threadIdx.y) * block + first;
+        int64_t left = (end - begin - threadIdx.y + r.down - 1) / r.down;
+        lk_load<T>(pivot, x);
+        for (; left >= LK_AHEAD; left -= LK_AHEAD, x += LK_AHEAD * stride) {
+            lk_vector<T> raw[LK_AHEAD];
+#pragma unroll
+            for (int u = 0; u < LK_AHEAD; u++) raw[u] = lk_fetch<T>(x + u * stride);
+#pragma unroll
+            for (int u = 0; u < LK_AHEAD; u++) take(raw[u]);
+        }
+        for (; left > 0; left--, x += stride) take(lk_fetch<T>(x));
     }
     counts[thread] = count;
     for (int i = 0; i < L; i++) {
@@ -78,10 +92,10 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) statistics(lk_cuda_nor
         means[i][thread] = pivot[i] + mean;
         squares[i][thread] = rest < 0 ? 0 : rest; /* NaN passes */
     }
-    for (int half = r.down / 2; half > 0; half /= 2) {
+    for (int half = lk_first_half(r.down); half > 0; half /= 2) {
         __syncthreads();
         const int other = thread + half * r.across;
-        const bool active = (int)threadIdx.y < half;
+        const bool active = (int)threadIdx.y < half && (int)threadIdx.y + half < r.down;
         const float a = active ? (float)counts[thread] : 0, b = active ? (float)counts[other] : 0;
         if (active && b > 0) {
             for (int i = 0; i < L; i++) {
@@ -92,40 +106,58 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) statistics(lk_cuda_nor
             counts[thread] += counts[other];
         }
     }
-    if (threadIdx.y == 0 && first < n.shape.block) {
-        float *partial = n.partial + (int64_t)blockIdx.y * 2 * n.shape.block + first;
+    if (threadIdx.y == 0 && first < block) {
+        float *partial = n.partial + (int64_t)chunk * 2 * block + first;
         for (int i = 0; i < L; i++) {
             partial[i] = means[i][thread];
-            partial[n.shape.block + i] = squares[i][thread];
+            partial[block + i] = squares[i][thread];
         }
     }
     if (lk_last_to_arrive(n.counters)) finish_statistics<T>(n, r);
 }
 
-template <typename T>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS) apply(lk_cuda_norm n, lk_reduce_shape r) {
+template <typename T, int ACT, bool RESIDUAL>
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) apply(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int first = ((int)blockIdx.x * r.across + threadIdx.x) * L, block = n.shape.block;
     if (first >= block) return;
     float mean[L], scale[L], beta[L];
     lk_norm_channels<T>(n, first, mean, scale, beta);
     const T *x = (const T *)n.x, *residual = (const T *)n.residual;
-    for (int64_t row = blockIdx.y * (int64_t)r.down + threadIdx.y; row < n.shape.rows;
-         row += (int64_t)gridDim.y * r.down) {
+    const int64_t begin = blockIdx.y * r.chunk;
+    const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
+    auto put = [&](int64_t row, const lk_vector<T> &raw, const lk_vector<T> &other_raw) {
         const int64_t at = row * block + first;
-        float v[L], z[L], other[L] = {0};
-        lk_load<T>(v, x + at);
-        if (residual != nullptr) lk_load<T>(other, residual + at);
-        const float keep = n.keep != nullptr ? n.keep[row / n.area] : 1;
+        const float keep = lk_norm_keep(n, row);
+        float v[L], other[L] = {0};
         unsigned stopped = 0;
+        lk_unpack<T>(v, raw);
+        if (RESIDUAL) lk_unpack<T>(other, other_raw);
 #pragma unroll
         for (int i = 0; i < L; i++) {
-            z[i] = lk_norm_value(v[i], mean[i], scale[i], beta[i], keep, other[i]);
-            if (n.mask != nullptr && z[i] <= 0) stopped |= 1u << i;
-            z[i] = first + i < n.shape.channels ? lk_act_value(n.act, z[i]) : 0;
+            const float z = lk_norm_value(v[i] - mean[i], scale[i], beta[i], keep, other[i]);
+            if (z <= 0) stopped |= 1u << i;
+            v[i] = lk_act_value<T>(lk_norm_act<ACT>(n), z);
+            if (ACT == LK_ANY_ACT && first + i >= n.shape.channels) v[i] = 0; /* not every activation of 0 is 0 */
         }
-        lk_store<T>((T *)n.y + at, z);
-        if (n.mask != nullptr) n.mask[at / L] = (uint8_t)stopped;
+        lk_store<T>((T *)n.y + at, v);
+        if (ACT == LK_ACT_RELU && n.mask != nullptr) n.mask[at / L] = (uint8_t)stopped;
+    };
+    int64_t row = begin + threadIdx.y;
+    for (; row + (LK_AHEAD_APPLY - 1) * r.down < end; row += LK_AHEAD_APPLY * r.down) {
+        lk_vector<T> raw[LK_AHEAD_APPLY], other[LK_AHEAD_APPLY];
+#pragma unroll
+        for (int u = 0; u < LK_AHEAD_APPLY; u++) {
+            const int64_t at = (row + u * r.down) * block + first;
+            raw[u] = lk_fetch<T>(x + at);
+            if (RESIDUAL) other[u] = lk_fetch<T>(residual + at);
+        }
+#pragma unroll
+        for (int u = 0; u < LK_AHEAD_APPLY; u++) put(row + u * r.down, raw[u], other[u]);
+    }
+    for (; row < end; row += r.down) {
+        const int64_t at = row * block + first;
+        put(row, lk_fetch<T>(x + at), RESIDUAL ? lk_fetch<T>(residual + at) : lk_vector<T>());
     }
 }
 
@@ -138,7 +170,7 @@ int lk_cuda_norm_statistics(cudaStream_t stream, const lk_cuda_norm *norm) {
 
 int lk_cuda_norm_apply(cudaStream_t stream, const lk_cuda_norm *norm) {
     lk_reduce_shape r = lk_reduce_shape_of(&norm->shape);
-    dim3 grid(r.groups, lk_row_blocks(norm->shape.rows, &r)), block(r.across, r.down);
-    if (norm->shape.type == LK_CUDA_BF16) return lk_launch(apply<lk_bf16>, grid, block, stream, *norm, r);
-    return lk_launch(apply<float>, grid, block, stream, *norm, r);
+    dim3 grid(r.groups, r.chunks), block(r.across, r.down);
+    if (norm->residual != nullptr) return LK_NORM_LAUNCH(apply, true, norm, grid, block, stream, *norm, r);
+    return LK_NORM_LAUNCH(apply, false, norm, grid, block, stream, *norm, r);
 }

@@ -11,7 +11,7 @@ static __global__ void add_forward(lk_cuda_add a, int64_t vectors) {
         lk_load<T>(v, (const T *)a.x + at * L);
         if (a.residual != nullptr) lk_load<T>(other, (const T *)a.residual + at * L);
         for (int i = 0; i < L; i++) {
-            v[i] = lk_act_value(a.act, v[i] + other[i]);
+            v[i] = lk_act_value<T>(a.act, v[i] + other[i]);
             if (first + i >= a.shape.channels) v[i] = 0; /* not every activation of 0 is 0 */
         }
         lk_store<T>((T *)a.y + at * L, v);
@@ -28,9 +28,8 @@ static __global__ void add_backward(lk_cuda_add a, int64_t vectors) {
             lk_load<T>(v, (const T *)(a.from_y ? a.y : a.x) + at * L);
             if (!a.from_y && a.residual != nullptr) lk_load<T>(other, (const T *)a.residual + at * L);
             for (int i = 0; i < L; i++) {
-                float value = v[i] + other[i];
-                if (!a.from_y && a.invertible) value = lk_act_value(a.act, value);
-                g[i] = lk_act_gradient(a.act, value, g[i]);
+                g[i] = a.from_y ? lk_act_gradient<T>(a.act, v[i], g[i])
+                                : lk_act_gradient_at<T>(a.act, v[i] + other[i], g[i]);
             }
         }
         if (a.dx != nullptr) lk_store<T>((T *)a.dx + at * L, g);

@@ -48,9 +48,9 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) scale_backward(lk_cuda
         }
     }
     for (int i = 0; i < L; i++) totals[i][thread] = total[i] + part[i];
-    for (int half = r.down / 2; half > 0; half /= 2) {
+    for (int half = lk_first_half(r.down); half > 0; half /= 2) {
         __syncthreads();
-        if ((int)threadIdx.y < half)
+        if ((int)threadIdx.y < half && (int)threadIdx.y + half < r.down)
             for (int i = 0; i < L; i++) totals[i][thread] += totals[i][thread + half * r.across];
     }
     if (threadIdx.y != 0 || s.dgate == nullptr || first >= s.gate_block) return;

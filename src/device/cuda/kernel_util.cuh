@@ -27,6 +27,11 @@ __device__ inline float lk_round<float>(float v) {
 /* To nearest even; NaN stays NaN. */
 template <>
 __device__ inline lk_bf16 lk_round<lk_bf16>(float v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    lk_bf16 native;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(native.bits) : "f"(v));
+    return native;
+#endif
     unsigned u = __float_as_uint(v);
     unsigned rounded = v != v ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     lk_bf16 result = {(uint16_t)rounded};
@@ -44,11 +49,32 @@ struct alignas(16) lk_vector {
     T lane[lk_lanes<T>::COUNT];
 };
 
+/* As it lies in memory: 4 registers, to be unpacked when it is needed. */
 template <typename T>
-static __device__ inline void lk_load(float (&out)[lk_lanes<T>::COUNT], const T *from) {
-    lk_vector<T> v = *reinterpret_cast<const lk_vector<T> *>(from);
+static __device__ inline lk_vector<T> lk_fetch(const T *from) {
+    return *reinterpret_cast<const lk_vector<T> *>(from);
+}
+
+template <typename T>
+static __device__ inline void lk_unpack(float (&out)[lk_lanes<T>::COUNT], const lk_vector<T> &v) {
 #pragma unroll
     for (int i = 0; i < lk_lanes<T>::COUNT; i++) out[i] = lk_float(v.lane[i]);
+}
+
+template <typename T>
+static __device__ inline void lk_load(float (&out)[lk_lanes<T>::COUNT], const T *from) {
+    lk_unpack<T>(out, lk_fetch<T>(from));
+}
+
+/* COUNT floats from 16-byte aligned memory. */
+template <int COUNT>
+static __device__ inline void lk_load_floats(float (&out)[COUNT], const float *from) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i += 4) {
+        lk_vector<float> v = lk_fetch<float>(from + i);
+#pragma unroll
+        for (int k = 0; k < 4; k++) out[i + k] = v.lane[k];
+    }
 }
 
 template <typename T>

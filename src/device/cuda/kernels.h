@@ -39,13 +39,12 @@ typedef struct lk_cuda_norm {
     int64_t area; /* rows of one sample */
     float eps;
     lk_act act;
-    bool invertible; /* lk_act_invertible(act) */
     const void *x, *residual, *dy[2];
     void *y, *dx, *dresidual;
     const float *gamma, *beta; /* channels */
     float *mean, *variance;    /* channels: of the microbatch (written) or running (read) */
     float *dgamma, *dbeta;     /* channels */
-    float *saved;              /* 2 x block: mean, 1 / sqrt(variance + eps) */
+    float *saved;              /* 4 x block: mean, 1 / sqrt(variance + eps), gamma times that, beta; or NULL */
     const float *keep;         /* a factor for each sample, or NULL: 1 */
     uint8_t *mask;             /* rows x block / lanes: bit i is set where RELU stopped lane i; or NULL */
     float *partial;            /* lk_cuda_chunks x 2 x block */
@@ -75,7 +74,6 @@ int lk_cuda_add_bias(cudaStream_t stream, const lk_cuda_rows *shape, void *y, co
 typedef struct lk_cuda_add {
     lk_cuda_rows shape;
     lk_act act;
-    bool invertible;          /* lk_act_invertible(act) */
     const void *x, *residual; /* residual may be NULL */
     void *y;
     /* Backward: dx = dresidual = (dy[0] + dy[1]) act', from y, or from x and residual. dy[1], dx, dresidual may be

@@ -105,7 +105,6 @@ static lk_cuda_add add_of(const lk_call *call) {
     const lk_op_buffers *b = &call->buffers;
     return (lk_cuda_add){.shape = lk_cuda_rows_of(&d->x),
                          .act = act_of(d),
-                         .invertible = lk_act_invertible(act_of(d)),
                          .x = b->x,
                          .residual = d->kind == LK_OP_ADD ? b->residual : NULL,
                          .y = b->y,

@@ -35,6 +35,8 @@ static inline unsigned __float_as_uint(float f) {
     return u;
 }
 
+#define __expf expf /* the C library declares one of its own */
+static inline float __fdividef(float x, float y) { return x / y; }
 static inline float __ldcg(const float *p) { return *p; }
 
 /* Threads take turns and are not interrupted. */
