@@ -1,5 +1,5 @@
-/* Maximum pooling with the winner's place kept, and the mean over a plane. A thread takes a vector of channels of one
- * pixel. Backward passes gather, so that nothing is added in an order of chance. */
+/* Maximum pooling with the winner's place kept. A thread takes a vector of channels of one pixel. The backward pass
+ * gathers, so that nothing is added in an order of chance. */
 #include "device/cuda/kernel_util.cuh"
 
 /* NaN is larger than everything; the first of equal values wins. */
@@ -59,36 +59,6 @@ static __global__ void maxpool_backward(lk_cuda_pool p, const T *dy0, const T *d
     }
 }
 
-template <typename T>
-static __global__ void mean_forward(lk_cuda_pool p, const T *x, T *y) {
-    constexpr int L = lk_lanes<T>::COUNT;
-    const int vectors = p.block / L, area = p.h * p.w;
-    LK_GRID_LOOP(at, p.n * vectors) {
-        const T *from = x + at / vectors * area * p.block + at % vectors * L;
-        float sum[L] = {0};
-#pragma unroll 4
-        for (int k = 0; k < area; k++) {
-            float v[L];
-            lk_load<T>(v, from + (int64_t)k * p.block);
-            for (int i = 0; i < L; i++) sum[i] += v[i];
-        }
-        for (int i = 0; i < L; i++) sum[i] /= (float)area;
-        lk_store<T>(y + at * L, sum);
-    }
-}
-
-template <typename T>
-static __global__ void mean_backward(lk_cuda_pool p, const T *dy0, const T *dy1, T *dx) {
-    constexpr int L = lk_lanes<T>::COUNT;
-    const int vectors = p.block / L, area = p.h * p.w;
-    LK_GRID_LOOP(at, p.n * area * vectors) {
-        float g[L];
-        lk_load_dy<T>(g, dy0, dy1, at / vectors / area * p.block + at % vectors * L);
-        for (int i = 0; i < L; i++) g[i] /= (float)area;
-        lk_store<T>(dx + at * L, g);
-    }
-}
-
 int lk_cuda_maxpool_forward(cudaStream_t stream, const lk_cuda_pool *p, const void *x, void *y, uint8_t *index) {
     dim3 grid = lk_grid(p->n * p->out_h * p->out_w * p->block / lk_cuda_lanes(p->type));
     if (p->type == LK_CUDA_BF16)
@@ -105,20 +75,4 @@ int lk_cuda_maxpool_backward(cudaStream_t stream, const lk_cuda_pool *p, const v
                          (const lk_bf16 *)dy[1], index, (lk_bf16 *)dx);
     return lk_launch(maxpool_backward<float>, grid, LK_CUDA_THREADS, stream, *p, (const float *)dy[0],
                      (const float *)dy[1], index, (float *)dx);
-}
-
-int lk_cuda_mean_forward(cudaStream_t stream, const lk_cuda_pool *p, const void *x, void *y) {
-    dim3 grid = lk_grid(p->n * p->block / lk_cuda_lanes(p->type));
-    if (p->type == LK_CUDA_BF16)
-        return lk_launch(mean_forward<lk_bf16>, grid, LK_CUDA_THREADS, stream, *p, (const lk_bf16 *)x, (lk_bf16 *)y);
-    return lk_launch(mean_forward<float>, grid, LK_CUDA_THREADS, stream, *p, (const float *)x, (float *)y);
-}
-
-int lk_cuda_mean_backward(cudaStream_t stream, const lk_cuda_pool *p, const void *const dy[2], void *dx) {
-    dim3 grid = lk_grid(p->n * p->h * p->w * p->block / lk_cuda_lanes(p->type));
-    if (p->type == LK_CUDA_BF16)
-        return lk_launch(mean_backward<lk_bf16>, grid, LK_CUDA_THREADS, stream, *p, (const lk_bf16 *)dy[0],
-                         (const lk_bf16 *)dy[1], (lk_bf16 *)dx);
-    return lk_launch(mean_backward<float>, grid, LK_CUDA_THREADS, stream, *p, (const float *)dy[0],
-                     (const float *)dy[1], (float *)dx);
 }
