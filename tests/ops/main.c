@@ -7,7 +7,7 @@
 
 static int usage(void) {
     fprintf(stderr,
-            "usage: ops_test compare|gradient|support|speed|faults DEVICE [--case PART] [--threads N]\n"
+            "usage: ops_test compare|own|gradient|support|speed|faults DEVICE [--case PART] [--threads N]\n"
             "       ops_test dump DEVICE FOLDER [--case PART]\n"
             "       ops_test list\n");
     return 2;
@@ -24,11 +24,8 @@ static bool run_mode(const char *mode, op_context *context, const char *folder, 
     static const struct {
         const char *name;
         bool (*run)(op_context *context);
-    } MODES[] = {{"compare", op_mode_compare},
-                 {"gradient", op_mode_gradient},
-                 {"support", op_mode_support},
-                 {"speed", op_mode_speed},
-                 {"faults", op_mode_faults}};
+    } MODES[] = {{"compare", op_mode_compare}, {"own", op_mode_own},     {"gradient", op_mode_gradient},
+                 {"support", op_mode_support}, {"speed", op_mode_speed}, {"faults", op_mode_faults}};
     *known = true;
     for (size_t i = 0; i < sizeof MODES / sizeof MODES[0]; i++)
         if (strcmp(mode, MODES[i].name) == 0) return MODES[i].run(context);

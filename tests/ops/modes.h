@@ -17,6 +17,9 @@ typedef struct op_context {
 
 /* Forward and backward against the reference; memory rules; the same bits again, in parallel, with shared memory. */
 bool op_mode_compare(op_context *context);
+/* Compares the loops that are the device's own in bfloat16, also on a processor for which it does not offer the type.
+ */
+bool op_mode_own(op_context *context);
 /* The reference's backward pass against central differences. */
 bool op_mode_gradient(op_context *context);
 /* Every case is supported or listed with its reason; nonsense is refused; ops take each other's layouts. */

@@ -35,9 +35,15 @@ typedef struct lk_cpu_bn_grads {
     lk_act act;
 } lk_cpu_bn_grads;
 
+/* Is the derivative of an activation or a sum taken from y? A sigmoid near 1, rounded to bfloat16 (2 bytes), has lost
+ * what its derivative is made of. Pure. */
+static inline bool lk_cpu_act_from_y(lk_act act, size_t element_size) {
+    return lk_act_invertible(act) && (act != LK_ACT_SIGMOID || element_size == sizeof(float));
+}
+
 /* Backward pass of an activation or a sum. */
 typedef struct lk_cpu_act_grads {
-    const void *value;    /* y where lk_act_invertible, else x */
+    const void *value;    /* y where lk_cpu_act_from_y, else x */
     const void *residual; /* added to value, or NULL */
     const void *dy[2];    /* dy[1] may be NULL */
     void *dx, *dresidual; /* either may be NULL */
@@ -57,10 +63,10 @@ typedef struct lk_cpu_kernels {
      * RELU stops, or NULL. */
     void (*bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const void *x, const void *residual,
                        const float *keep, void *y, uint8_t *mask, lk_act act);
-    /* Sums of g = keep dz and g (x - mean) over the group, dz before the activation; dresidual = dz where wanted. */
+    /* Sums of g = keep dz and g (x - mean) over the group, dz before the activation. */
     void (*bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t, double *sum,
                              double *dot);
-    /* dx; reads g from dresidual where that was written. */
+    /* dx; dresidual too where the sums have not written it. */
     void (*bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t);
     /* y = act(x + residual); residual may be NULL. Contiguous; count is a multiple of the lanes. */
     void (*add_forward)(int64_t count, const void *x, const void *residual, void *y, lk_act act);

@@ -41,7 +41,7 @@ LK_INLINE LK_VF LK_K(act)(lk_act act, LK_VF v) {
     }
 }
 
-/* dy act'(z). v: z, or for the clamps too act(z) in its stead (`from_y`, where lk_act_invertible). */
+/* dy act'(z). v: z, or with `from_y` (where lk_act_invertible) act(z) in its stead. */
 LK_INLINE LK_VF LK_K(act_gradient)(lk_act act, LK_VF v, LK_VF dy, bool from_y) {
     const LK_VF zero = LK_V(splat)(0), one = LK_V(splat)(1);
     LK_VF s = v;
@@ -160,7 +160,7 @@ static void LK_K(bn_forward)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, co
 #undef CALL
 }
 
-/* How the loops of one backward pass differ; constants wherever they are inlined. */
+/* How the loops of one backward pass differ; constants wherever they are inlined and speed asks for it. */
 typedef struct LK_K(bn_way) {
     lk_act act;
     bool two;      /* gradients arrive */
@@ -215,13 +215,13 @@ LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *
     LK_K(store_doubles)(dot_out, dot);
 }
 
-/* Where the first walk leaves the gradient that passed the activation for the second: in dresidual where that is
- * wanted; in dx where the derivative costs more than writing and reading it again, and nothing is lost by rounding;
- * else nowhere (NULL). */
+/* Where the first walk leaves the gradient that passed the activation for the second, which nothing is lost by: in
+ * dresidual where that is wanted, in dx where the derivative costs more than writing and reading it again. In bfloat16
+ * it would be rounded on the way: then nowhere (NULL), unless there is no second walk. */
 LK_INLINE LK_E *LK_K(bn_passed)(const lk_cpu_bn_grads *t) {
-    bool costly = t->act == LK_ACT_SILU || t->act == LK_ACT_SIGMOID;
-    if (t->dresidual != NULL) return t->dresidual;
-    return costly && sizeof(LK_E) == sizeof(float) ? t->dx : NULL;
+    bool costly = t->act == LK_ACT_SILU || t->act == LK_ACT_SIGMOID, exact = sizeof(LK_E) == sizeof(float);
+    if (t->dresidual != NULL) return exact || t->dx == NULL ? t->dresidual : NULL;
+    return costly && exact ? t->dx : NULL;
 }
 
 static void LK_K(bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t,
@@ -242,12 +242,12 @@ static void LK_K(bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes 
         else                                           \
             WAY(a, two, false, residual, keep, store); \
     } while (0)
-    if (t->mask != NULL && two && !keep)
+    if (t->mask != NULL && store && two && !keep)
         WAY(LK_ACT_RELU, true, true, false, false, true);
-    else if (t->mask != NULL && !keep)
+    else if (t->mask != NULL && store && !keep)
         WAY(LK_ACT_RELU, false, true, false, false, true);
     else if (t->mask != NULL)
-        WAY(LK_ACT_RELU, two, true, false, true, true);
+        WAY(LK_ACT_RELU, two, true, false, keep, store);
     else
         LK_EACH_ACT(t->act, CALL)
 #undef CALL
@@ -264,14 +264,34 @@ LK_INLINE void LK_K(bn_dx_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p,
         for (int64_t i = 0; i < g->pixels; i++, at += g->pixel_stride) {
             LK_VF d = LK_LOAD((const LK_E *)t->x + at) - mean;
             LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, &lanes, way);
+            if (way.store) LK_STORE((LK_E *)t->dresidual + at, grad);
             if (way.keep) grad *= lanes.keep;
             LK_STORE((LK_E *)t->dx + at, lanes.scale * grad + (slope * d + offset));
         }
     }
 }
 
-/* Without dresidual there is neither mask nor residual nor keep: wherever there is a residual its gradient is written.
- */
+/* Finds the gradient that passed again, from all that it came from. */
+LK_INLINE void LK_K(bn_dx_again)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
+    bool two = t->dy[1] != NULL, keep = t->keep != NULL, residual = t->residual != NULL, store = t->dresidual != NULL;
+#define CALL(a)                                                                              \
+    do {                                                                                     \
+        if (store || keep || residual)                                                       \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, two, false, residual, keep, store}); \
+        else if (two)                                                                        \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, true, false, false, false, false});  \
+        else                                                                                 \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, false, false, false, false, false}); \
+    } while (0)
+    if (t->mask != NULL && two && !keep)
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, true, true, false, false, true});
+    else if (t->mask != NULL)
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, two, true, false, keep, true});
+    else
+        LK_EACH_ACT(t->act, CALL)
+#undef CALL
+}
+
 static void LK_K(bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
     if (LK_K(bn_passed)(t) != NULL) {
         lk_cpu_bn_grads passed = *t;
@@ -282,15 +302,7 @@ static void LK_K(bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p
             LK_K(bn_dx_with)(g, p, &passed, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, true, false});
         return;
     }
-#define CALL(a)                                                                              \
-    do {                                                                                     \
-        if (t->dy[1] != NULL)                                                                \
-            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, true, false, false, false, false});  \
-        else                                                                                 \
-            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, false, false, false, false, false}); \
-    } while (0)
-    LK_EACH_ACT(t->act, CALL)
-#undef CALL
+    LK_K(bn_dx_again)(g, p, t);
 }
 
 LK_INLINE void LK_K(add_forward_with)(int64_t count, const LK_E *x, const LK_E *residual, LK_E *y, lk_act act) {
@@ -314,7 +326,7 @@ LK_INLINE void LK_K(add_backward_with)(int64_t count, const lk_cpu_act_grads *t,
         if (act != LK_ACT_NONE) {
             LK_VF v = LK_LOAD((const LK_E *)t->value + i);
             if (t->residual != NULL) v += LK_LOAD((const LK_E *)t->residual + i);
-            grad = LK_K(act_gradient)(act, v, grad, true);
+            grad = LK_K(act_gradient)(act, v, grad, lk_cpu_act_from_y(act, sizeof(LK_E)));
         }
         if (t->dx != NULL) LK_STORE((LK_E *)t->dx + i, grad);
         if (t->dresidual != NULL) LK_STORE((LK_E *)t->dresidual + i, grad);

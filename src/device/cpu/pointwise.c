@@ -92,9 +92,10 @@ static lk_status add_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *e
     bool two = d->kind == LK_OP_ADD;
     lk_cpu_info_start(op, d->x.c, d->x.h, d->x.w);
     if (d->x.dtype != d->compute) return lk_cpu_unsupported(op, "its input has another type", err);
-    bool acts = d->training && act_of(d) != LK_ACT_NONE, invertible = lk_act_invertible(act_of(d));
-    op->info.keeps_y = acts && invertible;
-    op->info.keeps_x = acts && !invertible;
+    bool acts = d->training && act_of(d) != LK_ACT_NONE;
+    bool from_y = lk_cpu_act_from_y(act_of(d), lk_dtype_size(d->x.dtype));
+    op->info.keeps_y = acts && from_y;
+    op->info.keeps_x = acts && !from_y;
     op->info.keeps_residual = op->info.keeps_x && two;
     op->info.flops_forward = (1 + two) * (double)lk_act_count(&d->x);
     op->info.bytes_forward = bytes * (2 + two);
