@@ -43,10 +43,10 @@ static void stop_workers(lk_loader *loader) {
     for (int i = 0; i < loader->started; i++) pthread_join(loader->workers[i].thread, NULL);
 }
 
-static void free_loads(lk_load *load) {
+static void free_loads(const lk_loader *loader, lk_load *load) {
     while (load != NULL) {
         lk_load *next = load->next;
-        lk_load_free(load);
+        lk_load_free(loader, load);
         load = next;
     }
 }
@@ -59,8 +59,8 @@ void lk_loader_free(lk_loader *loader) {
         lk_free(loader->workers[i].buffer);
         lk_free(loader->workers[i].box);
     }
-    free_loads(loader->first);
-    free_loads(loader->spare);
+    free_loads(loader, loader->first);
+    free_loads(loader, loader->spare);
     lk_free(loader->workers);
     lk_free(loader->queue);
     pthread_cond_destroy(&loader->done);

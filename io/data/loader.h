@@ -8,11 +8,19 @@
 
 typedef struct lk_loader lk_loader;
 
+/* Where the pixels of microbatches lie. alloc is called by the threads that submit and take, not by the workers. */
+typedef struct lk_pixel_memory {
+    void *context;
+    lk_status (*alloc)(void *context, void **out, int64_t bytes, const char *what, lk_error *err); /* NULL: the heap */
+    void (*release)(void *context, void *p);
+} lk_pixel_memory;
+
 typedef struct lk_loader_config {
     int workers;        /* threads, >= 1 */
     int prefetch;       /* microbatches decoded ahead, >= 1 */
     int64_t microbatch; /* most samples of one microbatch */
     lk_preprocess preprocess;
+    lk_pixel_memory pixels; /* must outlive the loader */
 } lk_loader_config;
 
 /* One microbatch to make. */
@@ -51,7 +59,7 @@ LK_MUST_CHECK lk_status lk_loader_submit(lk_loader *loader, const lk_load_reques
 /* Takes the next microbatch in order of submission; waits for it. Any thread; concurrent callers get different ones.
  * Errors: LK_ERR_DATA naming the sample's source path and reason (P14); LK_ERR_INTERNAL when nothing is queued. */
 LK_MUST_CHECK lk_status lk_loader_next(lk_loader *loader, lk_microbatch *out, lk_error *err);
-/* Gives the buffers back. Any thread. */
+/* Gives the buffers back; nobody may read them any more, no device either. Any thread. */
 void lk_loader_release(lk_loader *loader, lk_microbatch *microbatch);
 /* Drops what is queued or decoded and not taken. */
 void lk_loader_cancel(lk_loader *loader);

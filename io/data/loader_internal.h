@@ -65,7 +65,7 @@ struct lk_loader {
 void *lk_loader_work(void *worker);
 
 /* Frees a load's buffers and the load. NULL is accepted. */
-void lk_load_free(lk_load *load);
+void lk_load_free(const lk_loader *loader, lk_load *load);
 
 /* With the mutex held: */
 void lk_load_activate(lk_loader *loader); /* gives buffers to queued requests, up to prefetch ahead */

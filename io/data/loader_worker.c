@@ -31,6 +31,16 @@ void lk_load_recycle(lk_loader *loader, lk_load *load) {
     loader->spare = load;
 }
 
+static lk_status alloc_pixels(const lk_loader *loader, lk_load *load, lk_error *err) {
+    static const char what[] = "the pixels of a microbatch";
+    const lk_pixel_memory *memory = &loader->config.pixels;
+    size_t rows = (size_t)loader->config.microbatch;
+    if (memory->alloc == NULL) return lk_alloc((void **)&load->images, rows, loader->image_bytes, what, err);
+    if (loader->image_bytes > INT64_MAX / rows)
+        return lk_fail(err, LK_ERR_MEMORY, "cannot allocate %s: too many bytes", what);
+    return memory->alloc(memory->context, (void **)&load->images, (int64_t)(rows * loader->image_bytes), what, err);
+}
+
 static lk_status take_spare(lk_loader *loader, lk_load **out, lk_error *err) {
     lk_status status = LK_OK;
     if (loader->spare != NULL) {
@@ -40,8 +50,7 @@ static lk_status take_spare(lk_loader *loader, lk_load **out, lk_error *err) {
     }
     lk_load *load = NULL;
     LK_TRY(LK_NEW(&load, 1, "a microbatch", err));
-    LK_TRY(lk_alloc((void **)&load->images, (size_t)loader->config.microbatch, loader->image_bytes,
-                    "the pixels of a microbatch", err));
+    LK_TRY(alloc_pixels(loader, load, err));
     LK_TRY(LK_NEW(&load->labels, loader->config.microbatch, "the labels of a microbatch", err));
     LK_TRY(LK_NEW(&load->partner, loader->config.microbatch, "the partners of a microbatch", err));
     LK_TRY(LK_NEW(&load->pixel_share, loader->config.microbatch, "the shares of a microbatch", err));
@@ -49,13 +58,17 @@ static lk_status take_spare(lk_loader *loader, lk_load **out, lk_error *err) {
     *out = load;
     return LK_OK;
 out:
-    lk_load_free(load);
+    lk_load_free(loader, load);
     return status;
 }
 
-void lk_load_free(lk_load *load) {
+void lk_load_free(const lk_loader *loader, lk_load *load) {
+    const lk_pixel_memory *memory = &loader->config.pixels;
     if (load == NULL) return;
-    lk_free(load->images);
+    if (memory->alloc != NULL && load->images != NULL)
+        memory->release(memory->context, load->images);
+    else
+        lk_free(load->images);
     lk_free(load->labels);
     lk_free(load->partner);
     lk_free(load->pixel_share);

@@ -9,6 +9,7 @@
 typedef struct lk_op lk_op;         /* a planned op; read-only once planned, shared by lanes */
 typedef struct lk_call lk_call;     /* an op bound to one lane's memory */
 typedef struct lk_stream lk_stream; /* one lane's order of execution; used by one thread at a time */
+typedef struct lk_event lk_event;   /* a point that a stream reaches */
 typedef struct lk_device lk_device;
 
 /* Every optimizer takes the gradient as g = grad_scale * grad, limited to [-grad_limit, grad_limit] (clipping).
@@ -65,12 +66,34 @@ struct lk_device {
     void (*release)(lk_device *device, void *p);
     lk_status (*upload)(lk_device *device, void *dst, const void *host, int64_t bytes, lk_error *err);
     lk_status (*download)(lk_device *device, void *host, const void *src, int64_t bytes, lk_error *err);
+    /* Memory of the host that the device copies from and to by itself (cuda: pinned). Fresh memory is undefined. Any
+     * thread. host_release takes NULL too. */
+    lk_status (*host_alloc)(lk_device *device, void **out, int64_t bytes, const char *what, lk_error *err);
+    void (*host_release)(lk_device *device, void *p);
 
     /* A lane's stream. Called on the thread that will use it; sets that thread's arithmetic thread count. */
     lk_status (*stream_create)(lk_device *device, lk_stream **out, lk_error *err);
     void (*stream_free)(lk_device *device, lk_stream *stream);
     /* Blocks until all that was enqueued is done. Errors: LK_ERR_DEVICE. */
     lk_status (*synchronize)(lk_device *device, lk_stream *stream, lk_error *err);
+
+    /* A stream for copies alone, beside the lanes': ordered with others by events and nothing else, so that its copies
+     * travel while others compute. Freed with stream_free. */
+    lk_status (*copy_stream_create)(lk_device *device, lk_stream **out, lk_error *err);
+    /* Async copies to and from the device. host: from host_alloc; it must not change (send) or be read (fetch) before
+     * an event that was recorded behind the copy is done. */
+    lk_status (*stream_send)(lk_device *device, lk_stream *stream, void *dst, const void *host, int64_t bytes,
+                             lk_error *err);
+    lk_status (*stream_fetch)(lk_device *device, lk_stream *stream, void *host, const void *src, int64_t bytes,
+                              lk_error *err);
+    lk_status (*event_create)(lk_device *device, lk_event **out, lk_error *err);
+    void (*event_free)(lk_device *device, lk_event *event); /* NULL is accepted */
+    /* The event is done when all that the stream was given so far is; recording it again forgets the last time. */
+    lk_status (*event_record)(lk_device *device, lk_event *event, lk_stream *stream, lk_error *err);
+    /* What the stream is given from now on waits until the event is done. The host does not. */
+    lk_status (*event_hold)(lk_device *device, lk_event *event, lk_stream *stream, lk_error *err);
+    /* Blocks until the event is done; one that was never recorded is. Errors: LK_ERR_DEVICE. */
+    lk_status (*event_wait)(lk_device *device, lk_event *event, lk_error *err);
 
     /* Plans an op and fills *info. Owner: the caller, with op_free.
      * Errors: LK_ERR_UNSUPPORTED naming op, shape, dtype and device; LK_ERR_DEVICE; LK_ERR_MEMORY. */

@@ -190,7 +190,8 @@ typedef struct lk_op_buffers {
 } lk_op_buffers;
 
 /* What changes from microbatch to microbatch. Slabs are device memory in the master dtype; images, labels, counts and
- * all about mixing are host memory, and may change once the pass has returned. */
+ * all about mixing are host memory, and may change once the pass has returned; images of lk_device.host_alloc once all
+ * that the pass enqueued is done. */
 typedef struct lk_run {
     const void *params;
     const void *derived;

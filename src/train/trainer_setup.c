@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "train/param_groups.h"
+#include "train/pixel_memory.h"
 #include "train/trainer_internal.h"
 
 #define BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
@@ -49,6 +50,7 @@ static lk_status create_loader(lk_trainer *t, lk_error *err) {
     config.microbatch = t->job->microbatch > t->job->evaluate.batch ? t->job->microbatch : t->job->evaluate.batch;
     lk_job_preprocess(t->job, &config.preprocess);
     lk_job_augment(t->job, &t->augment);
+    config.pixels = lk_pixel_memory_of(t->device);
     return lk_loader_create(&t->loader, t->dataset, &config, err);
 }
 

@@ -20,6 +20,7 @@ static int64_t image_bytes(const lk_window *window) {
 
 lk_status lk_window_counts_create(lk_window *window, lk_error *err) {
     lk_window_counts *counts = &window->counts;
+    lk_device *device = window->network->device;
     int64_t rows = window->microbatch, leaves = window->share.count;
     if (!lk_window_counts_first(window)) return LK_OK;
     LK_RETURN_IF(LK_NEW(&counts->mine, leaves * width(window), "soft counts", err));
@@ -27,7 +28,8 @@ lk_status lk_window_counts_create(lk_window *window, lk_error *err) {
     LK_RETURN_IF(LK_NEW(&counts->kept, leaves, "microbatches", err));
     for (int64_t i = 0; i < leaves; i++) {
         lk_kept_microbatch *kept = &counts->kept[i];
-        LK_RETURN_IF(LK_NEW(&kept->batch.images, image_bytes(window), "the pixels of a microbatch", err));
+        LK_RETURN_IF(device->host_alloc(device, (void **)&kept->batch.images, image_bytes(window),
+                                        "the pixels of a microbatch", err));
         LK_RETURN_IF(LK_NEW(&kept->batch.labels, rows, "the labels of a microbatch", err));
         LK_RETURN_IF(LK_NEW(&kept->partner, rows, "the partners of a microbatch", err));
         LK_RETURN_IF(LK_NEW(&kept->pixel_share, rows, "the shares of a microbatch", err));
@@ -38,9 +40,10 @@ lk_status lk_window_counts_create(lk_window *window, lk_error *err) {
 
 void lk_window_counts_free(lk_window *window) {
     lk_window_counts *counts = &window->counts;
+    lk_device *device = window->network->device;
     for (int i = 0; counts->kept != NULL && i < window->share.count; i++) {
         lk_kept_microbatch *kept = &counts->kept[i];
-        lk_free(kept->batch.images);
+        device->host_release(device, kept->batch.images);
         lk_free(kept->batch.labels);
         lk_free(kept->partner);
         lk_free(kept->pixel_share);

@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "device/cpu/cpu_internal.h"
 #include "device/cpu/dnnl_util.h"
+#include "device/host.h"
 
 static lk_cpu *cpu_of(const lk_device *device) { return (lk_cpu *)device; }
 
@@ -286,6 +287,7 @@ lk_status lk_device_cpu_create(lk_device **out, int threads, lk_error *err) {
     cpu->base.threads = threads;
     cpu->base.impl = cpu;
     LK_DNNL(dnnl_engine_create(&cpu->engine, dnnl_cpu, 0));
+    lk_device_host_install(&cpu->base);
     lk_cpu_slab_install(cpu);
     lk_cpu_identity_print(cpu->identity, sizeof cpu->identity, cpu->slab->name, threads);
     *out = &cpu->base;

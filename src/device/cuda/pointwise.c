@@ -5,15 +5,15 @@
 #include "core/random.h"
 #include "device/cuda/cuda_internal.h"
 
-/* Bytes of the images on their way to the GPU; behind them partners and shares, 4 bytes each a row. */
+/* Bytes of the images in the workspace; behind them partners and shares, 4 bytes each a row. */
 static int64_t image_bytes(const lk_op *op) { return (int64_t)lk_round_up((size_t)lk_act_bytes(&op->desc.x)); }
-static int64_t staged_bytes(const lk_op *op) { return image_bytes(op) + 8 * op->desc.x.n; }
+static int64_t mixing_bytes(const lk_op *op) { return 8 * op->desc.x.n; }
 
 static lk_status input_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     (void)cuda, (void)err;
     const lk_op_desc *d = &op->desc;
     lk_cuda_info_start(op, d->x.c, d->x.h, d->x.w, lk_cuda_block(d->x.c, d->compute));
-    op->info.workspace_bytes = staged_bytes(op);
+    op->info.workspace_bytes = image_bytes(op) + mixing_bytes(op);
     op->info.flops_forward = 3 * (double)lk_act_count(&op->info.y);
     op->info.bytes_forward = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&op->info.y));
     lk_cuda_info_own(op, "normalise");
@@ -23,9 +23,9 @@ static lk_status input_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
 static lk_status input_bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
     (void)cuda;
     lk_cuda_staging *staging = NULL;
-    LK_RETURN_IF(LK_NEW(&staging, 1, "staging memory of the images", err));
+    LK_RETURN_IF(LK_NEW(&staging, 1, "staging memory of the mixing", err));
     call->bound = staging;
-    return lk_cuda_staging_create(staging, staged_bytes(call->op), err);
+    return lk_cuda_staging_create(staging, mixing_bytes(call->op), err);
 }
 
 static void input_unbind(lk_call *call) {
@@ -34,23 +34,31 @@ static void input_unbind(lk_call *call) {
     lk_free(call->bound);
 }
 
-/* Copies the rows, and what they are mixed with, to the workspace. */
-static lk_status send_images(lk_stream *stream, const lk_call *call, const lk_run *run, lk_error *err) {
+/* Copies what the rows are mixed with to the workspace. */
+static lk_status send_mixing(lk_stream *stream, const lk_call *call, const lk_run *run, lk_error *err) {
     const lk_op *op = call->op;
-    int64_t n = op->desc.x.n, bytes = run->partner == NULL ? lk_act_bytes(&op->desc.x) : staged_bytes(op);
+    int64_t n = op->desc.x.n;
     char *host;
-    if (run->images == NULL) return lk_fail(err, LK_ERR_INTERNAL, "the input op was run without images");
-    for (int64_t i = 0; run->partner != NULL && i < n; i++)
+    if (run->partner == NULL) return LK_OK;
+    for (int64_t i = 0; i < n; i++)
         if (run->partner[i] < 0 || run->partner[i] >= n)
             return lk_fail(err, LK_ERR_INTERNAL, "row %lld of a microbatch is mixed with a row that is not",
                            (long long)i);
     LK_RETURN_IF(lk_cuda_staging_open(call->bound, (void **)&host, err));
-    memcpy(host, run->images, (size_t)lk_act_bytes(&op->desc.x));
-    if (run->partner != NULL) {
-        memcpy(host + image_bytes(op), run->partner, (size_t)(4 * n));
-        memcpy(host + image_bytes(op) + 4 * n, run->pixel_share, (size_t)(4 * n));
-    }
-    return lk_cuda_staging_send(call->bound, stream, call->buffers.workspace, bytes, err);
+    memcpy(host, run->partner, (size_t)(4 * n));
+    memcpy(host + 4 * n, run->pixel_share, (size_t)(4 * n));
+    return lk_cuda_staging_send(call->bound, stream, (char *)call->buffers.workspace + image_bytes(op),
+                                mixing_bytes(op), err);
+}
+
+/* Copies the pixels to the workspace, from pinned memory (host_alloc) without a detour; memory of other kinds the
+ * driver has read when the call returns. */
+static lk_status send_images(lk_stream *stream, const lk_call *call, const lk_run *run, lk_error *err) {
+    size_t bytes = (size_t)lk_act_bytes(&call->op->desc.x);
+    if (run->images == NULL) return lk_fail(err, LK_ERR_INTERNAL, "the input op was run without images");
+    return lk_cuda_check(
+        (int)cudaMemcpyAsync(call->buffers.workspace, run->images, bytes, cudaMemcpyHostToDevice, stream->cuda),
+        "cudaMemcpyAsync", err);
 }
 
 static lk_status input_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
@@ -58,7 +66,7 @@ static lk_status input_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, 
     lk_status status = LK_OK;
     const lk_op_desc *d = &call->op->desc;
     const lk_act_desc *y = &call->op->info.y;
-    char *staged = call->buffers.workspace;
+    const char *pixels = call->buffers.workspace;
     lk_cuda_images images = {
         .pixels = y->n * y->h * y->w, .area = y->h * y->w, .channels = (int)y->c, .block = (int)y->block};
     for (int64_t c = 0; c < y->c; c++) {
@@ -66,11 +74,12 @@ static lk_status input_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, 
         images.std[c] = d->input.std[c];
     }
     LK_TRY(send_images(stream, call, run, err));
+    LK_TRY(send_mixing(stream, call, run, err));
     if (run->partner != NULL) {
-        images.partner = (const int32_t *)(staged + image_bytes(call->op));
-        images.share = (const float *)(staged + image_bytes(call->op) + 4 * y->n);
+        images.partner = (const int32_t *)(pixels + image_bytes(call->op));
+        images.share = (const float *)(pixels + image_bytes(call->op) + 4 * y->n);
     }
-    LK_CUDA(lk_cuda_input(stream->cuda, lk_cuda_type_of(y->dtype), &images, (const uint8_t *)staged, call->buffers.y));
+    LK_CUDA(lk_cuda_input(stream->cuda, lk_cuda_type_of(y->dtype), &images, (const uint8_t *)pixels, call->buffers.y));
 out:
     return status;
 }

@@ -40,7 +40,9 @@ static lk_status memory_alloc(lk_device *device, void **out, int64_t bytes, cons
                        what, (double)wanted / 1e6, (double)room / 1e6, (double)total / 1e6);
     }
     LK_RETURN_IF(lk_cuda_check((int)code, "cudaMalloc", err));
-    return lk_cuda_check((int)cudaMemset(*out, 0, wanted), "cudaMemset", err);
+    LK_RETURN_IF(lk_cuda_check((int)cudaMemset(*out, 0, wanted), "cudaMemset", err));
+    /* The zeros come before what any stream writes, those for copies included. */
+    return lk_cuda_check((int)cudaStreamSynchronize(NULL), "cudaStreamSynchronize", err);
 }
 
 static void memory_release(lk_device *device, void *p) {
@@ -99,6 +101,86 @@ out:
     return status;
 }
 
+static lk_status host_alloc(lk_device *device, void **out, int64_t bytes, const char *what, lk_error *err) {
+    *out = NULL;
+    if (bytes < 0) return lk_fail(err, LK_ERR_INTERNAL, "%s asks for %" PRId64 " bytes", what, bytes);
+    LK_RETURN_IF(lk_cuda_enter(cuda_of(device), err));
+    cudaError_t code = cudaMallocHost(out, bytes > 0 ? (size_t)bytes : 1);
+    if (code != cudaErrorMemoryAllocation) return lk_cuda_check((int)code, "cudaMallocHost", err);
+    (void)cudaGetLastError(); /* an allocation that failed leaves the GPU usable */
+    return lk_fail(err, LK_ERR_MEMORY, "cannot allocate %" PRId64 " bytes of pinned memory for %s: out of memory",
+                   bytes, what);
+}
+
+static void host_release(lk_device *device, void *p) {
+    (void)device;
+    if (p != NULL) (void)cudaFreeHost(p);
+}
+
+/* Not ordered with the default stream: a blocking copy need not wait for what travels beside it. */
+static lk_status copy_stream_create(lk_device *device, lk_stream **out, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_stream *stream = NULL;
+    *out = NULL;
+    LK_TRY(lk_cuda_enter(cuda_of(device), err));
+    LK_TRY(LK_NEW(&stream, 1, "a stream", err));
+    LK_CUDA(cudaStreamCreateWithFlags(&stream->cuda, cudaStreamNonBlocking));
+    *out = stream;
+    stream = NULL;
+out:
+    stream_free(device, stream);
+    return status;
+}
+
+static lk_status stream_send(lk_device *device, lk_stream *stream, void *to, const void *host, int64_t bytes,
+                             lk_error *err) {
+    (void)device;
+    if (bytes <= 0) return LK_OK;
+    return lk_cuda_check((int)cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyHostToDevice, stream->cuda),
+                         "cudaMemcpyAsync", err);
+}
+
+static lk_status stream_fetch(lk_device *device, lk_stream *stream, void *host, const void *from, int64_t bytes,
+                              lk_error *err) {
+    (void)device;
+    if (bytes <= 0) return LK_OK;
+    return lk_cuda_check((int)cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDeviceToHost, stream->cuda),
+                         "cudaMemcpyAsync", err);
+}
+
+/* An lk_event is a CUDA event by another name. */
+static cudaEvent_t cuda_event(lk_event *event) { return (cudaEvent_t)(void *)event; }
+
+static lk_status event_create(lk_device *device, lk_event **out, lk_error *err) {
+    cudaEvent_t event = NULL;
+    *out = NULL;
+    LK_RETURN_IF(lk_cuda_enter(cuda_of(device), err));
+    LK_RETURN_IF(
+        lk_cuda_check((int)cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags", err));
+    *out = (lk_event *)(void *)event;
+    return LK_OK;
+}
+
+static void event_free(lk_device *device, lk_event *event) {
+    (void)device;
+    if (event != NULL) (void)cudaEventDestroy(cuda_event(event));
+}
+
+static lk_status event_record(lk_device *device, lk_event *event, lk_stream *stream, lk_error *err) {
+    (void)device;
+    return lk_cuda_check((int)cudaEventRecord(cuda_event(event), stream->cuda), "cudaEventRecord", err);
+}
+
+static lk_status event_hold(lk_device *device, lk_event *event, lk_stream *stream, lk_error *err) {
+    (void)device;
+    return lk_cuda_check((int)cudaStreamWaitEvent(stream->cuda, cuda_event(event), 0), "cudaStreamWaitEvent", err);
+}
+
+static lk_status event_wait(lk_device *device, lk_event *event, lk_error *err) {
+    (void)device;
+    return lk_cuda_check((int)cudaEventSynchronize(cuda_event(event)), "cudaEventSynchronize", err);
+}
+
 static lk_status synchronize(lk_device *device, lk_stream *stream, lk_error *err) {
     (void)device;
     return lk_cuda_check((int)cudaStreamSynchronize(stream->cuda), "cudaStreamSynchronize", err);
@@ -112,6 +194,16 @@ void lk_cuda_runtime_install(lk_device *device) {
     device->stream_create = stream_create;
     device->stream_free = stream_free;
     device->synchronize = synchronize;
+    device->host_alloc = host_alloc;
+    device->host_release = host_release;
+    device->copy_stream_create = copy_stream_create;
+    device->stream_send = stream_send;
+    device->stream_fetch = stream_fetch;
+    device->event_create = event_create;
+    device->event_free = event_free;
+    device->event_record = event_record;
+    device->event_hold = event_hold;
+    device->event_wait = event_wait;
 }
 
 lk_status lk_cuda_staging_create(lk_cuda_staging *staging, int64_t bytes, lk_error *err) {

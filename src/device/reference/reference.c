@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "device/host.h"
 #include "device/reference/internal.h"
 
 #define MAX_THREADS 1024
@@ -201,6 +202,7 @@ lk_status lk_device_reference_create(lk_device **out, int threads, lk_error *err
         .slab_blend = lk_reference_slab_blend,
         .slab_sum_squares = lk_reference_slab_sum_squares,
     };
+    lk_device_host_install(&r->device);
     *out = &r->device;
     return LK_OK;
 }

@@ -218,5 +218,5 @@ cudaError_t sim_launch(dim3 grid, dim3 block, cudaStream_t stream, void (*body)(
     kernel *k = malloc(sizeof *k);
     if (k == NULL) sim_fault("out of host memory");
     *k = (kernel){grid, block, body, drop, state};
-    return sim_enqueue(stream, (sim_work){"a kernel", kernel_run, kernel_drop, k, false});
+    return sim_enqueue(stream, (sim_work){"a kernel", kernel_run, kernel_drop, k, false, NULL});
 }

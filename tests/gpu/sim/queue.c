@@ -9,19 +9,20 @@
 
 typedef struct item {
     sim_work work;
+    uint64_t number; /* in the order of enqueuing, over all streams */
     struct item *next;
 } item;
 
 struct sim_stream {
     sim_stream *next;
     item *first, *last;
-    bool alive;
+    bool alive, blocking;
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static sim_stream default_stream = {.alive = true};
 static sim_stream *streams = &default_stream;
-static uint64_t state;
+static uint64_t state, enqueued;
 static int64_t launches;
 
 void sim_fault(const char *format, ...) {
@@ -58,10 +59,11 @@ sim_stream *sim_stream_of(cudaStream_t stream) {
     sim_fault("a call names a stream that is none, or was destroyed");
 }
 
-sim_stream *sim_stream_new(void) {
+sim_stream *sim_stream_new(bool blocking) {
     sim_stream *s = calloc(1, sizeof *s);
     if (s == NULL) sim_fault("out of host memory");
     s->alive = true;
+    s->blocking = blocking;
     s->next = default_stream.next;
     default_stream.next = s;
     return s;
@@ -79,7 +81,7 @@ void sim_stream_delete(sim_stream *stream) {
 void sim_push(sim_stream *stream, sim_work work) {
     item *new = malloc(sizeof *new);
     if (new == NULL) sim_fault("out of host memory");
-    *new = (item){.work = work};
+    *new = (item){.work = work, .number = ++enqueued};
     launches += !work.transfer || strcmp(work.what, "a fill") == 0;
     if (stream->last == NULL)
         stream->first = new;
@@ -97,13 +99,22 @@ int64_t sim_launches(void) {
 
 bool sim_stream_idle(const sim_stream *stream) { return stream->first == NULL; }
 
-/* Streams made by cudaStreamCreate wait for the default stream and it for them; here the default stream's work is done
- * at once (its callers drain everything first), so that only the others are drawn from. */
+/* A blocking stream and the default stream wait for what was given to the other before. */
+static bool in_turn(const sim_stream *s) {
+    uint64_t number = s->first->number;
+    if (s->first->work.ready != NULL && !s->first->work.ready(s->first->work.state)) return false;
+    if (s->blocking) return default_stream.first == NULL || default_stream.first->number > number;
+    if (s != &default_stream) return true;
+    for (const sim_stream *other = streams; other != NULL; other = other->next)
+        if (other->blocking && other->first != NULL && other->first->number < number) return false;
+    return true;
+}
+
 static sim_stream *draw(void) {
     int ready = 0;
     sim_stream *chosen = NULL;
     for (sim_stream *s = streams; s != NULL; s = s->next)
-        if (s->first != NULL && sim_random() % (uint64_t)++ready == 0) chosen = s;
+        if (s->first != NULL && in_turn(s) && sim_random() % (uint64_t)++ready == 0) chosen = s;
     return chosen;
 }
 
@@ -138,7 +149,6 @@ void sim_drain_all(void) { sim_drain(all_idle, NULL); }
 cudaError_t sim_enqueue(cudaStream_t stream, sim_work work) {
     sim_lock();
     sim_push(sim_stream_of(stream), work);
-    if (stream == NULL) sim_drain_all();
     sim_unlock();
     return cudaSuccess;
 }

@@ -11,11 +11,19 @@ struct event {
     bool alive;
 };
 
+typedef struct pinned {
+    struct pinned *next;
+    char *p;
+    size_t bytes;
+    int copies; /* that were enqueued and are not done */
+} pinned;
+
 /* Copies and fills as work. */
 typedef struct transfer {
     void *to;
     const void *from;
-    void *snapshot; /* of pageable memory, as it was when the copy was asked for */
+    void *snapshot; /* of the host's memory, as it was when the copy was asked for */
+    pinned *host;   /* NULL: pageable memory, or no host's */
     size_t bytes;
     int value;
 } transfer;
@@ -25,18 +33,20 @@ typedef struct record {
     uint64_t number;
 } record;
 
-typedef struct pinned {
-    struct pinned *next;
-    char *p;
-    size_t bytes;
-} pinned;
+/* In which host work may wait for an event. */
+typedef struct hold {
+    struct event *event;
+    uint64_t number;
+} hold;
+
+#define PATTERN 0xcb
 
 static pinned *pinned_memory;
 
-static bool is_pinned(const void *p, size_t bytes) {
+static pinned *pinned_at(const void *p, size_t bytes) {
     for (pinned *m = pinned_memory; m != NULL; m = m->next)
-        if ((const char *)p >= m->p && (const char *)p + bytes <= m->p + m->bytes) return true;
-    return false;
+        if ((const char *)p >= m->p && (const char *)p + bytes <= m->p + m->bytes) return m;
+    return NULL;
 }
 
 API cudaError_t cudaGetDeviceCount(int *count) {
@@ -118,9 +128,9 @@ API cudaError_t cudaMallocHost(void **out, size_t bytes) {
     pinned *m = malloc(sizeof *m);
     *out = aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (m == NULL || *out == NULL) sim_fault("out of host memory");
-    memset(*out, 0xcb, bytes);
+    memset(*out, PATTERN, bytes);
     sim_lock();
-    *m = (pinned){pinned_memory, *out, bytes};
+    *m = (pinned){pinned_memory, *out, bytes, 0};
     pinned_memory = m;
     sim_unlock();
     return cudaSuccess;
@@ -129,9 +139,9 @@ API cudaError_t cudaMallocHost(void **out, size_t bytes) {
 API cudaError_t cudaFreeHost(void *p) {
     cudaError_t code = p == NULL ? cudaSuccess : cudaErrorInvalidValue;
     sim_lock();
-    sim_drain_all();
     for (pinned **m = &pinned_memory; *m != NULL; m = &(*m)->next) {
         if ((*m)->p != p) continue;
+        if ((*m)->copies > 0) sim_fault("pinned memory is freed while a copy from or to it is under way");
         pinned *found = *m;
         *m = found->next;
         free(found);
@@ -145,6 +155,9 @@ API cudaError_t cudaFreeHost(void *p) {
 
 static void copy_run(void *state) {
     transfer *t = state;
+    if (t->host != NULL) t->host->copies--;
+    if (t->host != NULL && t->snapshot != NULL && memcmp(t->snapshot, t->from, t->bytes) != 0)
+        sim_fault("pinned memory was changed before the copy of its %zu bytes was done", t->bytes);
     memcpy(sim_memory_reach(t->to), t->snapshot != NULL ? t->snapshot : sim_memory_reach(t->from), t->bytes);
 }
 
@@ -172,34 +185,46 @@ static cudaError_t transfer_push(cudaStream_t stream, transfer t, const char *wh
     transfer *kept = malloc(sizeof *kept);
     if (kept == NULL) sim_fault("out of host memory");
     *kept = t;
-    sim_push(sim_stream_of(stream), (sim_work){what, run, transfer_drop, kept, true});
+    sim_push(sim_stream_of(stream), (sim_work){what, run, transfer_drop, kept, true, NULL});
     return cudaSuccess;
 }
 
+/* What the host holds is kept as it was when the copy was asked for: from pageable memory that is what is copied, and
+ * pinned memory must still hold it. Pinned memory that is copied to holds a pattern until the copy is done. */
 static cudaError_t copy_push(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
     transfer t = {.to = to, .from = from, .bytes = bytes};
     if (!operands_ok(to, from, bytes, kind)) return cudaErrorInvalidValue;
-    if (kind == cudaMemcpyHostToDevice && !is_pinned(from, bytes)) {
+    if (kind == cudaMemcpyHostToDevice) {
+        t.host = pinned_at(from, bytes);
         t.snapshot = malloc(bytes);
         if (t.snapshot == NULL) sim_fault("out of host memory");
         memcpy(t.snapshot, from, bytes);
+    } else if (kind == cudaMemcpyDeviceToHost) {
+        t.host = pinned_at(to, bytes);
+        if (t.host != NULL) memset(to, PATTERN, bytes);
     }
+    if (t.host != NULL) t.host->copies++;
     return transfer_push(stream, t, "a copy", copy_run);
 }
 
+static bool stream_idle(void *stream) { return sim_stream_idle(stream); }
+
+static void drain_stream(cudaStream_t stream) { sim_drain(stream_idle, sim_stream_of(stream)); }
+
+/* From the device to pageable memory the call returns when the copy is done. */
 API cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                                 cudaStream_t stream) {
     sim_lock();
     cudaError_t code = copy_push(to, from, bytes, kind, stream);
+    if (code == cudaSuccess && kind == cudaMemcpyDeviceToHost && pinned_at(to, bytes) == NULL) drain_stream(stream);
     sim_unlock();
     return code;
 }
 
 API cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     sim_lock();
-    sim_drain_all();
     cudaError_t code = copy_push(to, from, bytes, kind, NULL);
-    sim_drain_all();
+    drain_stream(NULL);
     sim_unlock();
     return code;
 }
@@ -213,37 +238,32 @@ API cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t 
     return code;
 }
 
-API cudaError_t cudaMemset(void *to, int value, size_t bytes) {
-    sim_lock();
-    sim_drain_all();
-    cudaError_t code = cudaErrorInvalidValue;
-    if (sim_memory_room(to) >= bytes)
-        code = transfer_push(NULL, (transfer){.to = to, .bytes = bytes, .value = value}, "a fill", fill_run);
-    sim_drain_all();
-    sim_unlock();
-    return code;
-}
+/* Returns before it is done, as the real one may. */
+API cudaError_t cudaMemset(void *to, int value, size_t bytes) { return cudaMemsetAsync(to, value, bytes, NULL); }
 
-API cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+API cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
+    if (flags != cudaStreamDefault && flags != cudaStreamNonBlocking) return cudaErrorInvalidValue;
     sim_lock();
-    *stream = (cudaStream_t)sim_stream_new();
+    *stream = (cudaStream_t)sim_stream_new(flags == cudaStreamDefault);
     sim_unlock();
     return cudaSuccess;
 }
 
-static bool stream_idle(void *stream) { return sim_stream_idle(stream); }
+API cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
 
 API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     sim_lock();
-    if (stream == NULL)
-        sim_drain_all();
-    else
-        sim_drain(stream_idle, sim_stream_of(stream));
+    drain_stream(stream);
     sim_unlock();
     return cudaSuccess;
 }
 
-API cudaError_t cudaDeviceSynchronize(void) { return cudaStreamSynchronize(NULL); }
+API cudaError_t cudaDeviceSynchronize(void) {
+    sim_lock();
+    sim_drain_all();
+    sim_unlock();
+    return cudaSuccess;
+}
 
 API cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     sim_lock();
@@ -265,7 +285,7 @@ API cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
 
 static void record_run(void *state) {
     record *r = state;
-    r->event->done = r->number;
+    if (r->event->done < r->number) r->event->done = r->number;
 }
 
 API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
@@ -273,7 +293,7 @@ API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (r == NULL) sim_fault("out of host memory");
     sim_lock();
     *r = (record){(struct event *)event, ++((struct event *)event)->recorded};
-    sim_push(sim_stream_of(stream), (sim_work){"an event", record_run, free, r, true});
+    sim_push(sim_stream_of(stream), (sim_work){"an event", record_run, free, r, true, NULL});
     sim_unlock();
     return cudaSuccess;
 }
@@ -281,6 +301,25 @@ API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 static bool event_done(void *event) {
     struct event *e = event;
     return e->done == e->recorded;
+}
+
+static bool hold_over(void *state) {
+    hold *h = state;
+    return h->event->done >= h->number;
+}
+
+static void hold_run(void *state) { (void)state; }
+
+/* Waits for the record that is the last when the call is made. */
+API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+    if (flags != 0) return cudaErrorInvalidValue;
+    hold *h = malloc(sizeof *h);
+    if (h == NULL) sim_fault("out of host memory");
+    sim_lock();
+    *h = (hold){(struct event *)event, ((struct event *)event)->recorded};
+    sim_push(sim_stream_of(stream), (sim_work){"a wait for an event", hold_run, free, h, true, hold_over});
+    sim_unlock();
+    return cudaSuccess;
 }
 
 API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -292,7 +331,7 @@ API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 
 API cudaError_t cudaEventDestroy(cudaEvent_t event) {
     sim_lock();
-    sim_drain(event_done, event);
+    sim_drain_all(); /* what waits for it may be anywhere */
     sim_unlock();
     free(event);
     return cudaSuccess;

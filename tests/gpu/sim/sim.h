@@ -22,7 +22,8 @@ typedef struct sim_work {
     void (*run)(void *state); /* device memory is within reach, unless it is a transfer */
     void (*drop)(void *state);
     void *state;
-    bool transfer; /* goes through sim_memory_reach */
+    bool transfer;              /* goes through sim_memory_reach */
+    bool (*ready)(void *state); /* may it be done yet? NULL: whenever its turn comes */
 } sim_work;
 
 /* Enqueues; takes the state over, also on failure. stream NULL: the default stream. */
@@ -92,7 +93,7 @@ void sim_lock(void);
 void sim_unlock(void);
 typedef struct sim_stream sim_stream;
 sim_stream *sim_stream_of(cudaStream_t stream); /* NULL is the default stream; faults on what is no stream */
-sim_stream *sim_stream_new(void);
+sim_stream *sim_stream_new(bool blocking);      /* blocking: ordered with the default stream */
 void sim_stream_delete(sim_stream *stream);
 void sim_push(sim_stream *stream, sim_work work);
 bool sim_stream_idle(const sim_stream *stream);

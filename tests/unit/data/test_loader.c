@@ -55,16 +55,16 @@ static void write_jpegs(const char *path, int bad, bool noisy) {
 }
 
 static lk_loader_config config_for(int workers, int prefetch) {
-    return (lk_loader_config){workers,
-                              prefetch,
-                              MICROBATCH,
-                              {.channels = 3,
-                               .height = INPUT,
-                               .width = INPUT,
-                               .resize = LK_RESIZE_SHORT_SIDE,
-                               .resize_size = INPUT,
-                               .interpolation = LK_BILINEAR,
-                               .std = {1, 1, 1, 1}}};
+    return (lk_loader_config){.workers = workers,
+                              .prefetch = prefetch,
+                              .microbatch = MICROBATCH,
+                              .preprocess = {.channels = 3,
+                                             .height = INPUT,
+                                             .width = INPUT,
+                                             .resize = LK_RESIZE_SHORT_SIDE,
+                                             .resize_size = INPUT,
+                                             .interpolation = LK_BILINEAR,
+                                             .std = {1, 1, 1, 1}}};
 }
 
 static const lk_augment augment = {.crop = LK_CROP_RANDOM_RESIZED,
@@ -351,6 +351,71 @@ static void test_concurrent_takers(void **state) {
     lk_dataset_free(set);
 }
 
+/* Pixel memory that counts what is taken and fails at a given allocation. */
+typedef struct counted_memory {
+    int taken, held, fail_at;
+    int64_t bytes;
+} counted_memory;
+
+static lk_status counted_alloc(void *context, void **out, int64_t bytes, const char *what, lk_error *err) {
+    counted_memory *memory = context;
+    if (++memory->taken == memory->fail_at) return lk_fail(err, LK_ERR_MEMORY, "no room for %s", what);
+    memory->held++;
+    memory->bytes = bytes;
+    *out = malloc((size_t)bytes);
+    memset(*out, 0xcb, (size_t)bytes); /* fresh memory is undefined */
+    return LK_OK;
+}
+
+static void counted_release(void *context, void *p) {
+    ((counted_memory *)context)->held--;
+    free(p);
+}
+
+/* Pixels lie where the caller says, the same as on the heap, rows that were not asked for zero; all goes back. */
+static void test_pixel_memory(void **state) {
+    char path[320];
+    lk_error err = {0};
+    lk_dataset *set = NULL;
+    counted_memory memory = {0};
+    uint8_t plain[REQUESTS][MICROBATCH * IMAGE];
+    lk_load_request requests[REQUESTS];
+    int64_t samples[REQUESTS * MICROBATCH];
+    lk_microbatch got;
+    path_in(path, state, "a.h5");
+    write_jpegs(path, NONE, false);
+    make_requests(requests, samples);
+    check_ok(lk_dataset_open(&set, path, &err), err);
+    for (int counted = 0; counted < 2; counted++) {
+        lk_loader *loader = NULL;
+        lk_loader_config config = config_for(2, 2);
+        if (counted) config.pixels = (lk_pixel_memory){&memory, counted_alloc, counted_release};
+        check_ok(lk_loader_create(&loader, set, &config, &err), err);
+        check_ok(lk_loader_submit(loader, requests, REQUESTS, &augment, 1, &err), err);
+        for (int r = 0; r < REQUESTS; r++) {
+            check_ok(lk_loader_next(loader, &got, &err), err);
+            if (!counted) memcpy(plain[r], got.images, sizeof plain[r]);
+            assert_memory_equal(got.images, plain[r], sizeof plain[r]);
+            lk_loader_release(loader, &got);
+        }
+        lk_loader_free(loader);
+    }
+    assert_int_equal(memory.bytes, MICROBATCH * IMAGE);
+    assert_true(memory.taken > 0);
+    assert_int_equal(memory.held, 0);
+    lk_loader *loader = NULL;
+    lk_loader_config config = config_for(1, 1);
+    memory = (counted_memory){.fail_at = 1};
+    config.pixels = (lk_pixel_memory){&memory, counted_alloc, counted_release};
+    check_ok(lk_loader_create(&loader, set, &config, &err), err);
+    check_ok(lk_loader_submit(loader, requests, 1, NULL, 1, &err), err);
+    memory.fail_at = 2;
+    check_fails(lk_loader_next(loader, &got, &err), LK_ERR_MEMORY, "no room for the pixels", err);
+    lk_loader_free(loader);
+    assert_int_equal(memory.held, 0);
+    lk_dataset_free(set);
+}
+
 /* Holding more microbatches than are made ahead must not block. */
 static void test_hold_many(void **state) {
     char path[320];
@@ -450,6 +515,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_drawn_twice, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_bad_sample, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_concurrent_takers, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(test_pixel_memory, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_hold_many, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_cancel, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, folder_setup, folder_teardown),
