@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 typedef lk_status (*create_function)(lk_device **out, int threads, lk_error *err);
+typedef lk_status (*describe_function)(lk_device **out, const lk_gpu_kind *kind, lk_error *err);
 
 /* The module's path, or LK_ERR_UNSUPPORTED where it is too long. */
 static lk_status find(char *path, size_t size, const char *name, lk_error *err) {
@@ -27,9 +28,9 @@ static lk_status find(char *path, size_t size, const char *name, lk_error *err) 
     return lk_fail(err, LK_ERR_UNSUPPORTED, "the path of the module of device %s is too long", name);
 }
 
-lk_status lk_device_module_create(lk_device **out, const char *name, int threads, lk_error *err) {
+/* *function: lk_device_NAME_VERB of the module. */
+static lk_status load(void **function, const char *name, const char *verb, lk_error *err) {
     char path[PATH_MAX], symbol[128];
-    *out = NULL;
     LK_RETURN_IF(find(path, sizeof path, name, err));
     if (access(path, R_OK) != 0)
         return lk_fail(
@@ -40,9 +41,22 @@ lk_status lk_device_module_create(lk_device **out, const char *name, int threads
     if (module == NULL)
         return lk_fail(err, LK_ERR_UNSUPPORTED,
                        "device %s cannot be loaded: %s; install what is missing or use device: cpu", name, dlerror());
-    snprintf(symbol, sizeof symbol, "lk_device_%s_create", name);
+    snprintf(symbol, sizeof symbol, "lk_device_%s_%s", name, verb);
+    *function = dlsym(module, symbol);
+    if (*function == NULL) return lk_fail(err, LK_ERR_UNSUPPORTED, "%s is no module of this program", path);
+    return LK_OK;
+}
+
+lk_status lk_device_module_create(lk_device **out, const char *name, int threads, lk_error *err) {
     create_function create;
-    *(void **)&create = dlsym(module, symbol); /* POSIX's way round the missing cast in ISO C */
-    if (create == NULL) return lk_fail(err, LK_ERR_UNSUPPORTED, "%s is no module of this program", path);
+    *out = NULL;
+    LK_RETURN_IF(load((void **)&create, name, "create", err)); /* POSIX's way round the missing cast in ISO C */
     return create(out, threads, err);
+}
+
+lk_status lk_device_module_describe(lk_device **out, const char *name, const lk_gpu_kind *kind, lk_error *err) {
+    describe_function describe;
+    *out = NULL;
+    LK_RETURN_IF(load((void **)&describe, name, "describe", err));
+    return describe(out, kind, err);
 }

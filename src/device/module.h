@@ -3,10 +3,15 @@
 #define LK_DEVICE_MODULE_H
 
 #include "device/device.h"
+#include "device/gpu_kinds.h"
 
 /* Loads lockstep_NAME.so and lets its lk_device_NAME_create make the device. It is looked for in the folder
  * LOCKSTEP_MODULES of the environment; else in ../lib/lockstep beside the program's folder. A module stays loaded.
  * Errors: LK_ERR_UNSUPPORTED with what is missing. */
 LK_MUST_CHECK lk_status lk_device_module_create(lk_device **out, const char *name, int threads, lk_error *err);
+
+/* The same for a device that plans for a GPU of this kind, which need not be there (lk_device_NAME_describe). */
+LK_MUST_CHECK lk_status lk_device_module_describe(lk_device **out, const char *name, const lk_gpu_kind *kind,
+                                                  lk_error *err);
 
 #endif

@@ -76,6 +76,25 @@ LK_MUST_CHECK lk_status lk_plan_initialise(const lk_plan *plan, uint64_t seed, i
 LK_MUST_CHECK lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, const void *params, void *derived,
                                         lk_error *err);
 
+/* One call of a plan. Unit: bytes, floating point operations of a microbatch. Texts are static or the plan's. */
+typedef struct lk_plan_call {
+    int number; /* forward, then backward */
+    bool backward;
+    const char *op;           /* "conv2d"; "add gradients" for a sum of two gradients */
+    const char *layer;        /* "layer1.0.conv1" */
+    char kind[48];            /* of layer: "conv2d 3x3", "batchnorm relu residual" */
+    char implementation[112]; /* names, "" where the device has none */
+    const lk_act_desc *made;  /* value written; backward: the gradient of x, or y's where there is none */
+    double flops, bytes;      /* bytes: each launch's operands once */
+    double operand_bytes;     /* the call's operands once: tensors, parameters, what is kept between the passes */
+    int launches;             /* lk_op_info */
+} lk_plan_call;
+
+/* Calls are numbered from 0 to below this. Pure. */
+int lk_plan_call_numbers(const lk_plan *plan);
+/* Fills *call; false where this number has none (a layer that evaluation skips). */
+bool lk_plan_get_call(const lk_plan *plan, int number, lk_plan_call *call);
+
 /* Text (or JSON) of the plan: each call with implementation, layout, bytes, flops; slabs; arena. */
 LK_MUST_CHECK lk_status lk_plan_print(const lk_plan *plan, FILE *out, bool json, lk_error *err);
 

@@ -6,73 +6,15 @@
 
 #include "nn/plan_internal.h"
 
-/* One line of the table: what a call is, reads and writes. */
-typedef struct call_row {
-    int number;
-    const char *pass; /* "fwd", "bwd" */
-    const char *op, *layer;
-    char implementation[112];
-    const lk_act_desc *made; /* value written; backward: the gradient of x, or y's where there is none */
-    double flops, bytes;
-} call_row;
+static const char *pass_of(const lk_plan_call *call) { return call->backward ? "bwd" : "fwd"; }
 
-static void forward_row(call_row *row, const lk_plan *plan, int id) {
-    const lk_plan_node *planned = &plan->nodes[id];
-    *row = (call_row){.number = id,
-                      .pass = "fwd",
-                      .op = lk_op_kind_name(plan->graph->nodes[id].op.kind),
-                      .layer = plan->graph->nodes[id].name,
-                      .made = &planned->info.y,
-                      .flops = planned->info.flops_forward,
-                      .bytes = planned->info.bytes_forward};
-    snprintf(row->implementation, sizeof row->implementation, "%s", planned->info.impl_forward);
-}
-
-static void backward_row(call_row *row, const lk_plan *plan, int i) {
-    lk_plan_step step = plan->backward[i];
-    const lk_plan_node *planned = &plan->nodes[step.node];
-    *row = (call_row){.number = plan->graph->count + i, .pass = "bwd", .layer = plan->graph->nodes[step.node].name};
-    if (step.add >= 0) {
-        const lk_op_info *info = &plan->adds[step.add].info;
-        row->op = "add gradients";
-        row->made = &info->y;
-        row->flops = info->flops_forward;
-        row->bytes = info->bytes_forward;
-        snprintf(row->implementation, sizeof row->implementation, "%s", info->impl_forward);
-        return;
-    }
-    const lk_op_info *info = &planned->info;
-    row->op = lk_op_kind_name(plan->graph->nodes[step.node].op.kind);
-    row->made = planned->desc.need_dx ? &planned->desc.x : &info->y;
-    row->flops = info->flops_backward;
-    row->bytes = info->bytes_backward;
-    const char *dx = planned->desc.need_dx ? info->impl_dx : "";
-    bool same = strcmp(dx, info->impl_dw) == 0;
-    snprintf(row->implementation, sizeof row->implementation, "%s%s%s", dx,
-             dx[0] != '\0' && info->impl_dw[0] != '\0' && !same ? ", " : "", same ? "" : info->impl_dw);
-}
-
-static void get_row(call_row *row, const lk_plan *plan, int number) {
-    if (number < plan->graph->count)
-        forward_row(row, plan, number);
-    else
-        backward_row(row, plan, number - plan->graph->count);
-}
-
-/* Numbers of all calls, those of skipped layers too. */
-static int numbers(const lk_plan *plan) { return plan->graph->count + plan->backward_count; }
-
-static bool has_call(const lk_plan *plan, int number) {
-    return number >= plan->graph->count || !plan->nodes[number].skipped;
-}
-
-static void print_row(FILE *out, const call_row *row) {
+static void print_row(FILE *out, const lk_plan_call *row) {
     char layout[32], shape[64];
     const lk_act_desc *made = row->made;
     snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, made->n, made->c, made->h, made->w);
-    fprintf(out, "%4d %-4s %-14s %-24s %-16s %-8s %-9s %9.2f %10.1f  %s\n", row->number, row->pass, row->op, row->layer,
-            shape, lk_plan_layout_name(made, layout, sizeof layout), lk_dtype_name(made->dtype), row->bytes / 1e6,
-            row->flops / 1e6, row->implementation);
+    fprintf(out, "%4d %-4s %-14s %-24s %-16s %-8s %-9s %9.2f %10.1f  %s\n", row->number, pass_of(row), row->op,
+            row->layer, shape, lk_plan_layout_name(made, layout, sizeof layout), lk_dtype_name(made->dtype),
+            row->bytes / 1e6, row->flops / 1e6, row->implementation);
 }
 
 static void print_totals(FILE *out, const lk_plan *plan) {
@@ -100,33 +42,32 @@ static lk_status print_text(const lk_plan *plan, FILE *out) {
             g->classes, lk_dtype_name(plan->options.compute), plan->device->name, plan->device->identity(plan->device));
     fprintf(out, "%4s %-4s %-14s %-24s %-16s %-8s %-9s %9s %10s  %s\n", "call", "pass", "op", "layer", "shape",
             "layout", "type", "MB", "MFLOP", "implementation");
-    for (int i = 0; i < numbers(plan); i++) {
-        call_row row;
-        if (!has_call(plan, i)) continue;
-        get_row(&row, plan, i);
+    for (int i = 0; i < lk_plan_call_numbers(plan); i++) {
+        lk_plan_call row;
+        if (!lk_plan_get_call(plan, i, &row)) continue;
         print_row(out, &row);
     }
     print_totals(out, plan);
     return LK_OK;
 }
 
-static json_t *json_row(const call_row *row) {
+static json_t *json_row(const lk_plan_call *row) {
     char layout[32];
     const lk_act_desc *made = row->made;
-    return json_pack("{s:i, s:s, s:s, s:s, s:[I,I,I,I], s:s, s:s, s:f, s:f, s:s}", "call", row->number, "pass",
-                     row->pass, "op", row->op, "layer", row->layer, "shape", (json_int_t)made->n, (json_int_t)made->c,
-                     (json_int_t)made->h, (json_int_t)made->w, "layout",
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:[I,I,I,I], s:s, s:s, s:f, s:f, s:f, s:i, s:s}", "call", row->number,
+                     "pass", pass_of(row), "op", row->op, "kind", row->kind, "layer", row->layer, "shape",
+                     (json_int_t)made->n, (json_int_t)made->c, (json_int_t)made->h, (json_int_t)made->w, "layout",
                      lk_plan_layout_name(made, layout, sizeof layout), "dtype", lk_dtype_name(made->dtype), "bytes",
-                     row->bytes, "flops", row->flops, "implementation", row->implementation);
+                     row->bytes, "operand_bytes", row->operand_bytes, "flops", row->flops, "launches", row->launches,
+                     "implementation", row->implementation);
 }
 
 static lk_status print_json(const lk_plan *plan, FILE *out, lk_error *err) {
     const lk_plan_totals *t = &plan->totals;
     json_t *calls = json_array();
-    for (int i = 0; i < numbers(plan); i++) {
-        call_row row;
-        if (!has_call(plan, i)) continue;
-        get_row(&row, plan, i);
+    for (int i = 0; i < lk_plan_call_numbers(plan); i++) {
+        lk_plan_call row;
+        if (!lk_plan_get_call(plan, i, &row)) continue;
         json_array_append_new(calls, json_row(&row));
     }
     int64_t bound = lk_arena_lower_bound(plan->live, plan->live_count);

@@ -37,7 +37,7 @@ static const char *settings_fault(const lk_op_desc *d) {
 static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_error *err) {
     conv_plan *p = op->plan;
     lk_error reason = {0};
-    lk_cudnn_target target = {.handle = cuda->cudnn};
+    lk_cudnn_target target = {.handle = cuda->cudnn, .device = cuda->described};
     lk_status status = lk_cuda_conv_engine(&p->passes[pass], &p->shape, &target, pass, &reason);
     if (status == LK_ERR_UNSUPPORTED) return lk_cuda_unsupported(op, reason.message, err);
     if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);

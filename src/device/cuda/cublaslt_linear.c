@@ -93,6 +93,7 @@ out:
 static lk_status matmul_plan(lk_cuda *cuda, matmul *m, const lk_op *op, matrix a, matrix b, matrix d, bool bias,
                              lk_error *err) {
     lk_status status = LK_OK;
+    if (cuda->described != NULL) return LK_OK; /* cuBLASLt chooses for a GPU that is there alone */
     LK_BLAS(cublasLtMatmulDescCreate(&m->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     LK_TRY(set_transposed(m, &a, &b, err));
     if (bias) LK_TRY(set_bias(m->desc, d.type, (const void *)UNREAD_ADDRESS, err));

@@ -177,6 +177,7 @@ static lk_status backward(lk_device *device, lk_stream *stream, lk_call *call, c
 
 static void device_free(lk_device *device) {
     lk_cuda *cuda = cuda_of(device);
+    if (cuda->described != NULL) (void)cudnnBackendDestroyDescriptor(cuda->described);
     if (cuda->cudnn != NULL) (void)cudnnDestroy(cuda->cudnn);
     if (cuda->blas != NULL) (void)cublasLtDestroy(cuda->blas);
     lk_free(cuda);
@@ -201,6 +202,12 @@ static const lk_device TEMPLATE = {
     .backward = backward,
 };
 
+static lk_status check_cudnn(lk_error *err) {
+    if (cudnnGetVersion() >= LK_CUDA_OLDEST_CUDNN) return LK_OK;
+    return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda needs cuDNN 9.8 or later and finds %zu.%zu",
+                   cudnnGetVersion() / 10000, cudnnGetVersion() / 100 % 100);
+}
+
 /* The first GPU that CUDA shows, and what its arithmetic depends on. */
 static lk_status open_gpu(lk_cuda *cuda, lk_error *err) {
     lk_status status = LK_OK;
@@ -223,9 +230,7 @@ static lk_status open_gpu(lk_cuda *cuda, lk_error *err) {
     LK_CUDA(cudaDriverGetVersion(&driver));
     LK_CUDA(cudaGetDeviceProperties(&properties, cuda->ordinal));
     cuda->capability = properties.major * 100 + properties.minor * 10;
-    if (cudnnGetVersion() < LK_CUDA_OLDEST_CUDNN)
-        return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda needs cuDNN 9.8 or later and finds %zu.%zu",
-                       cudnnGetVersion() / 10000, cudnnGetVersion() / 100 % 100);
+    LK_TRY(check_cudnn(err));
     LK_CUDNN(cudnnCreate(&cuda->cudnn));
     LK_BLAS(cublasLtCreate(&cuda->blas));
     snprintf(cuda->identity, sizeof cuda->identity,
@@ -236,19 +241,52 @@ out:
     return status;
 }
 
+static lk_status create(lk_cuda **out, lk_error *err) {
+    LK_RETURN_IF(LK_NEW(out, 1, "the cuda device", err));
+    (*out)->base = TEMPLATE;
+    (*out)->base.impl = *out;
+    lk_cuda_runtime_install(&(*out)->base);
+    lk_cuda_slab_install(&(*out)->base);
+    return LK_OK;
+}
+
 lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err) {
     lk_status status = LK_OK;
     lk_cuda *cuda = NULL;
     *out = NULL;
     if (threads < 1 || threads > 1024)
         return lk_fail(err, LK_ERR_CONFIG, "a lane of the cuda device cannot have %d threads; use 1 to 1024", threads);
-    LK_TRY(LK_NEW(&cuda, 1, "the cuda device", err));
-    cuda->base = TEMPLATE;
+    LK_TRY(create(&cuda, err));
     cuda->base.threads = threads;
-    cuda->base.impl = cuda;
-    lk_cuda_runtime_install(&cuda->base);
-    lk_cuda_slab_install(&cuda->base);
     LK_TRY(open_gpu(cuda, err));
+    *out = &cuda->base;
+    cuda = NULL;
+out:
+    if (cuda != NULL) device_free(&cuda->base);
+    return status;
+}
+
+static lk_status open_description(lk_cuda *cuda, const lk_gpu_kind *kind, lk_error *err) {
+    lk_status status = LK_OK;
+    LK_TRY(check_cudnn(err));
+    LK_CUDNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &cuda->described));
+    LK_CUDNN(cudnnBackendSetAttribute(cuda->described, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                      (int64_t)strlen(kind->properties), kind->properties));
+    LK_CUDNN(cudnnBackendFinalize(cuda->described));
+    cuda->capability = kind->capability;
+    snprintf(cuda->identity, sizeof cuda->identity, "%s by description, engines of cuDNN %zu; workspaces of cuBLASLt 0",
+             kind->title, cudnnGetVersion());
+out:
+    return status;
+}
+
+lk_status lk_device_cuda_describe(lk_device **out, const lk_gpu_kind *kind, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_cuda *cuda = NULL;
+    *out = NULL;
+    LK_TRY(create(&cuda, err));
+    cuda->base.threads = 1;
+    LK_TRY(open_description(cuda, kind, err));
     *out = &cuda->base;
     cuda = NULL;
 out:

@@ -5,9 +5,18 @@
 #define LK_DEVICE_CUDA_CUDA_H
 
 #include "device/device.h"
+#include "device/gpu_kinds.h"
 
-/* See lk_device_create. threads is not used: a lane's arithmetic runs on the GPU. The only function that the module
- * exports. Errors: LK_ERR_UNSUPPORTED where there is no GPU, driver or cuDNN that serves. */
-__attribute__((visibility("default"))) lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err);
+/* The functions that the module exports. */
+#define LK_CUDA_EXPORT __attribute__((visibility("default")))
+
+/* See lk_device_create. threads is not used: a lane's arithmetic runs on the GPU.
+ * Errors: LK_ERR_UNSUPPORTED where there is no GPU, driver or cuDNN that serves. */
+LK_CUDA_EXPORT lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err);
+
+/* A device that plans for a GPU which is not there, with the engines that cuDNN chooses for its description; cuBLASLt
+ * cannot be asked, and its workspaces count as none. It runs nothing. kind: borrowed until lk_device_free.
+ * Errors: LK_ERR_UNSUPPORTED, LK_ERR_DEVICE where cuDNN takes no description. */
+LK_CUDA_EXPORT lk_status lk_device_cuda_describe(lk_device **out, const lk_gpu_kind *kind, lk_error *err);
 
 #endif

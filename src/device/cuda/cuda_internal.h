@@ -16,10 +16,11 @@
 /* The device; `base` comes first, so that the two pointers convert. */
 typedef struct lk_cuda {
     lk_device base;
-    int ordinal;           /* of CUDA */
-    int capability;        /* 900 is 9.0 */
-    cudnnHandle_t cudnn;   /* for planning, which one thread at a time does */
-    cublasLtHandle_t blas; /* thread-safe */
+    int ordinal;                        /* of CUDA */
+    int capability;                     /* 900 is 9.0 */
+    cudnnHandle_t cudnn;                /* for planning, which one thread at a time does */
+    cublasLtHandle_t blas;              /* thread-safe */
+    cudnnBackendDescriptor_t described; /* a GPU that is not there: then there are no handles, and nothing runs */
     char identity[320];
 } lk_cuda;
 

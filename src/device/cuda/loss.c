@@ -22,12 +22,13 @@ typedef struct loss_bound {
 /* Does the op count its own microbatch? */
 static bool counts_microbatch(const lk_op_desc *d) { return d->training && d->loss.f1 > 0 && d->loss.f1_microbatch; }
 
-static lk_status copy_settings(loss_plan *p, const lk_op_desc *d, lk_error *err) {
+static lk_status copy_settings(const lk_cuda *cuda, loss_plan *p, const lk_op_desc *d, lk_error *err) {
     lk_status status = LK_OK;
     const double *from[ARRAYS] = {d->loss.class_weights, d->loss.focal_alpha, d->loss.logit_offsets};
     const double **to[ARRAYS] = {&p->config.class_weights, &p->config.focal_alpha, &p->config.logit_offsets};
     size_t bytes = (size_t)d->x.c * sizeof(double);
     p->config = d->loss;
+    if (cuda->described != NULL) return LK_OK;
     LK_CUDA(cudaMalloc((void **)&p->arrays, ARRAYS * bytes));
     for (int i = 0; i < ARRAYS; i++) {
         if (from[i] == NULL) continue;
@@ -62,7 +63,6 @@ static void fill_info(lk_op *op) {
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
-    (void)cuda;
     const lk_op_desc *d = &op->desc;
     loss_plan *p = NULL;
     if (d->x.h != 1 || d->x.w != 1) return lk_cuda_unsupported(op, "logits are n x classes", err);
@@ -72,7 +72,7 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     op->plan = p;
     lk_cuda_info_start(op, 1, 1, 1, 1);
     fill_info(op);
-    return copy_settings(p, d, err);
+    return copy_settings(cuda, p, d, err);
 }
 
 static void drop(lk_op *op) {

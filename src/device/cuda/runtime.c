@@ -23,6 +23,7 @@ lk_status lk_cuda_check_blas(cublasStatus_t code, const char *call, lk_error *er
 }
 
 lk_status lk_cuda_enter(const lk_cuda *cuda, lk_error *err) {
+    if (cuda->described != NULL) return LK_OK;
     return lk_cuda_check(cudaSetDevice(cuda->ordinal), "cudaSetDevice", err);
 }
 

@@ -10,20 +10,11 @@
 
 #include "device/cuda/conv_engine.h"
 #include "device/cuda/cuda_internal.h"
+#include "device/gpu_kinds.h"
 #include "nn/model.h"
 
 #define MOST_GRAPHS 512
 #define SECONDS 120 /* for one graph */
-
-/* The values that an H100 SXM is documented with; none was read from a device. */
-static const char H100[] =
-    "{\"deviceVer\": 900, \"multiProcessorCount\": 132, \"warpSize\": 32, \"maxSharedMemoryPerBlock\": 49152, "
-    "\"maxSharedMemoryPerBlockOptin\": 232448, \"reservedSharedMemoryPerBlock\": 1024, \"maxRegistersPerSM\": 65536, "
-    "\"maxCtasPerSM\": 32, \"maxThreadsPerBlock\": 1024, \"maxThreadsPerSM\": 2048, \"regsPerBlock\": 65536, "
-    "\"totalGlobalMem\": 84929347584, \"smClockRateKHz\": 1980000, \"memClockRateKHz\": 2619000, "
-    "\"l2CacheSize\": 52428800, \"maxBlockSize\": [1024, 1024, 64], \"maxGridSize\": [2147483647, 65535, 65535], "
-    "\"supportCoopLaunch\": 1, \"pciDeviceId\": 0, \"isTccDriver\": 0, \"cudaDeviceId\": 0, \"driverVer\": 13000, "
-    "\"deviceName\": \"NVIDIA H100 80GB HBM3\"}";
 
 typedef struct graph {
     lk_op_desc desc;
@@ -32,9 +23,10 @@ typedef struct graph {
 
 static lk_status describe_device(cudnnBackendDescriptor_t *out, lk_error *err) {
     lk_status status = LK_OK;
+    const lk_gpu_kind *kind = lk_gpu_kind_find("h100");
     LK_CUDNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, out));
-    LK_CUDNN(
-        cudnnBackendSetAttribute(*out, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, strlen(H100), H100));
+    LK_CUDNN(cudnnBackendSetAttribute(*out, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                      (int64_t)strlen(kind->properties), kind->properties));
     LK_CUDNN(cudnnBackendFinalize(*out));
 out:
     return status;
