@@ -65,38 +65,29 @@ static __device__ inline void take_dz(const lk_cuda_norm &n, int64_t at, const a
 }
 
 template <typename T>
-static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape &r) {
-    __shared__ double sums[LK_CUDA_THREADS], dots[LK_CUDA_THREADS];
-    const lk_finish f = lk_finish_of<T>(r, n.shape.block);
-    const int block = n.shape.block, channel = f.channel;
-    double sum = 0, dot = 0;
-#pragma unroll 8
-    for (int i = f.begin; i < f.end; i++) {
-        sum += (double)__ldcg(n.partial + (int64_t)i * 2 * block + channel);
-        dot += (double)__ldcg(n.partial + (int64_t)i * 2 * block + block + channel);
-    }
-    sums[f.thread] = sum;
-    dots[f.thread] = dot;
-    __syncthreads();
-    if (f.thread >= f.width || channel >= block) return;
-    for (int i = 1; i < f.split; i++) {
-        sum += sums[i * f.width + f.thread];
-        dot += dots[i * f.width + f.thread];
-    }
+static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape &r, lk_scratch<T> &scratch) {
+    const int block = n.shape.block;
+    int channel;
+    lk_pair total;
+    auto pair_of = [](int, float sum, float dot, int) {
+        const lk_pair p = {(double)sum, (double)dot};
+        return p;
+    };
+    if (!lk_merge_chunks<T>(r, block, n.partial, scratch, pair_of, &channel, &total)) return;
     n.terms[channel] = n.terms[block + channel] = 0;
     if (channel >= n.shape.channels) return;
     const double inverse = n.saved[block + channel], count = (double)n.shape.rows;
-    const double scale = n.saved[2 * block + channel], dgamma = dot * inverse;
+    const double scale = n.saved[2 * block + channel], dgamma = total.b * inverse;
     n.dgamma[channel] = (float)dgamma;
-    n.dbeta[channel] = (float)sum;
+    n.dbeta[channel] = (float)total.a;
     n.terms[channel] = (float)(-scale * inverse * dgamma / count);
-    n.terms[block + channel] = (float)(-scale * sum / count);
+    n.terms[block + channel] = (float)(-scale * total.a / count);
 }
 
 template <typename T, int ACT, bool TWO>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT, AHEAD = LK_AHEAD(TWO);
-    __shared__ float totals[L][LK_CUDA_THREADS], dots[L][LK_CUDA_THREADS];
+    __shared__ lk_scratch<T> scratch;
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
     const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
     const int64_t begin = chunk * r.chunk;
@@ -127,25 +118,21 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cud
         for (; row < end; row += r.down) add(row, fetch<T, ACT, TWO>(n, row * block + first));
     }
     for (int i = 0; i < L; i++) {
-        totals[i][thread] = total[i];
-        dots[i][thread] = dot[i];
+        scratch.values[0][i][thread] = total[i];
+        scratch.values[1][i][thread] = dot[i];
     }
-    for (int half = lk_first_half(r.down); half > 0; half /= 2) {
-        __syncthreads();
-        if ((int)threadIdx.y < half && (int)threadIdx.y + half < r.down)
-            for (int i = 0; i < L; i++) {
-                totals[i][thread] += totals[i][thread + half * r.across];
-                dots[i][thread] += dots[i][thread + half * r.across];
-            }
+    lk_pair pair;
+    int channel;
+    auto pair_of = [&](int, int at, int lane) {
+        const lk_pair p = {(double)scratch.values[0][lane][at], (double)scratch.values[1][lane][at]};
+        return p;
+    };
+    if (lk_merge_rows<T>(r, block, scratch, pair_of, &channel, &pair)) {
+        float *partial = n.partial + (int64_t)chunk * 2 * block + channel;
+        partial[0] = (float)pair.a;
+        partial[block] = (float)pair.b;
     }
-    if (threadIdx.y == 0 && first < block) {
-        float *partial = n.partial + (int64_t)chunk * 2 * block + first;
-        for (int i = 0; i < L; i++) {
-            partial[i] = totals[i][thread];
-            partial[block + i] = dots[i][thread];
-        }
-    }
-    if (lk_last_to_arrive(n.counters)) finish_sums<T>(n, r);
+    if (lk_last_to_arrive(n.counters)) finish_sums<T>(n, r, scratch);
 }
 
 template <typename T, int ACT, bool TWO>

@@ -1,6 +1,7 @@
 /* Batch normalisation forward. Statistics are taken in one pass over x: a thread sums distances from the first value it
- * sees, so that a large mean costs no digits, threads merge as Chan, Golub and LeVeque 1983 merge samples, and chunks
- * in double. A thread's error is at most LK_ROWS_PER_THREAD roundings of a sum that its own values bound. */
+ * sees, so that a large mean costs no digits, and threads and chunks
+ * merge as Chan, Golub and LeVeque 1983 merge samples, in double. A thread's error is at most LK_ROWS_PER_THREAD
+ * roundings of a sum that its own values bound. */
 #include "device/cuda/kernel_norm.cuh"
 
 /* Vectors of 16 bytes that a thread has under way: 8 of x for the statistics; 4 of x and as many of a residual. With
@@ -10,52 +11,46 @@
 #define LK_AHEAD_APPLY 4
 #define LK_BLOCKS 2
 
-/* The last block of a group: merges the chunks of its channels and writes the results. With p the first chunk's mean
- * and d a chunk's distance from it: mean = p + sum(n d) / N, squares = sum(s + n d^2) - N (mean - p)^2. */
+/* Samples merge by their counts n, means m and sums of squared distances s: with p one of the means,
+ *   mean = p + sum(n (m - p)) / N,  squares = sum(s + n (m - p)^2) - sum(n (m - p))^2 / N. */
+static __device__ inline lk_pair weigh(double count, double distance, double squares) {
+    const lk_pair p = {count * distance, squares + count * distance * distance};
+    return p;
+}
+
+/* The last block of a group: merges the chunks of its channels and writes the results. */
 template <typename T>
-static __device__ void finish_statistics(const lk_cuda_norm &n, const lk_reduce_shape &r) {
-    __shared__ double firsts[LK_CUDA_THREADS], seconds[LK_CUDA_THREADS];
-    const lk_finish f = lk_finish_of<T>(r, n.shape.block);
-    const int block = n.shape.block;
-    const bool inside = f.channel < block;
-    const double pivot = inside ? (double)__ldcg(n.partial + f.channel) : 0;
-    double first = 0, second = 0;
-#pragma unroll 8
-    for (int i = f.begin; i < f.end; i++) {
-        const int64_t rest = n.shape.rows - i * r.chunk;
-        const double count = (double)(rest < r.chunk ? rest : r.chunk);
-        const float *partial = n.partial + (int64_t)i * 2 * block + f.channel;
-        const double distance = (double)__ldcg(partial) - pivot;
-        first += count * distance;
-        second += (double)__ldcg(partial + block) + count * distance * distance;
-    }
-    firsts[f.thread] = first;
-    seconds[f.thread] = second;
-    __syncthreads();
-    if (f.thread >= f.width || !inside) return;
-    for (int i = 1; i < f.split; i++) {
-        first += firsts[i * f.width + f.thread];
-        second += seconds[i * f.width + f.thread];
-    }
-    const int channel = f.channel;
+static __device__ void finish_statistics(const lk_cuda_norm &n, const lk_reduce_shape &r, lk_scratch<T> &scratch) {
+    const int block = n.shape.block, width = r.across * lk_lanes<T>::COUNT;
+    const int thread = threadIdx.y * r.across + threadIdx.x;
+    const int first = (int)blockIdx.x * width + thread % (width / 4) * 4;
+    float pivots[4] = {0};
+    if (first < block) lk_load_floats(pivots, n.partial + first);
+    lk_pair total;
+    int channel;
+    auto pair_of = [&](int chunk, float mean, float squares, int k) {
+        const int64_t rest = n.shape.rows - chunk * r.chunk;
+        return weigh((double)(rest < r.chunk ? rest : r.chunk), (double)mean - (double)pivots[k], (double)squares);
+    };
+    if (!lk_merge_chunks<T>(r, block, n.partial, scratch, pair_of, &channel, &total)) return;
     const bool real = channel < n.shape.channels;
-    const double count = (double)n.shape.rows, step = first / count, squares = second - first * step;
+    const double count = (double)n.shape.rows, step = total.a / count, squares = total.b - total.a * step;
     const double variance = squares < 0 ? 0 : squares / count; /* NaN passes */
+    const double mean = (double)__ldcg(n.partial + channel) + step;
     const float inverse = (float)(1 / sqrt(variance + (double)n.eps));
-    n.saved[channel] = real ? (float)(pivot + step) : 0;
+    n.saved[channel] = real ? (float)mean : 0;
     n.saved[block + channel] = real ? inverse : 0;
     n.saved[2 * block + channel] = real ? n.gamma[channel] * inverse : 0;
     n.saved[3 * block + channel] = real ? n.beta[channel] : 0;
     if (!real) return;
-    n.mean[channel] = (float)(pivot + step);
+    n.mean[channel] = (float)mean;
     n.variance[channel] = (float)variance;
 }
 
 template <typename T>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
-    __shared__ float means[L][LK_CUDA_THREADS], squares[L][LK_CUDA_THREADS];
-    __shared__ int counts[LK_CUDA_THREADS];
+    __shared__ lk_scratch<T> scratch;
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
     const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
     const int64_t begin = chunk * r.chunk, stride = (int64_t)r.down * block;
@@ -86,34 +81,27 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(
         }
         for (; left > 0; left--, x += stride) take(lk_fetch<T>(x));
     }
-    counts[thread] = count;
     for (int i = 0; i < L; i++) {
         float mean = count > 0 ? sum[i] / (float)count : 0, rest = square[i] - sum[i] * mean;
-        means[i][thread] = pivot[i] + mean;
-        squares[i][thread] = rest < 0 ? 0 : rest; /* NaN passes */
+        scratch.values[0][i][thread] = pivot[i] + mean;
+        scratch.values[1][i][thread] = rest < 0 ? 0 : rest; /* NaN passes */
     }
-    for (int half = lk_first_half(r.down); half > 0; half /= 2) {
-        __syncthreads();
-        const int other = thread + half * r.across;
-        const bool active = (int)threadIdx.y < half && (int)threadIdx.y + half < r.down;
-        const float a = active ? (float)counts[thread] : 0, b = active ? (float)counts[other] : 0;
-        if (active && b > 0) {
-            for (int i = 0; i < L; i++) {
-                float distance = means[i][other] - means[i][thread];
-                means[i][thread] += distance * (b / (a + b));
-                squares[i][thread] += squares[i][other] + distance * distance * (a * b / (a + b));
-            }
-            counts[thread] += counts[other];
-        }
+    lk_pair total;
+    int channel;
+    auto pair_of = [&](int y, int at, int lane) {
+        const int64_t rows = (end - begin - y + r.down - 1) / r.down; /* of the threads in row y */
+        if (rows <= 0) return weigh(0, 0, 0);
+        const double pivot = (double)scratch.values[0][lane][at - y * r.across];
+        return weigh((double)rows, (double)scratch.values[0][lane][at] - pivot, (double)scratch.values[1][lane][at]);
+    };
+    if (lk_merge_rows<T>(r, block, scratch, pair_of, &channel, &total)) {
+        const double step = total.a / (double)(end - begin), squares = total.b - total.a * step;
+        const int x = (channel / L) % r.across;
+        float *partial = n.partial + (int64_t)chunk * 2 * block + channel;
+        partial[0] = (float)((double)scratch.values[0][channel % L][x] + step);
+        partial[block] = squares < 0 ? 0 : (float)squares;
     }
-    if (threadIdx.y == 0 && first < block) {
-        float *partial = n.partial + (int64_t)chunk * 2 * block + first;
-        for (int i = 0; i < L; i++) {
-            partial[i] = means[i][thread];
-            partial[block + i] = squares[i][thread];
-        }
-    }
-    if (lk_last_to_arrive(n.counters)) finish_statistics<T>(n, r);
+    if (lk_last_to_arrive(n.counters)) finish_statistics<T>(n, r, scratch);
 }
 
 template <typename T, int ACT, bool RESIDUAL>

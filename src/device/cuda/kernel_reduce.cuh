@@ -81,4 +81,93 @@ static __device__ inline lk_finish lk_finish_of(const lk_reduce_shape &r, int bl
     return f;
 }
 
+/* Two sums at once. */
+struct lk_pair {
+    double a, b;
+};
+
+#define LK_SCRATCH_ROW (LK_CUDA_THREADS + 8) /* rows of vector lanes begin in different banks */
+
+/* Shared memory of a block that merges pairs: two floats for each lane of each thread, then of four channels a thread.
+ */
+template <typename T>
+struct lk_scratch {
+    union {
+        float values[2][lk_lanes<T>::COUNT][LK_SCRATCH_ROW];
+        double chunks[2][4][LK_CUDA_THREADS];
+    };
+    double parts[2][LK_CUDA_THREADS];
+};
+
+/* Merges what the threads of a block have of each channel: pair_of(y, at, lane) gives what the thread in row y, of
+ * number `at`, has of its lane. Threads that return true have a channel (of the whole tensor, below `block`). */
+template <typename T, typename F>
+static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block, lk_scratch<T> &scratch, F pair_of,
+                                            int *channel, lk_pair *total) {
+    constexpr int L = lk_lanes<T>::COUNT;
+    const int thread = threadIdx.y * r.across + threadIdx.x, width = r.across * L, split = r.across * r.down / width;
+    const int each = (r.down + split - 1) / split, part = thread / width, lane = thread / r.across % L;
+    const int x = thread % r.across;
+    lk_pair sum = {0, 0};
+    __syncthreads();
+    for (int y = part * each; part < split && y < (part + 1) * each && y < r.down; y++) {
+        const lk_pair p = pair_of(y, y * r.across + x, lane);
+        sum.a += p.a;
+        sum.b += p.b;
+    }
+    scratch.parts[0][thread] = sum.a;
+    scratch.parts[1][thread] = sum.b;
+    __syncthreads();
+    *channel = ((int)blockIdx.x * r.across + x) * L + lane;
+    if (part != 0 || *channel >= block) return false;
+    for (int i = 1; i < split; i++) {
+        sum.a += scratch.parts[0][i * width + thread];
+        sum.b += scratch.parts[1][i * width + thread];
+    }
+    *total = sum;
+    return true;
+}
+
+/* Merges the partial results of a group's chunks, each 2 x block floats: pair_of(chunk, first, second, lane) gives what
+ * two floats of a channel add; `lane` is the channel's place among the four of this thread. Only in the block that came
+ * last; returns as lk_merge_rows. */
+template <typename T, typename F>
+static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int block, const float *partial,
+                                              lk_scratch<T> &scratch, F pair_of, int *channel, lk_pair *total) {
+    const int thread = threadIdx.y * r.across + threadIdx.x, width = r.across * lk_lanes<T>::COUNT;
+    const int vectors = width / 4, split = r.across * r.down / vectors, each = (r.chunks + split - 1) / split;
+    const int part = thread / vectors, first = (int)blockIdx.x * width + thread % vectors * 4;
+    const int begin = part * each, end = begin + each < r.chunks ? begin + each : r.chunks;
+    double a[4] = {0}, b[4] = {0};
+    if (part < split && first < block) {
+#pragma unroll 4
+        for (int i = begin; i < end; i++) {
+            const float4 x = __ldcg((const float4 *)(partial + (int64_t)i * 2 * block + first));
+            const float4 y = __ldcg((const float4 *)(partial + (int64_t)i * 2 * block + block + first));
+            const float xs[4] = {x.x, x.y, x.z, x.w}, ys[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                const lk_pair p = pair_of(i, xs[k], ys[k], k);
+                a[k] += p.a;
+                b[k] += p.b;
+            }
+        }
+    }
+    __syncthreads();
+    for (int k = 0; k < 4; k++) {
+        scratch.chunks[0][k][thread] = a[k];
+        scratch.chunks[1][k][thread] = b[k];
+    }
+    __syncthreads();
+    *channel = (int)blockIdx.x * width + thread;
+    if (thread >= width || *channel >= block) return false;
+    lk_pair sum = {0, 0};
+    for (int i = 0; i < split; i++) {
+        sum.a += scratch.chunks[0][thread % 4][i * vectors + thread / 4];
+        sum.b += scratch.chunks[1][thread % 4][i * vectors + thread / 4];
+    }
+    *total = sum;
+    return true;
+}
+
 #endif

@@ -38,6 +38,7 @@ static inline unsigned __float_as_uint(float f) {
 #define __expf expf /* the C library declares one of its own */
 static inline float __fdividef(float x, float y) { return x / y; }
 static inline float __ldcg(const float *p) { return *p; }
+static inline float4 __ldcg(const float4 *p) { return *p; }
 
 /* Threads take turns and are not interrupted. */
 static inline unsigned atomicAdd(unsigned *p, unsigned value) {
