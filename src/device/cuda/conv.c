@@ -1,6 +1,7 @@
-/* 2-D convolution: cuDNN for the three passes, own kernels for the bias. Weights are stored K x R x S x C/groups.
- * Without groups, and with one channel a group, the padding channels of x and y are channels for cuDNN, with zero
- * weights: what it writes there is zero. Other groups are given to it as they are, with gaps between pixels. */
+/* 2-D convolution: cuDNN for the three passes, own kernels for the bias; common depthwise shapes are depthwise.c's.
+ * Weights are stored K x R x S x C/groups. Without groups, and with one channel a group, the padding channels of x and
+ * y are channels for cuDNN, with zero weights: what it writes there is zero. Other groups are given to it as they are,
+ * with gaps between pixels. */
 #include <stdio.h>
 #include <string.h>
 
@@ -80,6 +81,10 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     conv_plan *p = NULL;
     const char *fault = settings_fault(d);
     if (fault != NULL) return lk_cuda_unsupported(op, fault, err);
+    if (lk_cuda_depthwise_applies(d)) {
+        op->class = &lk_cuda_class_depthwise;
+        return op->class->plan(cuda, op, err);
+    }
     LK_RETURN_IF(LK_NEW(&p, 1, "a convolution", err));
     op->plan = p;
     lk_cuda_conv_shape(&p->shape, d);

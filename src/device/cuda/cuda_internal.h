@@ -39,8 +39,8 @@ typedef struct lk_cuda_op_class lk_cuda_op_class;
 struct lk_op {
     lk_op_desc desc; /* desc.like is not kept */
     lk_op_info info;
-    const lk_cuda_op_class *class;
-    void *plan; /* what the class keeps, or NULL; read-only once planned */
+    const lk_cuda_op_class *class; /* planning may put a narrower one in its place */
+    void *plan;                    /* what the class keeps, or NULL; read-only once planned */
 };
 
 struct lk_call {
@@ -69,6 +69,9 @@ struct lk_cuda_op_class {
 extern const lk_cuda_op_class lk_cuda_class_input, lk_cuda_class_conv, lk_cuda_class_batchnorm,
     lk_cuda_class_activation, lk_cuda_class_add, lk_cuda_class_scale, lk_cuda_class_dropout, lk_cuda_class_maxpool,
     lk_cuda_class_avgpool, lk_cuda_class_linear, lk_cuda_class_loss;
+/* Convolutions that are planned as this class: a rule on channels, kernel and stride. */
+extern const lk_cuda_op_class lk_cuda_class_depthwise;
+bool lk_cuda_depthwise_applies(const lk_op_desc *desc);
 
 /* Memory and streams of lk_device (runtime.c); slab_* (slab.c). */
 void lk_cuda_runtime_install(lk_device *device);

@@ -70,6 +70,27 @@ int lk_cuda_column_sums(cudaStream_t stream, const lk_cuda_rows *shape, const vo
 /* y[r, c] += bias[c] */
 int lk_cuda_add_bias(cudaStream_t stream, const lk_cuda_rows *shape, void *y, const float *bias);
 
+/* Depthwise convolution, one output channel for each input channel. Weights and their gradient are kernel^2 x block
+ * float32, tap by tap, zero for padding channels. kernel: 3 or 5; stride: 1 or 2; pad_top, pad_left: less than kernel.
+ */
+typedef struct lk_cuda_depthwise {
+    lk_cuda_type type;
+    int64_t n;
+    int block, h, w, out_h, out_w, kernel, stride, pad_top, pad_left;
+} lk_cuda_depthwise;
+int lk_cuda_depthwise_forward(cudaStream_t stream, const lk_cuda_depthwise *conv, const void *x, const float *weights,
+                              void *y);
+int lk_cuda_depthwise_data(cudaStream_t stream, const lk_cuda_depthwise *conv, const void *dy, const float *weights,
+                           void *dx);
+/* That for stride 2. */
+int lk_cuda_depthwise_data_strided(cudaStream_t stream, const lk_cuda_depthwise *conv, const void *dy,
+                                   const float *weights, void *dx);
+/* Two launches. */
+int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *conv, const void *x, const void *dy,
+                             float *dweights, float *partial);
+/* Floats of `partial`. */
+int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *conv);
+
 /* y = act(x + residual). */
 typedef struct lk_cuda_add {
     lk_cuda_rows shape;

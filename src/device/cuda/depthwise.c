@@ -1,0 +1,103 @@
+/* Depthwise convolution of the common shapes by own kernels; the others are conv.c's, like all other convolutions. The
+ * kernels read the float32 weights themselves, so that there is no copy to rewrite. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "device/cuda/conv_engine.h"
+#include "device/cuda/cuda_internal.h"
+
+bool lk_cuda_depthwise_applies(const lk_op_desc *d) {
+    return d->conv.groups > 1 && d->conv.groups == d->x.c && d->conv.out_channels == d->x.c &&
+           (d->conv.kernel_h == 3 || d->conv.kernel_h == 5) && d->conv.kernel_w == d->conv.kernel_h &&
+           (d->conv.stride == 1 || d->conv.stride == 2) && d->conv.dilation == 1 && d->conv.pad < d->conv.kernel_h;
+}
+
+static void fill_info(lk_op *op, const lk_cuda_depthwise *conv) {
+    const lk_op_desc *d = &op->desc;
+    lk_op_info *info = &op->info;
+    int64_t c = d->x.c, area = (int64_t)conv->kernel * conv->kernel, weights = area * conv->block;
+    double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y), w = (double)weights * sizeof(float);
+    info->param_count = d->conv.bias ? 2 : 1;
+    info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, lk_shape_of(4, c, 1, conv->kernel, conv->kernel), weights};
+    if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, c), c};
+    info->keeps_x = d->training;
+    info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)area;
+    info->bytes_forward = x + y + w + (d->conv.bias ? 2 * y : 0);
+    lk_cuda_info_own(op, "depthwise");
+    info->launches_forward += d->conv.bias;
+    if (!d->training) return;
+    int64_t partial = lk_cuda_depthwise_partials(conv) * (int64_t)sizeof(float);
+    int64_t bias_partial = d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
+    info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + (partial > bias_partial ? partial : bias_partial);
+    info->flops_backward = (d->need_dx ? 2 : 1) * info->flops_forward;
+    info->bytes_backward = x + y + w + 2 * (double)partial + (d->need_dx ? x + y + w : 0) + (d->conv.bias ? y : 0);
+    info->launches_backward = 2 + d->need_dx + d->conv.bias;
+    memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+}
+
+static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
+    (void)cuda;
+    const lk_op_desc *d = &op->desc;
+    lk_cudnn_conv s;
+    lk_cuda_depthwise *conv = NULL;
+    lk_cuda_conv_shape(&s, d);
+    if (s.out_h < 1 || s.out_w < 1) return lk_cuda_unsupported(op, "its kernel does not fit its input", err);
+    LK_RETURN_IF(LK_NEW(&conv, 1, "a convolution", err));
+    op->plan = conv;
+    *conv = (lk_cuda_depthwise){.type = lk_cuda_type_of(d->compute),
+                                .n = d->x.n,
+                                .block = (int)d->x.block,
+                                .h = (int)d->x.h,
+                                .w = (int)d->x.w,
+                                .out_h = (int)s.out_h,
+                                .out_w = (int)s.out_w,
+                                .kernel = (int)d->conv.kernel_h,
+                                .stride = (int)d->conv.stride,
+                                .pad_top = (int)s.pad_top,
+                                .pad_left = (int)s.pad_left};
+    lk_cuda_info_start(op, d->x.c, s.out_h, s.out_w, d->x.block);
+    fill_info(op, conv);
+    return LK_OK;
+}
+
+static void drop(lk_op *op) { lk_free(op->plan); }
+
+/* Tap by tap. */
+static int64_t stored_at(const lk_op *op, int i, int64_t e) {
+    const lk_cuda_depthwise *conv = op->plan;
+    int64_t area = (int64_t)conv->kernel * conv->kernel;
+    return i == 0 ? e % area * conv->block + e / area : e;
+}
+
+static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_status status = LK_OK;
+    const lk_op_buffers *b = &call->buffers;
+    lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
+    LK_CUDA(lk_cuda_depthwise_forward(stream->cuda, call->op->plan, b->x, lk_cuda_param(call, run, 0), b->y));
+    if (call->op->desc.conv.bias) LK_CUDA(lk_cuda_add_bias(stream->cuda, &rows, b->y, lk_cuda_param(call, run, 1)));
+out:
+    return status;
+}
+
+static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_status status = LK_OK;
+    const lk_op_desc *d = &call->op->desc;
+    const lk_op_buffers *b = &call->buffers;
+    lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
+    float *partial = lk_cuda_align_workspace(b->workspace);
+    LK_CUDA(
+        lk_cuda_depthwise_weight(stream->cuda, call->op->plan, b->x, b->dy[0], lk_cuda_grad(call, run, 0), partial));
+    if (d->conv.bias)
+        LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels, partial,
+                                    stream->counters));
+    if (d->need_dx)
+        LK_CUDA(lk_cuda_depthwise_data(stream->cuda, call->op->plan, b->dy[0], lk_cuda_param(call, run, 0), b->dx));
+out:
+    return status;
+}
+
+const lk_cuda_op_class lk_cuda_class_depthwise = {
+    .one_dy = true, .plan = plan, .drop = drop, .stored_at = stored_at, .forward = forward, .backward = backward};

@@ -1,0 +1,114 @@
+/* Depthwise convolution forward, and its data gradient with stride 1, which is the same with flipped weights. Of the
+ * rows of the output that a row of the input touches, the oldest is then complete and is stored. */
+#include "device/cuda/kernel_depthwise.cuh"
+
+/* Columns of a strip. What a thread holds is weights, rows under way, one row of the input as numbers and the next as
+ * it lies in memory: 5x5 stride 1 and bfloat16, 50 + 20 + 12 + 6 registers of at most 128. Two blocks of 256 threads
+ * are then on a multiprocessor, each thread with 6 loads of 4 bytes under way: 12 KB, of which 2/3 are other threads'
+ * too; with 3x3 it is 3 blocks and 18 KB. The multiplications of 5x5, 25 for 4 bytes of bfloat16, take 0.6 of the time
+ * that the memory of an H100 does (30 T/s; 3.0 TB/s), with the instructions around them as long: expected are 60% of
+ * 3.0 TB/s with 5x5, 80% with 3x3. */
+template <typename T, int K>
+struct strip_width {
+    static const int VALUE = (K == 3 ? 8 : 4) / (int)sizeof(T);
+};
+
+struct walk {
+    int block, h, w, out_h, out_w, pad_top, pad_left;
+    bool flipped;
+};
+
+template <typename T, int K, int S>
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) == 2 ? 3 : 2)
+    depthwise_forward(walk d, lk_strips strips, const T *x, const float *weights, T *y) {
+    constexpr int TW = strip_width<T, K>::VALUE, IN = (TW - 1) * S + K;
+    constexpr int R = (K + S - 1) / S; /* rows of the output under way */
+    const int64_t index = (int64_t)(blockIdx.x / strips.groups) * strips.down + threadIdx.y;
+    if (index >= strips.count) return;
+    const lk_strip at = lk_strip_of(strips, index, d.out_h);
+    if (at.channel >= d.block) return;
+
+    float w[K * K][2], sum[R][TW][2] = {};
+    lk_load_taps<K * K>(w, weights, d.block, at.channel, d.flipped);
+    const unsigned inside = lk_columns_inside<IN>(at.column * S - d.pad_left, d.w);
+    const int64_t stride = (int64_t)d.w * d.block;
+    const int64_t to_stride = (int64_t)d.out_w * d.block;
+    int row = at.begin * S - d.pad_top; /* of x: the next to be used */
+    const T *from = x + ((at.image * d.h + row) * d.w + at.column * S - d.pad_left) * d.block + at.channel;
+    T *to = y + ((at.image * d.out_h + at.begin) * d.out_w + at.column) * d.block + at.channel;
+    lk_pair<T> next[IN];
+    lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.h ? inside : 0);
+
+    for (int q = at.begin;; q += R)
+#pragma unroll
+        for (int phase = 0; phase < R; phase++) { /* output row q + phase comes under way; constants pick registers */
+            if (q + phase >= at.end + R - 1) return;
+#pragma unroll
+            for (int j = 0; j < TW; j++) sum[phase][j][0] = sum[phase][j][1] = 0;
+#pragma unroll
+            for (int sub = 0; sub < S; sub++) {
+                const bool there = row >= 0 && row < d.h;
+                float v[IN][2];
+#pragma unroll
+                for (int j = 0; j < IN; j++) lk_unpack(v[j], next[j]);
+                row++;
+                from += stride;
+                lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.h ? inside : 0);
+                if (there)
+#pragma unroll
+                    for (int r = sub; r < K; r += S)
+#pragma unroll
+                        for (int j = 0; j < TW; j++)
+#pragma unroll
+                            for (int s = 0; s < K; s++)
+#pragma unroll
+                                for (int i = 0; i < 2; i++) {
+                                    float &total = sum[(phase + R - r / S) % R][j][i];
+                                    total = fmaf(v[j * S + s][i], w[r * K + s][i], total);
+                                }
+                if (sub != 0 || q + phase - (R - 1) < at.begin) continue;
+#pragma unroll
+                for (int j = 0; j < TW; j++)
+                    if (at.column + j < d.out_w) lk_store_pair(to + j * d.block, sum[(phase + 1) % R][j]);
+                to += to_stride;
+            }
+        }
+}
+
+template <typename T, int K, int S>
+static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const walk &walk, const void *x, const float *weights,
+               void *y) {
+    lk_strips s = lk_strips_of(d, walk.out_h, walk.out_w, strip_width<T, K>::VALUE);
+    dim3 grid((unsigned)(lk_ceil_div(s.count, s.down) * s.groups)), block(s.across, s.down);
+    return lk_launch(depthwise_forward<T, K, S>, grid, block, stream, walk, s, (const T *)x, weights, (T *)y);
+}
+
+template <typename T>
+static int run_forward(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const float *weights, void *y) {
+    walk walk = {d->block, d->h, d->w, d->out_h, d->out_w, d->pad_top, d->pad_left, false};
+    if (d->kernel == 3)
+        return d->stride == 1 ? run<T, 3, 1>(stream, d, walk, x, weights, y)
+                              : run<T, 3, 2>(stream, d, walk, x, weights, y);
+    return d->stride == 1 ? run<T, 5, 1>(stream, d, walk, x, weights, y) : run<T, 5, 2>(stream, d, walk, x, weights, y);
+}
+
+template <typename T>
+static int run_data(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, const float *weights, void *dx) {
+    const int top = d->kernel - 1 - d->pad_top, left = d->kernel - 1 - d->pad_left;
+    walk walk = {d->block, d->out_h, d->out_w, d->h, d->w, top, left, true};
+    if (d->kernel == 3) return run<T, 3, 1>(stream, d, walk, dy, weights, dx);
+    return run<T, 5, 1>(stream, d, walk, dy, weights, dx);
+}
+
+int lk_cuda_depthwise_forward(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const float *weights,
+                              void *y) {
+    if (d->type == LK_CUDA_BF16) return run_forward<lk_bf16>(stream, d, x, weights, y);
+    return run_forward<float>(stream, d, x, weights, y);
+}
+
+int lk_cuda_depthwise_data(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, const float *weights,
+                           void *dx) {
+    if (d->stride == 2) return lk_cuda_depthwise_data_strided(stream, d, dy, weights, dx);
+    if (d->type == LK_CUDA_BF16) return run_data<lk_bf16>(stream, d, dy, weights, dx);
+    return run_data<float>(stream, d, dy, weights, dx);
+}
