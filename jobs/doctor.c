@@ -6,7 +6,10 @@
 #include <stdlib.h>
 
 #include "core/log.h"
+#include "core/memory.h"
+#include "device/module.h"
 #include "jobs/command.h"
+#include "jobs/doctor_selftest.h"
 #include "jobs/usage.h"
 
 static const lk_check checks[] = {
@@ -78,28 +81,33 @@ static lk_status print_json(const lk_finding *findings, bool fit, lk_error *err)
 }
 
 typedef struct doctor_options {
-    bool json, help;
+    bool json, gpu, selftest, quick, help;
+    char *report;
 } doctor_options;
 
+#define AT(field) offsetof(doctor_options, field)
 static const lk_option options[] = {
-    {"json", LK_OPTION_BOOL, offsetof(doctor_options, json), 0, "false", 0, 0, NULL, "findings as JSON", 0, false},
-    {"help", LK_OPTION_BOOL, offsetof(doctor_options, help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    {"json", LK_OPTION_BOOL, AT(json), 0, "false", 0, 0, NULL, "findings as JSON", 0, false},
+    {"gpu", LK_OPTION_BOOL, AT(gpu), 0, "false", 0, 0, NULL, "what the GPU and its libraries are, as JSON", 0, false},
+    {"gpu-selftest", LK_OPTION_BOOL, AT(selftest), 0, "false", 0, 0, NULL,
+     "holds the GPU to account: every op, training against the CPU, the same bits twice, speed", 0, false},
+    {"quick", LK_OPTION_BOOL, AT(quick), 0, "false", 0, 0, NULL,
+     "with --gpu-selftest: few cases of ops, speed of a small network only", 0, false},
+    {"report", LK_OPTION_STRING, AT(report), 0, NULL, 0, 0, NULL,
+     "with --gpu-selftest: where the report goes, Markdown, and JSON beside it (lockstep-gpu-selftest.md)", 0, true},
+    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 
-lk_status lk_command_doctor(int argc, char **argv, lk_error *err) {
-    doctor_options given;
-    int arguments;
-    LK_RETURN_IF(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_RETURN_IF(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print("doctor [options]",
-                       "Checks this machine or allocation and prints each finding with its cure: run it where the job\n"
-                       "will run. Exit status 1: training would not work here.",
-                       options, OPTION_COUNT, stdout);
-        return LK_OK;
-    }
-    if (arguments > 0) return lk_fail(err, LK_ERR_USAGE, "doctor takes no arguments, but got '%.80s'", argv[1]);
+static lk_status print_gpu(lk_error *err) {
+    char *json = NULL;
+    LK_RETURN_IF(lk_device_module_identify(&json, "cuda", err));
+    puts(json);
+    lk_free(json);
+    return LK_OK;
+}
+
+static lk_status check_machine(bool json, lk_error *err) {
     lk_finding findings[CHECK_COUNT] = {0};
     int bad = 0;
     const char *first = "";
@@ -107,7 +115,7 @@ lk_status lk_command_doctor(int argc, char **argv, lk_error *err) {
         checks[i].run(&findings[i]);
         if (findings[i].level == LK_FINDING_BAD && bad++ == 0) first = checks[i].name;
     }
-    if (given.json) {
+    if (json) {
         LK_RETURN_IF(print_json(findings, bad == 0, err));
     } else {
         print_text(findings);
@@ -116,4 +124,30 @@ lk_status lk_command_doctor(int argc, char **argv, lk_error *err) {
     return lk_fail(err, LK_ERR_UNSUPPORTED,
                    "this machine is not fit to train: %d of %d checks are bad, the first is %s", bad, CHECK_COUNT,
                    first);
+}
+
+static lk_status run(const doctor_options *given, int arguments, char **argv, lk_error *err) {
+    if (given->help) {
+        lk_usage_print("doctor [options]",
+                       "Checks this machine or allocation and prints each finding with its cure: run it where the job\n"
+                       "will run. Exit status 1: training would not work here, or the GPU self-test failed.",
+                       options, OPTION_COUNT, stdout);
+        return LK_OK;
+    }
+    if (arguments > 0) return lk_fail(err, LK_ERR_USAGE, "doctor takes no arguments, but got '%.80s'", argv[1]);
+    if ((given->quick || given->report != NULL) && !given->selftest)
+        return lk_fail(err, LK_ERR_USAGE, "--%s goes with --gpu-selftest", given->quick ? "quick" : "report");
+    if (given->selftest)
+        return lk_selftest_run(given->report == NULL ? "lockstep-gpu-selftest.md" : given->report, given->quick, err);
+    return given->gpu ? print_gpu(err) : check_machine(given->json, err);
+}
+
+lk_status lk_command_doctor(int argc, char **argv, lk_error *err) {
+    doctor_options given;
+    int arguments;
+    LK_RETURN_IF(lk_options_defaults(options, OPTION_COUNT, &given, err));
+    lk_status status = lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err);
+    if (status == LK_OK) status = run(&given, arguments, argv, err);
+    lk_options_free(options, OPTION_COUNT, &given);
+    return status;
 }

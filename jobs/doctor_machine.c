@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "device/module.h"
 #include "jobs/doctor.h"
 
 static const double MIB = 1024.0 * 1024, GIB = 1024.0 * 1024 * 1024;
@@ -175,15 +176,29 @@ void lk_check_open_files(lk_finding *finding) {
     }
 }
 
+/* Does the device answer? Where it does not, its sentence says what is missing. */
 void lk_check_gpu(lk_finding *finding) {
     int count = 0;
     DIR *folder = opendir("/proc/driver/nvidia/gpus");
     for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) count += entry->d_name[0] != '.';
     if (folder != NULL) closedir(folder);
-    if (count > 0) {
-        lk_finding_text(finding, LK_FINDING_NOTE, "%d NVIDIA GPU(s) here, but this build has no CUDA device: CPU only",
-                        count);
-    } else {
-        lk_finding_text(finding, LK_FINDING_OK, "none, and this build has no CUDA device: the CPU trains");
+    if (!lk_device_module_exists("cuda")) {
+        if (count > 0)
+            lk_finding_text(finding, LK_FINDING_NOTE,
+                            "%d NVIDIA GPU(s) here, but this build has no CUDA device: CPU only", count);
+        else
+            lk_finding_text(finding, LK_FINDING_OK, "none, and this build has no CUDA device: the CPU trains");
+        return;
     }
+    lk_error err = {0};
+    lk_device *device = NULL;
+    if (lk_device_create(&device, "cuda", 1, &err) == LK_OK) {
+        lk_finding_text(finding, LK_FINDING_OK, "%.300s", device->identity(device));
+    } else if (count > 0) {
+        lk_finding_text(finding, LK_FINDING_WARNING, "%d NVIDIA GPU(s) here, but %.260s", count, err.message);
+        lk_finding_cure(finding, "see docs/gpu.md: CUDA, cuBLASLt and cuDNN 9 from the system or from pip");
+    } else {
+        lk_finding_text(finding, LK_FINDING_NOTE, "%.300s", err.message);
+    }
+    lk_device_free(device);
 }

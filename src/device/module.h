@@ -6,12 +6,21 @@
 #include "device/gpu_kinds.h"
 
 /* Loads lockstep_NAME.so and lets its lk_device_NAME_create make the device. It is looked for in the folder
- * LOCKSTEP_MODULES of the environment; else in ../lib/lockstep beside the program's folder. A module stays loaded.
- * Errors: LK_ERR_UNSUPPORTED with what is missing. */
+ * LOCKSTEP_MODULES of the environment; else in ../lib/lockstep beside the program's folder. The libraries that it needs
+ * are looked for in LOCKSTEP_CUDA_LIBRARIES, then by the system's loader, then as device/module_libraries.h says. A
+ * module stays loaded. Errors: LK_ERR_UNSUPPORTED with what is missing. */
 LK_MUST_CHECK lk_status lk_device_module_create(lk_device **out, const char *name, int threads, lk_error *err);
 
 /* The same for a device that plans for a GPU of this kind, which need not be there (lk_device_NAME_describe). */
 LK_MUST_CHECK lk_status lk_device_module_describe(lk_device **out, const char *name, const lk_gpu_kind *kind,
                                                   lk_error *err);
+
+/* Is there such a module, whether it can be loaded or not? */
+bool lk_device_module_exists(const char *name);
+
+/* What the module finds on this machine, as a JSON object: the device, versions, where the libraries come from
+ * (lk_device_NAME_identify). Owner of *json: the caller, with lk_free. Errors: as lk_device_module_create;
+ * LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_device_module_identify(char **json, const char *name, lk_error *err);
 
 #endif

@@ -28,7 +28,13 @@ def installed(prefix, cwd, *words, launch=()):
 def test_the_program_needs_nothing_of_the_build(prefix):
     listed = subprocess.run(["ldd", prefix / "bin/lockstep"], capture_output=True, text=True, check=True).stdout
     assert "not found" not in listed and str(BUILD.resolve()) not in listed and str(ROOT) not in listed
-    assert sorted(path.name for path in (prefix / "share/lockstep").iterdir()) == ["recipes", "slurm"]
+    shared = {path.name for path in (prefix / "share/lockstep").iterdir()}
+    assert shared - {"bench"} == {"recipes", "slurm"}
+    if (BUILD / "lib/lockstep/lockstep_cuda.so").exists():  # what the GPU's self-test runs is installed with it
+        assert (prefix / "share/lockstep/bench/torch_step.py").exists()
+        for tool in ("ops_test", "step_profile"):
+            listed = subprocess.run(["ldd", prefix / "libexec/lockstep" / tool], capture_output=True, text=True, check=True).stdout
+            assert "not found" not in listed and str(BUILD.resolve()) not in listed
 
 
 def test_it_trains_from_another_folder(prefix, small_job, tmp_path):

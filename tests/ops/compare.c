@@ -251,11 +251,17 @@ static bool compare_dtype(op_context *context, lk_dtype compute, bool own) {
 
 bool op_mode_compare(op_context *context) {
     lk_dtype dtypes[2];
-    int count = op_dtypes(context->device, dtypes);
-    bool well = count > 0;
+    int count = op_dtypes(context->device, dtypes), tried = 0;
+    bool well = true;
     for (int i = 0; i < count; i++) {
+        if (context->type != NULL && strcmp(context->type, lk_dtype_name(dtypes[i])) != 0) continue;
+        tried++;
         well &= compare_dtype(context, dtypes[i], false);
         if (!well && context->stop_at_first) return false;
+    }
+    if (tried == 0) {
+        if (!context->quiet) printf("FAIL device %s has no such compute type\n", context->device->name);
+        return false;
     }
     lk_error err = {0};
     bool losses = context->only_kind < 0 || context->only_kind == LK_OP_LOSS;

@@ -8,6 +8,7 @@
 static int usage(void) {
     fprintf(stderr,
             "usage: ops_test compare|own|gradient|support|speed|faults DEVICE [--case PART] [--threads N]\n"
+            "           [--type float32|bfloat16]\n"
             "       ops_test dump DEVICE FOLDER [--case PART]\n"
             "       ops_test list\n");
     return 2;
@@ -44,6 +45,8 @@ int main(int argc, char **argv) {
     for (int i = 3; i < argc; i++) {
         if (strcmp(argv[i], "--case") == 0 && i + 1 < argc)
             context.filter = argv[++i];
+        else if (strcmp(argv[i], "--type") == 0 && i + 1 < argc)
+            context.type = argv[++i];
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             threads = atoi(argv[++i]);
         else if (folder == NULL && argv[i][0] != '-')

@@ -9,6 +9,7 @@ typedef struct op_context {
     lk_device *device;    /* under test */
     lk_device *reference; /* the oracle, one thread */
     const char *filter;   /* part of a case's name, or NULL */
+    const char *type;     /* the one compute type that compare tries, or NULL */
     bool quiet;           /* print nothing */
     int only_kind;        /* lk_op_kind, or -1 for all */
     bool stop_at_first;

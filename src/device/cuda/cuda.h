@@ -19,4 +19,7 @@ LK_CUDA_EXPORT lk_status lk_device_cuda_create(lk_device **out, int threads, lk_
  * Errors: LK_ERR_UNSUPPORTED, LK_ERR_DEVICE where cuDNN takes no description. */
 LK_CUDA_EXPORT lk_status lk_device_cuda_describe(lk_device **out, const lk_gpu_kind *kind, lk_error *err);
 
+/* See lk_device_module_identify. Errors: those of lk_device_cuda_create; LK_ERR_MEMORY where `size` bytes do not do. */
+LK_CUDA_EXPORT lk_status lk_device_cuda_identify(char *json, size_t size, lk_error *err);
+
 #endif
