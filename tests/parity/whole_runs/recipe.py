@@ -7,7 +7,7 @@ import yaml
 
 # What lockstep takes for a key that a job does not give. Keys that are not here must not be in a recipe.
 DEFAULTS = {
-    "data": None, "model": None, "init": None, "epochs": 10, "batch": 128, "microbatch": 0, "seed": 1,
+    "data": None, "model": None, "init": None, "epochs": 10, "batch": 128, "microbatch": 0, "seed": 1, "device": "cpu",
     "network": {"dropout": -1, "drop_path": -1},
     "input": {"size": 224, "resize": "short_side", "resize_size": 0, "interpolation": "bilinear",
               "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},

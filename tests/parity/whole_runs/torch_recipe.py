@@ -8,6 +8,7 @@ epoch; ends with OUT/result.json: macro-F1 on the test split of the epoch with t
 
 import json
 import math
+import os
 import pathlib
 import random
 import sys
@@ -45,7 +46,8 @@ def make_data(job, photos):
 
 
 def make_loader(job, data, training, generator=None):
-    return torch.utils.data.DataLoader(data, job["microbatch"], shuffle=training, num_workers=2, generator=generator,
+    workers = 2 if job["device"] == "cpu" else min(8, len(os.sched_getaffinity(0)))
+    return torch.utils.data.DataLoader(data, job["microbatch"], shuffle=training, num_workers=workers, generator=generator,
                                        persistent_workers=True, prefetch_factor=4)
 
 
@@ -64,7 +66,7 @@ def make_model(job, classes):
         own = model.state_dict()
         missing = model.load_state_dict({k: v for k, v in state.items() if v.shape == own[k].shape}, strict=False)
         assert not missing.unexpected_keys and len(missing.missing_keys) <= 2, missing
-    return model.to(memory_format=torch.channels_last)
+    return model.to(job["device"], memory_format=torch.channels_last)
 
 
 def make_optimizer(job, model):
@@ -95,7 +97,8 @@ def train_epoch(job, model, loader, samples, optimizer, schedule):
     leaves, done, total = job["batch"] // job["microbatch"], 0, 0.0
     for i, (images, labels) in enumerate(loader):
         window = min(job["batch"], samples - i // leaves * job["batch"])
-        logits = model(images.contiguous(memory_format=torch.channels_last))
+        labels = labels.to(job["device"])
+        logits = model(images.to(job["device"], memory_format=torch.channels_last))
         loss = nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=job["loss"]["smoothing"]) / window
         loss.backward()
         done += len(labels)
@@ -108,11 +111,11 @@ def train_epoch(job, model, loader, samples, optimizer, schedule):
 
 
 @torch.no_grad()
-def predict(model, loader):
+def predict(job, model, loader):
     model.eval()
     labels, predictions = [], []
     for images, wanted in loader:
-        predictions += model(images.contiguous(memory_format=torch.channels_last)).argmax(1).tolist()
+        predictions += model(images.to(job["device"], memory_format=torch.channels_last)).argmax(1).tolist()
         labels += wanted.tolist()
     return labels, predictions
 
@@ -128,6 +131,7 @@ def save(path, **state):
 
 def main(job, photos, out):
     torch.set_num_threads(2)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.manual_seed(job["seed"])
     random.seed(job["seed"])
     out.mkdir(parents=True, exist_ok=True)
@@ -141,16 +145,16 @@ def main(job, photos, out):
     schedule = make_schedule(job, optimizer, math.ceil(samples / job["batch"]))
     epochs, best = [], None
     if (out / "state.pt").exists():
-        state = torch.load(out / "state.pt", weights_only=False)
+        state = torch.load(out / "state.pt", weights_only=False, map_location=job["device"])
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         epochs, best = state["epochs"], state["best"]
-        torch.set_rng_state(state["random"])
-        generator.set_state(state["order"])
+        torch.set_rng_state(state["random"].cpu())
+        generator.set_state(state["order"].cpu())
     for epoch in range(len(epochs), job["epochs"]):
         loss = train_epoch(job, model, train, samples, optimizer, schedule)
-        f1 = macro_f1(*predict(model, validation))
+        f1 = macro_f1(*predict(job, model, validation))
         epochs.append({"train_loss": loss, "validation_f1": f1})
         if best is None or f1 > best["f1"]:
             best = {"f1": f1, "epoch": epoch, "model": {k: v.clone() for k, v in model.state_dict().items()}}
@@ -158,7 +162,7 @@ def main(job, photos, out):
              epochs=epochs, best=best, random=torch.get_rng_state(), order=generator.get_state())
         print(f"epoch {epoch + 1}/{job['epochs']}  train loss {loss:.4f}  val macro-F1 {f1:.4f}", flush=True)
     model.load_state_dict(best["model"])
-    labels, predictions = predict(model, test)
+    labels, predictions = predict(job, model, test)
     (out / "result.json").write_text(json.dumps({
         "epochs": epochs, "test_f1": macro_f1(labels, predictions), "labels": labels, "predictions": predictions,
         "program": f"PyTorch {torch.__version__}, torchvision {torchvision.__version__}"}))
