@@ -11,7 +11,7 @@
 typedef struct lk_reducer lk_reducer;
 
 typedef struct lk_reducer_config {
-    int leaves;                 /* m: microbatches per update; comm->size must satisfy lk_tree_ranks_ok */
+    int leaves; /* of the tree: microbatches per update, or chains of them; comm->size must satisfy lk_tree_ranks_ok */
     int64_t count;              /* elements of a slab */
     lk_dtype dtype;             /* LK_F32 or LK_F64 */
     const int64_t *bucket_ends; /* ascending element offsets, the last equals count; bucket b is [ends[b-1], ends[b]) */
@@ -26,8 +26,9 @@ LK_MUST_CHECK lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const
 void lk_reducer_free(lk_reducer *reducer);
 
 /* Starts an update. slab: this rank's partial sum (host memory), which becomes the total of all ranks. present: how
- * many of the m leaves exist in this window (the first ones), 1..m. Ranks without a leaf contribute nothing and still
- * get the total. The slab is borrowed until lk_reducer_wait returns. Collective. Errors: LK_ERR_INTERNAL for misuse. */
+ * many of the leaves exist in this window (the first ones), from 1 on. Ranks without a leaf contribute nothing and
+ * still get the total. The slab is borrowed until lk_reducer_wait returns. Collective. Errors: LK_ERR_INTERNAL for
+ * misuse. */
 LK_MUST_CHECK lk_status lk_reducer_begin(lk_reducer *reducer, void *slab, int present, lk_error *err);
 /* Bucket b of the slab is complete on this rank: start exchanging it. Each bucket exactly once per update, in any
  * order, which may differ between ranks. Enqueues. Not Collective. Errors: LK_ERR_INTERNAL when not exactly once

@@ -108,18 +108,19 @@ static void release(compiled *c) {
 }
 
 static int rank_rows(const compiled *c, rank_row *rows) {
-    int count = 0, leaves = lk_job_leaves(c->job), group = (int)c->job->sync_batchnorm;
+    int count = 0, leaves = lk_job_leaves(c->job), chain = lk_job_chain(c->job);
+    int group = (int)c->job->sync_batchnorm;
     lk_optimizer_config optimizer;
     lk_job_optimizer(c->job, &optimizer);
     double size = (double)lk_dtype_size(c->device->master), slab = (double)c->totals.slab_count * size;
     for (int ranks = 1; ranks <= leaves && count < MAX_ROWS; ranks++) {
-        if (!lk_exchange_ranks_ok(leaves, group, ranks)) continue;
+        if (!lk_exchange_ranks_ok(leaves, chain, group, ranks)) continue;
         rank_row *row = &rows[count++];
         int64_t lanes = c->cores / c->job->threads_per_microbatch;
         *row = (rank_row){.ranks = ranks, .accumulated = leaves / ranks};
         row->lanes = lanes < 1 ? 1 : lanes > row->accumulated ? row->accumulated : (int)lanes;
         row->lanes = lk_exchange_lanes(row->accumulated, group, row->lanes);
-        row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), row->lanes);
+        row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), chain, row->lanes);
         /* Parameters, their moving average, the optimizer's state. */
         int state = 1 + (c->job->ema.decay > 0) + lk_optimizer_state_slabs(&optimizer);
         row->bytes = (row->slabs + state) * slab + (double)c->derived + (double)row->lanes * (double)c->arena;
@@ -131,8 +132,10 @@ static void print_head(const compiled *c) {
     const lk_job *job = c->job;
     rank_row rows[MAX_ROWS];
     int count = rank_rows(c, rows);
-    printf("%s: batch %" PRId64 " = %d x %" PRId64 ", evaluation %" PRId64 " at a time\n", job->model, job->batch,
-           lk_job_leaves(job), job->microbatch, job->evaluate.batch);
+    char chains[64] = "";
+    if (lk_job_chain(job) > 1) snprintf(chains, sizeof chains, " (gradients added in chains of %d)", lk_job_chain(job));
+    printf("%s: batch %" PRId64 " = %d x %" PRId64 "%s, evaluation %" PRId64 " at a time\n", job->model, job->batch,
+           lk_job_leaves(job), job->microbatch, chains, job->evaluate.batch);
     if (c->samples > 0) {
         int64_t rest = job->drop_last ? 0 : c->samples % job->batch;
         printf("epoch of %" PRId64 " samples: %" PRId64 " updates", c->samples,
@@ -174,11 +177,11 @@ static lk_status print_json(const compiled *c, const lk_plan *plan, lk_error *er
         json_array_append_new(
             list, json_pack("{s:i, s:i, s:i, s:i, s:f}", "ranks", rows[i].ranks, "accumulated", rows[i].accumulated,
                             "lanes", rows[i].lanes, "gradient_slabs", rows[i].slabs, "bytes", rows[i].bytes));
-    json_t *root =
-        json_pack("{s:s, s:I, s:i, s:I, s:I, s:i, s:I, s:I, s:o, s:o}", "model", c->job->model, "batch",
-                  (json_int_t)c->job->batch, "microbatches", lk_job_leaves(c->job), "microbatch",
-                  (json_int_t)c->job->microbatch, "tail", (json_int_t)c->tail, "cores", c->cores, "arena_bytes",
-                  (json_int_t)c->arena, "derived_bytes", (json_int_t)c->derived, "ranks", list, "plan", object);
+    json_t *root = json_pack("{s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:I, s:I, s:o, s:o}", "model", c->job->model, "batch",
+                             (json_int_t)c->job->batch, "microbatches", lk_job_leaves(c->job), "chain",
+                             lk_job_chain(c->job), "microbatch", (json_int_t)c->job->microbatch, "tail",
+                             (json_int_t)c->tail, "cores", c->cores, "arena_bytes", (json_int_t)c->arena,
+                             "derived_bytes", (json_int_t)c->derived, "ranks", list, "plan", object);
     if (root == NULL) return lk_fail(err, LK_ERR_MEMORY, "cannot build the JSON text of a plan: out of memory");
     int failed = json_dumpf(root, stdout, JSON_INDENT(1));
     json_decref(root);

@@ -45,6 +45,17 @@ char *lk_tree_ranks_print(int leaves, char *text, int size) {
     return text;
 }
 
+lk_span lk_tree_chain_parent(int microbatches, int chain, lk_span node, int *right) {
+    if (node.count < chain) {
+        int start = node.first / chain * chain;
+        *right = node.first == start ? start + node.count : node.first;
+        return (lk_span){start, *right - start + 1};
+    }
+    lk_span parent = lk_tree_parent(microbatches / chain, (lk_span){node.first / chain, node.count / chain});
+    *right = lk_tree_right(parent).first * chain;
+    return (lk_span){parent.first * chain, parent.count * chain};
+}
+
 /* Slabs held by finished left siblings on the path to `leaf`. */
 static int slabs_waiting(lk_span node, int leaf) {
     int waiting = 0;
@@ -60,13 +71,14 @@ static int slabs_waiting(lk_span node, int leaf) {
     return waiting;
 }
 
-int lk_tree_slabs(lk_span node, int lanes) {
+int lk_tree_slabs(lk_span node, int chain, int lanes) {
     int most = 1;
-    for (int leaf = node.first; leaf < node.first + node.count; leaf++) {
-        /* While `leaf` is the oldest one running, up to lanes - 1 later leaves run too. */
-        int later = node.first + node.count - 1 - leaf;
+    lk_span chains = {node.first / chain, node.count / chain};
+    for (int at = node.first; at < node.first + node.count; at++) {
+        /* While this is the oldest one running, up to lanes - 1 later ones run too. */
+        int later = node.first + node.count - 1 - at;
         int side = lanes - 1 < later ? lanes - 1 : later;
-        int slabs = slabs_waiting(node, leaf) + 1 + side;
+        int slabs = slabs_waiting(chains, at / chain) + (at % chain > 0) + 1 + side;
         if (slabs > most) most = slabs;
     }
     return most < node.count ? most : node.count;

@@ -39,8 +39,8 @@ struct lk_exchange {
     double *message, *from; /* 1 + share x numbers: is it a failure, the numbers; of each rank */
 };
 
-bool lk_exchange_ranks_ok(int leaves, int group, int ranks) {
-    if (!lk_tree_ranks_ok(leaves, ranks)) return false;
+bool lk_exchange_ranks_ok(int leaves, int chain, int group, int ranks) {
+    if (!lk_tree_ranks_ok(leaves / chain, ranks)) return false;
     int share = leaves / ranks;
     return group <= 1 || share % group == 0 || group % share == 0;
 }
@@ -51,11 +51,11 @@ int lk_exchange_lanes(int share, int group, int lanes) {
     return lanes < group ? group : lanes / group * group;
 }
 
-char *lk_exchange_ranks_print(int leaves, int group, char *text, int size) {
+char *lk_exchange_ranks_print(int leaves, int chain, int group, char *text, int size) {
     int used = 0;
     if (size > 0) text[0] = '\0';
     for (int ranks = 1; ranks <= leaves && used < size; ranks++)
-        if (lk_exchange_ranks_ok(leaves, group, ranks))
+        if (lk_exchange_ranks_ok(leaves, chain, group, ranks))
             used += snprintf(text + used, (size_t)(size - used), used == 0 ? "%d" : ", %d", ranks);
     return text;
 }

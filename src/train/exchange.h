@@ -17,13 +17,14 @@ typedef struct lk_exchange_member {
     bool owns_comm; /* on the thread that owns the communicator */
 } lk_exchange_member;
 
-/* Can this many ranks run groups of `group` leaves: is a share a multiple or a divisor of it? Pure. */
-bool lk_exchange_ranks_ok(int leaves, int group, int ranks);
+/* Can this many ranks sum `leaves` leaves in chains of `chain`, and run groups of `group`: is a share a multiple or a
+ * divisor of it? Pure. */
+bool lk_exchange_ranks_ok(int leaves, int chain, int group, int ranks);
 /* Lanes that a rank needs: so many that each round holds whole groups, or the whole share. lanes: what its cores allow.
  * Pure. */
 int lk_exchange_lanes(int share, int group, int lanes);
 /* Writes the rank counts that work, e.g. "1, 2, 4", into text; returns text. */
-char *lk_exchange_ranks_print(int leaves, int group, char *text, int size);
+char *lk_exchange_ranks_print(int leaves, int chain, int group, char *text, int size);
 
 typedef struct lk_exchange_config {
     int leaves, group; /* m, G: G divides m */

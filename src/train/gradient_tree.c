@@ -4,17 +4,19 @@
 
 #include "core/memory.h"
 
-lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int leaves, lk_span share, int lanes,
-                                  int64_t slab_count, const int64_t *bucket_ends, int buckets, lk_error *err) {
+lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int leaves, int chain, lk_span share,
+                                  int lanes, int64_t slab_count, const int64_t *bucket_ends, int buckets,
+                                  lk_error *err) {
     lk_status status;
     memset(tree, 0, sizeof *tree);
     tree->device = device;
     tree->leaves = leaves;
+    tree->chain = chain;
     tree->share = share;
     tree->slab_count = slab_count;
     tree->bucket_ends = bucket_ends;
     tree->buckets = buckets;
-    tree->slab_total = lk_tree_slabs(share, lanes);
+    tree->slab_total = lk_tree_slabs(share, chain, lanes);
     pthread_mutex_init(&tree->mutex, NULL);
     LK_TRY(LK_NEW(&tree->slabs, tree->slab_total, "gradient slabs", err));
     LK_TRY(LK_NEW(&tree->slab_used, tree->slab_total, "gradient slabs", err));
@@ -72,7 +74,7 @@ lk_status lk_gradient_tree_take(lk_gradient_tree *tree, int leaf, void **slab, l
     return LK_OK;
 }
 
-/* Counts one child of the node whose right child starts at `right`; true for the second. */
+/* Counts one operand of the sum whose right operand starts at `right`; true for the second. */
 static bool arrive(lk_gradient_tree *tree, int right, int bucket) {
     pthread_mutex_lock(&tree->mutex);
     bool second = ++tree->arrived[(size_t)(right - tree->share.first) * (size_t)tree->buckets + (size_t)bucket] == 2;
@@ -80,7 +82,7 @@ static bool arrive(lk_gradient_tree *tree, int right, int bucket) {
     return second;
 }
 
-/* One more bucket of the right child was added to the left: its slab is free after the last. */
+/* One more bucket of the right operand was added to the left: its slab is free after the last. */
 static void count_merge(lk_gradient_tree *tree, int right) {
     int at = right - tree->share.first;
     pthread_mutex_lock(&tree->mutex);
@@ -94,12 +96,11 @@ lk_status lk_gradient_tree_complete(lk_gradient_tree *tree, lk_stream *stream, i
     int64_t count = tree->bucket_ends[bucket] - begin;
     lk_span node = {leaf, 1};
     while (node.count < tree->share.count) {
-        lk_span parent = lk_tree_parent(tree->leaves, node);
-        int right = lk_tree_right(parent).first;
-        node = parent;
-        if (right >= tree->present) continue; /* an absent child is skipped, never added as zero */
+        int right;
+        node = lk_tree_chain_parent(tree->leaves, tree->chain, node, &right);
+        if (right >= tree->present) continue; /* what is absent is skipped, never added as zero */
         if (!arrive(tree, right, bucket)) return LK_OK;
-        char *left_slab = tree->slabs[tree->slab_of_leaf[parent.first - tree->share.first]];
+        char *left_slab = tree->slabs[tree->slab_of_leaf[node.first - tree->share.first]];
         char *right_slab = tree->slabs[tree->slab_of_leaf[right - tree->share.first]];
         size_t at = (size_t)begin * size;
         LK_RETURN_IF(tree->device->slab_add(tree->device, stream, left_slab + at, right_slab + at, count, err));

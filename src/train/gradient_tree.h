@@ -1,6 +1,6 @@
-/* The sums of one rank's leaves: which slab each leaf writes, and who adds what when a bucket of a leaf is complete.
- * The operands of every sum are fixed by the tree; only the moment is not, so any order of events gives the same bits.
- */
+/* The sums of one rank's microbatches: which slab each writes, and who adds what when a bucket of one is complete. The
+ * operands of every sum are fixed by the tree over chains of microbatches (core/tree.h); only the moment is not, so any
+ * order of events gives the same bits. */
 #ifndef LK_TRAIN_GRADIENT_TREE_H
 #define LK_TRAIN_GRADIENT_TREE_H
 
@@ -12,6 +12,7 @@
 typedef struct lk_gradient_tree {
     lk_device *device; /* borrowed */
     int leaves;        /* m */
+    int chain;         /* microbatches that are added from left to right; 1: the tree's leaves are microbatches */
     lk_span share;     /* this rank's subtree */
     int present;       /* leaves of the window that exist */
     int64_t slab_count;
@@ -22,18 +23,18 @@ typedef struct lk_gradient_tree {
     bool *slab_used;
     int slab_total;
     int *slab_of_leaf; /* by leaf - share.first */
-    int *arrived;      /* [right child's first leaf - share.first][bucket]: children that are complete */
-    int *merged;       /* by right child's first leaf - share.first: buckets added */
+    int *arrived;      /* [right operand's first leaf - share.first][bucket]: operands that are complete */
+    int *merged;       /* by right operand's first leaf - share.first: buckets added */
     int *done;         /* buckets of the share's total, in order of completion */
     int done_count;
     pthread_mutex_t mutex;
 } lk_gradient_tree;
 
-/* lanes: leaves that run at once. Owner: the caller, with lk_gradient_tree_free (the content, not the struct).
- * Errors: LK_ERR_MEMORY. */
-LK_MUST_CHECK lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int leaves, lk_span share,
-                                                int lanes, int64_t slab_count, const int64_t *bucket_ends, int buckets,
-                                                lk_error *err);
+/* chain divides leaves and the share. lanes: leaves that run at once. Owner: the caller, with lk_gradient_tree_free
+ * (the content, not the struct). Errors: LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int leaves, int chain,
+                                                lk_span share, int lanes, int64_t slab_count,
+                                                const int64_t *bucket_ends, int buckets, lk_error *err);
 void lk_gradient_tree_free(lk_gradient_tree *tree);
 
 /* Starts a window of `present` leaves. */

@@ -36,6 +36,27 @@ static lk_status check_network(const lk_job *job, lk_error *err) {
     return LK_OK;
 }
 
+/* How an update is cut. */
+static lk_status check_batch(lk_job *job, lk_error *err) {
+    if (job->microbatch == 0) job->microbatch = job->batch % 4 == 0 ? job->batch / 4 : job->batch;
+    if (job->batch % job->microbatch != 0)
+        return lk_fail(err, LK_ERR_CONFIG, "batch %lld is not a multiple of microbatch %lld", (long long)job->batch,
+                       (long long)job->microbatch);
+    long long leaves = (long long)(job->batch / job->microbatch);
+    if (leaves > 1024)
+        return lk_fail(err, LK_ERR_CONFIG, "batch / microbatch is %lld; at most 1024 microbatches per update", leaves);
+    if (job->max_ranks > 0 && leaves % job->max_ranks != 0)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "max_ranks is %lld, which does not divide the %lld microbatches of an update (batch / "
+                       "microbatch): give a divisor of %lld, or 0",
+                       (long long)job->max_ranks, leaves, leaves);
+    if (job->sync_batchnorm > 1 && leaves % job->sync_batchnorm != 0)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "sync_batchnorm is %lld, which does not divide the %lld microbatches of an update",
+                       (long long)job->sync_batchnorm, leaves);
+    return LK_OK;
+}
+
 static lk_status check_job(lk_job *job, lk_error *err) {
     if (job->version > LK_JOB_VERSION)
         return lk_fail(err, LK_ERR_CONFIG,
@@ -46,17 +67,7 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     if (!known)
         return lk_fail(err, LK_ERR_CONFIG, "device '%s' is unknown; there are auto, cpu, cuda and reference",
                        job->device);
-    if (job->microbatch == 0) job->microbatch = job->batch % 4 == 0 ? job->batch / 4 : job->batch;
-    if (job->batch % job->microbatch != 0)
-        return lk_fail(err, LK_ERR_CONFIG, "batch %lld is not a multiple of microbatch %lld", (long long)job->batch,
-                       (long long)job->microbatch);
-    if (job->batch / job->microbatch > 1024)
-        return lk_fail(err, LK_ERR_CONFIG, "batch / microbatch is %lld; at most 1024 microbatches per update",
-                       (long long)(job->batch / job->microbatch));
-    if (job->sync_batchnorm > 1 && job->batch / job->microbatch % job->sync_batchnorm != 0)
-        return lk_fail(err, LK_ERR_CONFIG,
-                       "sync_batchnorm is %lld, which does not divide the %lld microbatches of an update",
-                       (long long)job->sync_batchnorm, (long long)(job->batch / job->microbatch));
+    LK_RETURN_IF(check_batch(job, err));
     if (job->evaluate.batch == 0) job->evaluate.batch = job->microbatch;
     LK_RETURN_IF(lk_job_check_optimizer(job, err));
     LK_RETURN_IF(check_network(job, err));

@@ -30,6 +30,7 @@ typedef struct lk_job {
     int64_t threads_per_microbatch;
     int64_t seed;
     bool drop_last;
+    int64_t max_ranks;      /* R: leaves of the tree of gradients, each a chain of m / R microbatches; 0: m */
     int64_t sync_batchnorm; /* leaves that normalise together; 0 or 1: each alone */
 
     struct {
@@ -193,6 +194,7 @@ LK_MUST_CHECK lk_status lk_job_check_sampler(const lk_job *job, lk_error *err);
 
 /* Views of the job that other parts take. Pure. */
 int lk_job_leaves(const lk_job *job); /* m = batch / microbatch */
+int lk_job_chain(const lk_job *job);  /* microbatches whose gradients are added from left to right: m / max_ranks */
 lk_dtype lk_job_compute(const lk_job *job);
 void lk_job_preprocess(const lk_job *job, lk_preprocess *out);
 void lk_job_augment(const lk_job *job, lk_augment *out);

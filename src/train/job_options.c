@@ -48,6 +48,7 @@ static const lk_option OPTIONS[] = {
     INT("batch", batch, "128", 1, 1e7, "samples per update"),
     INT("microbatch", microbatch, "0", 0, 1e6, "samples per forward and backward pass; batch / microbatch leaves are summed; 0: batch / 4"),
     INT("threads_per_microbatch", threads_per_microbatch, "1", 1, 1024, "arithmetic threads of one microbatch (changes the bits)"),
+    INT("max_ranks", max_ranks, "0", 0, 1024, "most ranks of any launch, a divisor of batch / microbatch: each then adds runs of microbatches in order, which takes less memory (changes the bits); 0: batch / microbatch"),
     INT("sync_batchnorm", sync_batchnorm, "0", 0, 1024, "microbatches that BatchNorm normalises together; 0 or 1: each alone"),
     INT("seed", seed, "1", 0, 9007199254740992.0, "of initialisation, order and augmentation"),
     BOOL("drop_last", drop_last, "false", "drop an epoch's last, incomplete batch"),

@@ -5,6 +5,8 @@
 
 int lk_job_leaves(const lk_job *job) { return (int)(job->batch / job->microbatch); }
 
+int lk_job_chain(const lk_job *job) { return job->max_ranks == 0 ? 1 : lk_job_leaves(job) / (int)job->max_ranks; }
+
 lk_dtype lk_job_compute(const lk_job *job) { return job->compute == 1 ? LK_BF16 : LK_F32; }
 
 void lk_job_preprocess(const lk_job *job, lk_preprocess *out) {

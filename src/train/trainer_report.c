@@ -25,20 +25,28 @@ static void report_notes(const lk_trainer *t) {
     if (notes->warning != NULL) lk_log_write(&t->log, LK_LOG_WARNING, "%s; the job's values are used", notes->warning);
 }
 
+/* How an update is cut and shared. */
+static void report_batch(const lk_trainer *t) {
+    int leaves = lk_job_leaves(t->job), chain = lk_job_chain(t->job), slabs = lk_window_slabs(t->window);
+    char chains[48] = "";
+    if (chain > 1) snprintf(chains, sizeof chains, " in chains of %d", chain);
+    printf("batch %" PRId64 " = %d x %" PRId64
+           ": %d rank%s x %d accumulated%s, %d at a time on %d core%s; %d gradient slab%s\n",
+           t->job->batch, leaves, t->job->microbatch, t->comm->size, t->comm->size == 1 ? "" : "s",
+           leaves / t->comm->size, chains, t->lanes->count, t->cores, t->cores == 1 ? "" : "s", slabs,
+           slabs == 1 ? "" : "s");
+}
+
 void lk_report_start(const lk_trainer *t) {
     if (t->comm->rank != 0) return;
     const lk_plan_totals *totals = &t->network->totals;
-    int leaves = lk_job_leaves(t->job), share = leaves / t->comm->size;
+    int leaves = lk_job_leaves(t->job);
     printf("%s, %.2f M parameters, %s on %s\n", t->job->model, (double)totals->params / 1e6,
            t->device->master == LK_F64 ? "float64" : lk_dtype_name(lk_job_compute(t->job)),
            t->device->identity(t->device));
     printf("%s: %" PRId64 " training, %" PRId64 " validation, %" PRId64 " test images, %d classes\n", t->job->data,
            t->samples.train_count, t->samples.validation_count, t->test_count, t->dataset->class_count);
-    printf("batch %" PRId64 " = %d x %" PRId64
-           ": %d rank%s x %d accumulated, %d at a time on %d core%s; %d gradient slab%s\n",
-           t->job->batch, leaves, t->job->microbatch, t->comm->size, t->comm->size == 1 ? "" : "s", share,
-           t->lanes->count, t->cores, t->cores == 1 ? "" : "s", lk_window_slabs(t->window),
-           lk_window_slabs(t->window) == 1 ? "" : "s");
+    report_batch(t);
     if (t->init_summary != NULL) printf("init %s; init.txt lists them\n", t->init_summary);
     report_notes(t);
     char loss[4096];
@@ -59,7 +67,8 @@ void lk_report_start(const lk_trainer *t) {
             &t->log, LK_LOG_INFO,
             "%d core%s of this node stay idle: a rank runs %d of its %d microbatches at a time; rank counts that work: "
             "%s (mpirun -n N, or --bind-to none where a rank is bound to too few cores)",
-            idle, idle == 1 ? "" : "s", t->lanes->count, share, lk_tree_ranks_print(leaves, counts, sizeof counts));
+            idle, idle == 1 ? "" : "s", t->lanes->count, leaves / t->comm->size,
+            lk_exchange_ranks_print(leaves, lk_job_chain(t->job), (int)t->job->sync_batchnorm, counts, sizeof counts));
     if (t->cores < t->job->threads_per_microbatch)
         lk_log_write(&t->log, LK_LOG_WARNING,
                      "threads_per_microbatch is %" PRId64

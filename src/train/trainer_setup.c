@@ -123,21 +123,25 @@ static lk_status setup_local(lk_trainer *t, lk_error *err) {
 }
 
 static lk_status check_ranks(lk_trainer *t, lk_error *err) {
-    int leaves = lk_job_leaves(t->job);
-    char counts[256];
-    if (!lk_tree_ranks_ok(leaves, t->comm->size))
+    int leaves = lk_job_leaves(t->job), chain = lk_job_chain(t->job);
+    char counts[256], chains[48] = "", key[48] = "";
+    if (chain > 1) {
+        snprintf(chains, sizeof chains, " in %d chains of %d", leaves / chain, chain);
+        snprintf(key, sizeof key, ", max_ranks %d", leaves / chain);
+    }
+    if (!lk_tree_ranks_ok(leaves / chain, t->comm->size))
         return lk_fail(err, LK_ERR_CONFIG,
-                       "%d ranks cannot share %d microbatches (batch %" PRId64 " = %d x %" PRId64
-                       ") evenly; rank counts that work: %s",
-                       t->comm->size, leaves, t->job->batch, leaves, t->job->microbatch,
-                       lk_tree_ranks_print(leaves, counts, sizeof counts));
+                       "%d ranks cannot share %d microbatches%s (batch %" PRId64 " = %d x %" PRId64
+                       "%s) evenly; rank counts that work: %s",
+                       t->comm->size, leaves, chains, t->job->batch, leaves, t->job->microbatch, key,
+                       lk_tree_ranks_print(leaves / chain, counts, sizeof counts));
     int group = (int)t->job->sync_batchnorm;
-    if (!lk_exchange_ranks_ok(leaves, group, t->comm->size))
+    if (!lk_exchange_ranks_ok(leaves, chain, group, t->comm->size))
         return lk_fail(err, LK_ERR_CONFIG,
                        "%d ranks have %d microbatches each and cannot run the %d at once that normalise together "
                        "(sync_batchnorm); rank counts that work: %s",
                        t->comm->size, leaves / t->comm->size, group,
-                       lk_exchange_ranks_print(leaves, group, counts, sizeof counts));
+                       lk_exchange_ranks_print(leaves, chain, group, counts, sizeof counts));
     return LK_OK;
 }
 
@@ -160,6 +164,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_trainer_check_init(t, err));
     LK_RETURN_IF(create_lanes(t, err));
     lk_window_config config = {.leaves = lk_job_leaves(t->job),
+                               .chain = lk_job_chain(t->job),
                                .microbatch = t->job->microbatch,
                                .bucket_elements = BUCKET_ELEMENTS,
                                .group = (int)t->job->sync_batchnorm,

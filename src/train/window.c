@@ -81,6 +81,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     window->lanes = lanes;
     window->comm = comm;
     window->loader = loader;
+    window->chain = config->chain;
     window->microbatch = config->microbatch;
     window->loss = lk_network_loss(network);
     window->dataset = config->dataset;
@@ -89,15 +90,16 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     const lk_param *params = lk_plan_get_params(network->plans[LK_NETWORK_TRAIN], &count);
     LK_TRY(
         lk_buckets_create(&window->buckets, params, count, network->totals.slab_count, config->bucket_elements, err));
-    lk_reducer_config reduce = {.leaves = config->leaves,
+    lk_reducer_config reduce = {.leaves = config->leaves / config->chain,
                                 .count = network->totals.slab_count,
                                 .dtype = network->device->master,
                                 .bucket_ends = window->buckets.ends,
                                 .buckets = window->buckets.count};
     LK_TRY(lk_reducer_create(&window->reducer, comm, &reduce, err));
     window->share = lk_tree_share(config->leaves, comm->size, comm->rank);
-    LK_TRY(lk_gradient_tree_create(&window->tree, network->device, config->leaves, window->share, lanes->count,
-                                   network->totals.slab_count, window->buckets.ends, window->buckets.count, err));
+    LK_TRY(lk_gradient_tree_create(&window->tree, network->device, config->leaves, config->chain, window->share,
+                                   lanes->count, network->totals.slab_count, window->buckets.ends,
+                                   window->buckets.count, err));
     LK_TRY(create_buffers(window, err));
     LK_TRY(lk_window_counts_create(window, err));
     if (window->group > 1) LK_TRY(create_exchange(window, config->leaves, err));
@@ -166,6 +168,9 @@ static int rounds_of(const lk_window *window) {
     return (most + window->lanes->count - 1) / window->lanes->count;
 }
 
+/* Chains of which at least one microbatch exists. */
+static int chains_present(const lk_window *window) { return (window->present + window->chain - 1) / window->chain; }
+
 /* Runs the rounds; *failed is this rank's own failure, *flag what the ranks agreed at the last boundary. */
 static lk_status run_rounds(lk_window *window, const passage *p, int64_t *flag, lk_status *failed, lk_error *err) {
     int lanes = window->lanes->count, rounds = rounds_of(window);
@@ -179,7 +184,7 @@ static lk_status run_rounds(lk_window *window, const passage *p, int64_t *flag, 
         }
         window->buckets_may_leave = p->reduces && round == rounds - 1;
         if (window->buckets_may_leave)
-            LK_RETURN_IF(lk_reducer_begin(window->reducer, window->tree.slabs[0], window->present, err));
+            LK_RETURN_IF(lk_reducer_begin(window->reducer, window->tree.slabs[0], chains_present(window), err));
         window->round_first = window->share.first + round * lanes;
         int count = mine - round * lanes < lanes ? mine - round * lanes : lanes;
         if (count > 0) *failed = lk_lanes_run(window->lanes, p->work, window, count, err);

@@ -14,10 +14,11 @@
 typedef struct lk_window lk_window;
 
 typedef struct lk_window_config {
-    int leaves;                /* m */
-    int64_t microbatch;        /* most samples of a leaf */
-    int64_t bucket_elements;   /* least size of a reduction bucket */
-    int group;                 /* leaves that BatchNorm normalises together; 0 or 1: each alone */
+    int leaves;              /* m */
+    int chain;               /* microbatches whose gradients are added from left to right, before the tree; divides m */
+    int64_t microbatch;      /* most samples of a leaf */
+    int64_t bucket_elements; /* least size of a reduction bucket */
+    int group;               /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     const lk_dataset *dataset; /* borrowed, for the labels of a window's samples */
 } lk_window_config;
 

@@ -42,6 +42,7 @@ struct lk_window {
     lk_comm *comm;
     lk_loader *loader;
     lk_span share;
+    int chain; /* microbatches of a leaf of the reduction */
     int64_t microbatch;
     const lk_loss_config *loss; /* the network's own */
     const lk_dataset *dataset;

@@ -111,6 +111,33 @@ static int slabs_held(lk_span node, int done) {
     return slabs_held(lk_tree_left(node), done) + slabs_held(lk_tree_right(node), done);
 }
 
+/* A part of the tree over chains, [first, first + count) of microbatches, and the sums that make it. */
+static void check_chain_parents(int microbatches, int chain, lk_span node) {
+    if (node.count == 1) return;
+    lk_span left = {node.first, node.count - 1}, right = {node.first + node.count - 1, 1}; /* within a chain */
+    if (node.count > chain) {
+        lk_span chains = {node.first / chain, node.count / chain}, l = lk_tree_left(chains), r = lk_tree_right(chains);
+        left = (lk_span){l.first * chain, l.count * chain};
+        right = (lk_span){r.first * chain, r.count * chain};
+    }
+    lk_span operands[2] = {left, right};
+    for (int i = 0; i < 2; i++) {
+        int at = -1;
+        lk_span parent = lk_tree_chain_parent(microbatches, chain, operands[i], &at);
+        assert_int_equal(parent.first, node.first);
+        assert_int_equal(parent.count, node.count);
+        assert_int_equal(at, right.first);
+        check_chain_parents(microbatches, chain, operands[i]);
+    }
+}
+
+static void test_chain_parents(void **state) {
+    (void)state;
+    for (int chain = 1; chain <= 6; chain++)
+        for (int chains = 1; chains * chain <= MOST; chains++)
+            check_chain_parents(chains * chain, chain, (lk_span){0, chains * chain});
+}
+
 /* Lanes run rounds of as many leaves: what is held before a round, and one slab for each leaf of it. */
 static void test_slabs(void **state) {
     (void)state;
@@ -123,20 +150,46 @@ static void test_slabs(void **state) {
                 int slabs = slabs_held(node, 3 + round) + running;
                 if (slabs > most) most = slabs;
             }
-            assert_true(lk_tree_slabs(node, lanes) >= most);
-            if (lanes == 1) assert_int_equal(lk_tree_slabs(node, 1), most);
-            assert_true(lk_tree_slabs(node, lanes) <= count);
+            assert_true(lk_tree_slabs(node, 1, lanes) >= most);
+            if (lanes == 1) assert_int_equal(lk_tree_slabs(node, 1, 1), most);
+            assert_true(lk_tree_slabs(node, 1, lanes) <= count);
         }
-    assert_int_equal(lk_tree_slabs((lk_span){0, 1}, 1), 1);
-    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 1), 4); /* log2(8) + 1 */
-    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 8), 8);
+    assert_int_equal(lk_tree_slabs((lk_span){0, 1}, 1, 1), 1);
+    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 1, 1), 4); /* log2(8) + 1 */
+    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 1, 8), 8);
+}
+
+/* The same over chains: a chain that has begun holds one slab. */
+static void test_slabs_of_chains(void **state) {
+    (void)state;
+    for (int chain = 2; chain <= 6; chain++)
+        for (int chains = 1; chains * chain <= MOST; chains++)
+            for (int lanes = 1; lanes <= 9; lanes++) {
+                lk_span node = {3 * chain, chains * chain};
+                int most = 0;
+                for (int round = 0; round < node.count; round += lanes) {
+                    int running = node.count - round < lanes ? node.count - round : lanes;
+                    int held = slabs_held((lk_span){3, chains}, 3 + round / chain) + (round % chain > 0);
+                    if (held + running > most) most = held + running;
+                }
+                assert_true(lk_tree_slabs(node, chain, lanes) >= most);
+                if (lanes == 1) assert_int_equal(lk_tree_slabs(node, chain, 1), most);
+                assert_true(lk_tree_slabs(node, chain, lanes) <= node.count);
+            }
+    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 8, 1), 2); /* the sum, and the one that is added to it */
+    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 4, 1), 3);
+    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 2, 1), 4); /* log2(4) + 2: a chain of two is a tree of two */
+    assert_int_equal(lk_tree_slabs((lk_span){0, 8}, 8, 2), 3);
+    assert_int_equal(lk_tree_slabs((lk_span){0, 32}, 1, 1), 6);
+    assert_int_equal(lk_tree_slabs((lk_span){0, 32}, 8, 1), 4);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_children), cmocka_unit_test(test_nodes), cmocka_unit_test(test_no_spans),
-        cmocka_unit_test(test_parent),   cmocka_unit_test(test_ranks), cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_print),    cmocka_unit_test(test_slabs),
+        cmocka_unit_test(test_children),        cmocka_unit_test(test_nodes), cmocka_unit_test(test_no_spans),
+        cmocka_unit_test(test_parent),          cmocka_unit_test(test_ranks), cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_print),           cmocka_unit_test(test_slabs), cmocka_unit_test(test_chain_parents),
+        cmocka_unit_test(test_slabs_of_chains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

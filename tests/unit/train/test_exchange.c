@@ -130,9 +130,11 @@ static void test_a_failure_releases_all(void **state) {
 static void test_which_launches_work(void **state) {
     (void)state;
     char text[64];
-    assert_string_equal(lk_exchange_ranks_print(8, 4, text, sizeof text), "1, 2, 4, 8");
-    assert_string_equal(lk_exchange_ranks_print(6, 2, text, sizeof text), "1, 6");
-    assert_string_equal(lk_exchange_ranks_print(6, 1, text, sizeof text), "1, 2, 6");
+    assert_string_equal(lk_exchange_ranks_print(8, 1, 4, text, sizeof text), "1, 2, 4, 8");
+    assert_string_equal(lk_exchange_ranks_print(6, 1, 2, text, sizeof text), "1, 6");
+    assert_string_equal(lk_exchange_ranks_print(6, 1, 1, text, sizeof text), "1, 2, 6");
+    assert_string_equal(lk_exchange_ranks_print(6, 2, 1, text, sizeof text), "1, 3"); /* three chains of two */
+    assert_string_equal(lk_exchange_ranks_print(8, 2, 4, text, sizeof text), "1, 2, 4");
     assert_int_equal(lk_exchange_lanes(8, 0, 3), 3);
     assert_int_equal(lk_exchange_lanes(8, 2, 3), 2);
     assert_int_equal(lk_exchange_lanes(8, 2, 5), 4);
