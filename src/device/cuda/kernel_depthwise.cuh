@@ -33,13 +33,7 @@ static __device__ inline void lk_store_pair(float *to, const float (&v)[2]) {
     *reinterpret_cast<lk_pair<float> *>(to) = {v[0], v[1]};
 }
 static __device__ inline void lk_store_pair(lk_bf16 *to, const float (&v)[2]) {
-    lk_pair<lk_bf16> both;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both.bits) : "f"(v[1]), "f"(v[0]));
-#else
-    both.bits = (unsigned)lk_round<lk_bf16>(v[0]).bits | (unsigned)lk_round<lk_bf16>(v[1]).bits << 16;
-#endif
-    *reinterpret_cast<lk_pair<lk_bf16> *>(to) = both;
+    *reinterpret_cast<lk_pair<lk_bf16> *>(to) = {lk_pack_bf16(v[0], v[1])};
 }
 
 /* COUNT pixels of a row, `block` elements apart; those whose bit is not set are zero and are not looked at. */
@@ -77,7 +71,7 @@ struct lk_strips {
     int across, down, groups; /* threadIdx; groups of channels */
     int columns, chunks;      /* strips side by side and above one another in an image */
     int width, rows;          /* of a strip */
-    int64_t count;            /* images x chunks x columns */
+    unsigned count;           /* images x chunks x columns */
 };
 
 #define LK_STRIP_ROWS 32        /* at most: long strips load few rows twice */
@@ -97,7 +91,7 @@ static inline lk_strips lk_strips_of(const lk_cuda_depthwise *d, int rows, int c
     if (chunks < lk_ceil_div(rows, LK_STRIP_ROWS)) chunks = lk_ceil_div(rows, LK_STRIP_ROWS);
     s.rows = (int)lk_ceil_div(rows, chunks);
     s.chunks = (int)lk_ceil_div(rows, s.rows);
-    s.count = d->n * s.chunks * s.columns;
+    s.count = (unsigned)(d->n * s.chunks * s.columns);
     return s;
 }
 
@@ -108,13 +102,13 @@ struct lk_strip {
     int column, begin, end; /* first column; rows */
 };
 
-static __device__ inline lk_strip lk_strip_of(const lk_strips &s, int64_t index, int rows) {
+static __device__ inline lk_strip lk_strip_of(const lk_strips &s, unsigned index, int rows) {
     lk_strip at;
-    const int64_t above = index / s.columns;
-    at.channel = ((int)(blockIdx.x % s.groups) * s.across + (int)threadIdx.x) * 2;
-    at.column = (int)(index % s.columns) * s.width;
-    at.image = above / s.chunks;
-    at.begin = (int)(above % s.chunks) * s.rows;
+    const unsigned above = index / (unsigned)s.columns;
+    at.channel = ((int)(blockIdx.x % (unsigned)s.groups) * s.across + (int)threadIdx.x) * 2;
+    at.column = (int)(index % (unsigned)s.columns) * s.width;
+    at.image = above / (unsigned)s.chunks;
+    at.begin = (int)(above % (unsigned)s.chunks) * s.rows;
     at.end = at.begin + s.rows < rows ? at.begin + s.rows : rows;
     return at;
 }

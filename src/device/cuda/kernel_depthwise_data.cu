@@ -16,7 +16,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
     depthwise_data(lk_cuda_depthwise d, lk_strips strips, const T *dy, const float *weights, T *dx) {
     constexpr int TW = strip_width<T, K>::VALUE, R = (K + 1) / 2; /* R pairs of rows under way */
     constexpr int IN = R - 1 + TW / 2;                            /* columns of dy */
-    const int64_t index = (int64_t)(blockIdx.x / strips.groups) * strips.down + threadIdx.y;
+    const unsigned index = blockIdx.x / (unsigned)strips.groups * (unsigned)strips.down + threadIdx.y;
     if (index >= strips.count) return;
     const int first_pair = d.pad_top / 2, pairs = (d.h + d.pad_top + 1) / 2 - first_pair;
     const lk_strip at = lk_strip_of(strips, index, pairs);

@@ -23,7 +23,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
     depthwise_forward(walk d, lk_strips strips, const T *x, const float *weights, T *y) {
     constexpr int TW = strip_width<T, K>::VALUE, IN = (TW - 1) * S + K;
     constexpr int R = (K + S - 1) / S; /* rows of the output under way */
-    const int64_t index = (int64_t)(blockIdx.x / strips.groups) * strips.down + threadIdx.y;
+    const unsigned index = blockIdx.x / (unsigned)strips.groups * (unsigned)strips.down + threadIdx.y;
     if (index >= strips.count) return;
     const lk_strip at = lk_strip_of(strips, index, d.out_h);
     if (at.channel >= d.block) return;

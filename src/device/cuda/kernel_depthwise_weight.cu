@@ -20,17 +20,15 @@ struct strip_width {
 
 /* Which strips a block has: `each` for every row of its threads. */
 struct share {
-    int64_t each;
+    unsigned each;
     int chunks;
 };
 
 static share share_of(const lk_strips *s) {
     const int64_t strips = lk_ceil_div(s->count, s->down), least = lk_ceil_div(ROWS_LEAST, s->rows);
-    share result;
-    result.each = lk_ceil_div(strips * s->groups, BLOCKS_WANTED);
-    if (result.each < least) result.each = least < strips ? least : strips;
-    result.chunks = (int)lk_ceil_div(strips, result.each);
-    return result;
+    int64_t each = lk_ceil_div(strips * s->groups, BLOCKS_WANTED);
+    if (each < least) each = least < strips ? least : strips;
+    return {(unsigned)each, (int)lk_ceil_div(strips, each)};
 }
 
 /* Adds the taps of one strip. */
@@ -85,16 +83,16 @@ template <typename T, int K, int S>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, 2)
     depthwise_weight(lk_cuda_depthwise d, lk_strips strips, share share, const T *x, const T *dy, float *partial) {
     __shared__ float totals[K][2][LK_CUDA_THREADS];
-    const int chunk = (int)(blockIdx.x / strips.groups), thread = threadIdx.y * strips.across + threadIdx.x;
-    const int64_t begin = chunk * share.each * strips.down;
+    const int chunk = (int)(blockIdx.x / (unsigned)strips.groups), thread = threadIdx.y * strips.across + threadIdx.x;
+    const unsigned begin = (unsigned)(chunk * strips.down) * share.each;
     float sum[K * K][2] = {};
-    for (int64_t k = 0; k < share.each; k++) {
-        const int64_t index = begin + k * strips.down + threadIdx.y;
+    for (unsigned k = 0; k < share.each; k++) {
+        const unsigned index = begin + k * (unsigned)strips.down + threadIdx.y;
         if (index >= strips.count) break;
         const lk_strip at = lk_strip_of(strips, index, d.out_h);
         if (at.channel < d.block) add_strip<T, K, S>(d, at, x, dy, sum);
     }
-    const int channel = ((int)(blockIdx.x % strips.groups) * strips.across + (int)threadIdx.x) * 2;
+    const int channel = ((int)(blockIdx.x % (unsigned)strips.groups) * strips.across + (int)threadIdx.x) * 2;
     float *to = partial + (int64_t)chunk * K * K * d.block + channel;
 #pragma unroll
     for (int r = 0; r < K; r++) {

@@ -13,12 +13,13 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) mean_forward(lk_plane_
     const int first = ((int)blockIdx.x * p.across + threadIdx.x) * L;
     for (int64_t image = blockIdx.y; image < p.images; image += gridDim.y) {
         float sum[L] = {0};
-        auto add = [&](const lk_vector<T> &v) {
+        const T *from = x + image * p.area * p.block + first;
+        auto fetch = [&](int row) { return lk_fetch<T>(from + (int64_t)row * p.block); };
+        auto add = [&](const lk_vector<T> &v, int) {
 #pragma unroll
             for (int i = 0; i < L; i++) sum[i] += lk_float(v.lane[i]);
         };
-        const T *from = x + (image * p.area + threadIdx.y) * p.block + first;
-        if (first < p.block) lk_each_row<AHEAD>(from, (int64_t)p.down * p.block, lk_plane_rows(p), add);
+        if (first < p.block) lk_each_row<AHEAD>(threadIdx.y, p.down, lk_plane_rows(p), fetch, add);
         lk_plane_sum<L>(p, totals, sum);
         if (threadIdx.y != 0 || first >= p.block) continue;
         for (int i = 0; i < L; i++) sum[i] = totals[i][thread] / (float)p.area;

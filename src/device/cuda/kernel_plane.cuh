@@ -42,21 +42,21 @@ static __device__ inline void lk_plane_sum(const lk_plane_shape &p, float (&tota
     }
 }
 
-/* take(v) for `left` vectors, `stride` elements apart, in order; as many as COUNT are under way at once, the rest of
- * them half as many, and so on: a load that depends on a condition would wait for its turn. */
-template <int COUNT, typename T, typename F>
-static __device__ inline void lk_each_row(const T *x, int64_t stride, int left, F take) {
-    for (; left >= COUNT; left -= COUNT, x += COUNT * stride) {
-        lk_vector<T> v[COUNT];
+/* take(fetch(row)) for `left` rows from `row` on, `down` apart, in order. As many as COUNT are fetched at once, the
+ * rest of them half as many, and so on: a load that depends on a condition would wait for its turn. */
+template <int COUNT, typename F, typename G>
+static __device__ inline void lk_each_row(int row, int down, int left, F fetch, G take) {
+    for (; left >= COUNT; left -= COUNT, row += COUNT * down) {
+        decltype(fetch(0)) v[COUNT];
 #pragma unroll
-        for (int k = 0; k < COUNT; k++) v[k] = lk_fetch<T>(x + k * stride);
+        for (int k = 0; k < COUNT; k++) v[k] = fetch(row + k * down);
 #pragma unroll
-        for (int k = 0; k < COUNT; k++) take(v[k]);
+        for (int k = 0; k < COUNT; k++) take(v[k], row + k * down);
     }
-    if constexpr (COUNT > 1) lk_each_row<COUNT / 2>(x, stride, left, take);
+    if constexpr (COUNT > 1) lk_each_row<COUNT / 2>(row, down, left, fetch, take);
 }
 
-/* Rows of a plane that the thread has. */
+/* Rows of a plane that the thread has, from threadIdx.y on. */
 static __device__ inline int lk_plane_rows(const lk_plane_shape &p) {
     return (p.area - (int)threadIdx.y + p.down - 1) / p.down;
 }

@@ -85,6 +85,24 @@ static __device__ inline void lk_store(T *to, const float (&values)[lk_lanes<T>:
     *reinterpret_cast<lk_vector<T> *>(to) = v;
 }
 
+/* Two bfloat16 in a word, the first below. */
+static __device__ inline unsigned lk_pack_bf16(float first, float second) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+    return both;
+#else
+    return (unsigned)lk_round<lk_bf16>(first).bits | (unsigned)lk_round<lk_bf16>(second).bits << 16;
+#endif
+}
+
+/* As words: of eight halves the compiler may make eight stores. */
+template <>
+__device__ inline void lk_store<lk_bf16>(lk_bf16 *to, const float (&v)[8]) {
+    *reinterpret_cast<uint4 *>(to) = make_uint4(lk_pack_bf16(v[0], v[1]), lk_pack_bf16(v[2], v[3]),
+                                                lk_pack_bf16(v[4], v[5]), lk_pack_bf16(v[6], v[7]));
+}
+
 /* The gradient that arrives: one tensor, or the sum of two. */
 template <typename T>
 static __device__ inline void lk_load_dy(float (&out)[lk_lanes<T>::COUNT], const T *first, const T *second,
