@@ -1,228 +1,166 @@
-/* lockstep plan: what a job will run, before it runs: the cut of the batch, memory by number of ranks, every call. */
-#include "nn/plan.h"
+/* lockstep plan: what a job will run, before it runs: the cut of the batch, memory by number of ranks, every call, and
+ * what a GPU of a known kind is predicted to take. */
+#include "jobs/plan.h"
 
-#include <inttypes.h>
-#include <jansson.h>
-#include <stdio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/memory.h"
-#include "core/tree.h"
-#include "dist/topology.h"
 #include "jobs/command.h"
 #include "jobs/usage.h"
-#include "train/exchange.h"
-#include "train/training_set.h"
 
-enum { MAX_ROWS = 64 }; /* rank counts that work: the powers of two, and a few more for odd trees */
+#define SECONDS_FOR_CUDNN 300
 
-typedef struct plan_flags {
-    bool json, evaluate, help;
-    int64_t classes, cores;
-} plan_flags;
-
-#define AT(field) offsetof(plan_flags, field)
+#define AT(field) offsetof(lk_plan_flags, field)
 static const lk_option options[] = {
+    {"device", LK_OPTION_STRING, AT(device), 0, NULL, 0, 0, NULL,
+     "instead of the job's: h100 or a100 (by description: no GPU is needed), this (the GPU that answers), cpu", 0,
+     true},
+    {"launches", LK_OPTION_BOOL, AT(launches), 0, "false", 0, 0, NULL, "list every call of a microbatch", 0, false},
+    {"csv", LK_OPTION_BOOL, AT(csv), 0, "false", 0, 0, NULL, "every call of an update, and what follows, as CSV", 0,
+     false},
     {"json", LK_OPTION_BOOL, AT(json), 0, "false", 0, 0, NULL, "as JSON", 0, false},
     {"evaluate", LK_OPTION_BOOL, AT(evaluate), 0, "false", 0, 0, NULL, "list the calls of evaluation", 0, false},
     {"classes", LK_OPTION_INT, AT(classes), 0, "0", 0, 1e6, NULL,
      "0: counted from the job's data set; otherwise the data set is not opened", 0, false},
     {"cores", LK_OPTION_INT, AT(cores), 0, "0", 0, 65536, NULL, "cores of a rank; 0: those of this process", 0, false},
+    {"loader-rate", LK_OPTION_DOUBLE, AT(loader_rate), 0, "450", 1e-3, 1e9, NULL,
+     "images a second that one core decodes and augments; the default was measured on photographs of 400 x 533 pixels, "
+     "random_resized to 224, on one core of a busy AMD EPYC: measure your own",
+     0, false},
+    {"storage-rate", LK_OPTION_DOUBLE, AT(storage_rate), 0, "0", 0, 1e9, NULL,
+     "MB a second that the data set's storage gives; 0: not known, then it bounds nothing", 0, false},
+    {"cudnn", LK_OPTION_CHOICE, AT(cudnn), 0, "apart", 0, 0, (const char *const[]){"apart", "here", "never", NULL},
+     "who asks cuDNN for the engines of a GPU by description: another process, since a library may crash on a GPU that "
+     "is "
+     "not there, this one, or nobody",
+     0, false},
     {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 
-/* A job compiled for its device. */
-typedef struct compiled {
-    const lk_job *job;
-    int64_t classes, samples, tail; /* samples 0: unknown; tail: samples of the epoch's smaller last microbatch */
-    int cores;
-    lk_device *device;
-    lk_graph *graph;
-    lk_plan *train, *last, *evaluate; /* last: for the tail, NULL where there is none */
-    lk_plan_totals totals;            /* of train */
-    int64_t arena, derived;           /* bytes of a lane's arena, of all derived parameters */
-} compiled;
-
-/* What one number of ranks needs. */
-typedef struct rank_row {
-    int ranks, accumulated, lanes, slabs;
-    double bytes; /* of one rank */
-} rank_row;
-
-static lk_status count_samples(compiled *c, lk_error *err) {
-    lk_status status = LK_OK;
-    lk_dataset *dataset = NULL;
-    lk_training_set set = {0};
-    lk_sampler *sampler = NULL;
-    LK_TRY(lk_dataset_open(&dataset, c->job->data, err));
-    LK_TRY(lk_training_set_read(&set, c->job, dataset, err));
-    LK_TRY(lk_training_set_sampler(&sampler, &set, c->job, dataset, err));
-    c->classes = dataset->class_count;
-    c->samples = sampler->count;
-    if (!c->job->drop_last) c->tail = c->samples % c->job->batch % c->job->microbatch;
+/* Compiles and lists. */
+static lk_status plan_job(const lk_job *job, const lk_plan_flags *flags, lk_error *err) {
+    lk_status status;
+    lk_compiled c = {.job = job, .flags = flags, .out = stdout};
+    LK_TRY(lk_compile_job(&c, err));
+    if (flags->json)
+        LK_TRY(lk_plan_write_json(&c, err));
+    else if (flags->csv)
+        LK_TRY(lk_plan_write_csv(&c, err));
+    else
+        LK_TRY(lk_plan_write_text(&c, err));
 out:
-    lk_sampler_free(sampler);
-    lk_training_set_free(&set);
-    lk_dataset_free(dataset);
+    lk_compiled_release(&c);
     return status;
 }
 
-static lk_status compile_one(compiled *c, lk_plan **out, int64_t batch, bool training, lk_error *err) {
-    lk_plan_totals totals;
-    lk_plan_options wanted = {.batch = batch,
-                              .compute = lk_job_compute(c->job),
-                              .training = training,
-                              .group = (int)c->job->sync_batchnorm,
-                              .like = c->train};
-    LK_RETURN_IF(lk_plan_create(out, c->graph, c->device, &wanted, err));
-    lk_plan_get_totals(*out, &totals);
-    if (totals.arena_bytes > c->arena) c->arena = totals.arena_bytes;
-    c->derived += totals.derived_bytes;
-    return LK_OK;
+/* Whether all could be written is asked at the end of the program. */
+static void copy_to_stdout(FILE *from) {
+    char block[4096];
+    size_t got;
+    rewind(from);
+    while ((got = fread(block, 1, sizeof block, from)) > 0)
+        if (fwrite(block, 1, got, stdout) != got) return;
 }
 
-static lk_status compile(compiled *c, lk_error *err) {
-    const lk_job *job = c->job;
-    lk_model_spec spec;
-    lk_node_id loss;
-    LK_RETURN_IF(lk_device_create(&c->device, job->device, (int)job->threads_per_microbatch, err));
-    if (c->classes == 0) LK_RETURN_IF(count_samples(c, err));
-    if (c->cores == 0) LK_RETURN_IF(lk_topology_cores(&c->cores, err));
-    lk_job_model_spec(job, c->classes, &spec);
-    LK_RETURN_IF(lk_model_build(&c->graph, job->model, &spec, err));
-    LK_RETURN_IF(lk_graph_cross_entropy(c->graph, &loss, job->loss.smoothing, err));
-    LK_RETURN_IF(compile_one(c, &c->train, job->microbatch, true, err));
-    if (c->tail > 0) LK_RETURN_IF(compile_one(c, &c->last, c->tail, true, err));
-    LK_RETURN_IF(compile_one(c, &c->evaluate, job->evaluate.batch, false, err));
-    lk_plan_get_totals(c->train, &c->totals);
-    return LK_OK;
-}
+enum { WORD_SIZE = 256, FIXED_WORDS = 3 };
 
-static void release(compiled *c) {
-    lk_plan_free(c->train);
-    lk_plan_free(c->last);
-    lk_plan_free(c->evaluate);
-    lk_graph_free(c->graph);
-    lk_device_free(c->device);
-}
-
-static int rank_rows(const compiled *c, rank_row *rows) {
-    int count = 0, leaves = lk_job_leaves(c->job), chain = lk_job_chain(c->job);
-    int group = (int)c->job->sync_batchnorm;
-    lk_optimizer_config optimizer;
-    lk_job_optimizer(c->job, &optimizer);
-    double size = (double)lk_dtype_size(c->device->master), slab = (double)c->totals.slab_count * size;
-    for (int ranks = 1; ranks <= leaves && count < MAX_ROWS; ranks++) {
-        if (!lk_exchange_ranks_ok(leaves, chain, group, ranks)) continue;
-        rank_row *row = &rows[count++];
-        int64_t lanes = c->cores / c->job->threads_per_microbatch;
-        *row = (rank_row){.ranks = ranks, .accumulated = leaves / ranks};
-        row->lanes = lanes < 1 ? 1 : lanes > row->accumulated ? row->accumulated : (int)lanes;
-        row->lanes = lk_exchange_lanes(row->accumulated, group, row->lanes);
-        row->slabs = lk_tree_slabs(lk_tree_share(leaves, ranks, 0), chain, row->lanes);
-        /* Parameters, their moving average, the optimizer's state. */
-        int state = 1 + (c->job->ema.decay > 0) + lk_optimizer_state_slabs(&optimizer);
-        row->bytes = (row->slabs + state) * slab + (double)c->derived + (double)row->lanes * (double)c->arena;
+/* The words of the command line that does the same and asks cuDNN itself. text: WORD_SIZE bytes for each option. */
+static void write_words(const lk_plan_flags *flags, char *const *arguments, int count, char *text, char **words) {
+    int at = 0;
+    words[at++] = "lockstep";
+    words[at++] = "plan";
+    for (int i = 0; i < count; i++) words[at++] = arguments[i];
+    for (int i = 0; i < OPTION_COUNT; i++, text += WORD_SIZE) {
+        char value[WORD_SIZE / 2];
+        const lk_option *option = &options[i];
+        bool flag = option->type == LK_OPTION_BOOL;
+        lk_option_print(option, flags, value, sizeof value);
+        if (strcmp(option->name, "cudnn") == 0) snprintf(value, sizeof value, "here");
+        if (flag)
+            snprintf(text, WORD_SIZE, "--%s%s", strcmp(value, "true") == 0 ? "" : "no-", option->name);
+        else
+            snprintf(text, WORD_SIZE, "--%s=%s", option->name, value);
+        words[at++] = text;
     }
-    return count;
+    words[at] = NULL;
 }
 
-static void print_head(const compiled *c) {
-    const lk_job *job = c->job;
-    rank_row rows[MAX_ROWS];
-    int count = rank_rows(c, rows);
-    char chains[64] = "";
-    if (lk_job_chain(job) > 1) snprintf(chains, sizeof chains, " (gradients added in chains of %d)", lk_job_chain(job));
-    printf("%s: batch %" PRId64 " = %d x %" PRId64 "%s, evaluation %" PRId64 " at a time\n", job->model, job->batch,
-           lk_job_leaves(job), job->microbatch, chains, job->evaluate.batch);
-    if (c->samples > 0) {
-        int64_t rest = job->drop_last ? 0 : c->samples % job->batch;
-        printf("epoch of %" PRId64 " samples: %" PRId64 " updates", c->samples,
-               c->samples / job->batch + (rest > 0 ? 1 : 0));
-        if (rest > 0)
-            printf(", the last of %" PRId64 " = %" PRId64 " x %" PRId64 " + %" PRId64, rest, rest / job->microbatch,
-                   job->microbatch, c->tail);
-        putchar('\n');
-    }
-    printf("\nranks that work, at %d core%s each (the result is the same bits):\n", c->cores, c->cores == 1 ? "" : "s");
-    puts(" ranks  accumulated  side by side  gradient slabs  MB of a rank");
-    for (int i = 0; i < count; i++)
-        printf("%6d  %11d  %12d  %14d  %12.1f\n", rows[i].ranks, rows[i].accumulated, rows[i].lanes, rows[i].slabs,
-               rows[i].bytes / 1e6);
-    printf("one slab %.1f MB, one arena %.1f MB, derived parameters of all plans %.1f MB; images come on top\n\n",
-           (double)c->totals.slab_count * (double)lk_dtype_size(c->device->master) / 1e6, (double)c->arena / 1e6,
-           (double)c->derived / 1e6);
+/* Starts this program once more; what it says goes to out, what it complains of nowhere. */
+static bool start_again(pid_t *child, char *const *words, FILE *out) {
+    extern char **environ;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fileno(out), STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    int code = posix_spawn(child, "/proc/self/exe", &actions, NULL, words, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return code == 0;
 }
 
-/* The plan's own JSON as an object; NULL when there is no memory. */
-static json_t *plan_object(const lk_plan *plan, lk_error *err) {
-    char *text = NULL;
-    size_t size = 0;
-    json_t *object = NULL;
-    FILE *memory = open_memstream(&text, &size);
-    if (memory == NULL) return NULL;
-    lk_status status = lk_plan_print(plan, memory, true, err);
-    fclose(memory);
-    if (status == LK_OK) object = json_loads(text, 0, NULL);
-    free(text);
-    return object;
+/* true where out holds the whole listing of a plan with cuDNN's engines. */
+static bool plan_apart(const lk_plan_flags *flags, char *const *arguments, int count, FILE *out) {
+    char *text = NULL, **words = NULL;
+    pid_t child = 0;
+    int state = -1;
+    lk_status status;
+    LK_TRY(LK_NEW(&text, OPTION_COUNT * WORD_SIZE, "a command line", NULL));
+    LK_TRY(LK_NEW(&words, OPTION_COUNT + FIXED_WORDS + count, "a command line", NULL));
+    write_words(flags, arguments, count, text, words);
+    if (!start_again(&child, words, out)) goto out;
+    while (waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
+out:
+    lk_free(text);
+    lk_free(words);
+    return status == LK_OK && child > 0 && WIFEXITED(state) && WEXITSTATUS(state) == 0;
 }
 
-static lk_status print_json(const compiled *c, const lk_plan *plan, lk_error *err) {
-    rank_row rows[MAX_ROWS];
-    int count = rank_rows(c, rows);
-    json_t *list = json_array(), *object = plan_object(plan, err);
-    for (int i = 0; i < count; i++)
-        json_array_append_new(
-            list, json_pack("{s:i, s:i, s:i, s:i, s:f}", "ranks", rows[i].ranks, "accumulated", rows[i].accumulated,
-                            "lanes", rows[i].lanes, "gradient_slabs", rows[i].slabs, "bytes", rows[i].bytes));
-    json_t *root = json_pack("{s:s, s:I, s:i, s:i, s:I, s:I, s:i, s:I, s:I, s:o, s:o}", "model", c->job->model, "batch",
-                             (json_int_t)c->job->batch, "microbatches", lk_job_leaves(c->job), "chain",
-                             lk_job_chain(c->job), "microbatch", (json_int_t)c->job->microbatch, "tail",
-                             (json_int_t)c->tail, "cores", c->cores, "arena_bytes", (json_int_t)c->arena,
-                             "derived_bytes", (json_int_t)c->derived, "ranks", list, "plan", object);
-    if (root == NULL) return lk_fail(err, LK_ERR_MEMORY, "cannot build the JSON text of a plan: out of memory");
-    int failed = json_dumpf(root, stdout, JSON_INDENT(1));
-    json_decref(root);
-    putchar('\n');
-    return failed == 0 ? LK_OK : lk_fail(err, LK_ERR_IO, "cannot write the JSON text of a plan");
-}
-
-static lk_status run(const plan_flags *flags, const char *path, char *const *overrides, int count, lk_error *err) {
+/* arguments: the job file, then keys. */
+static lk_status run(const lk_plan_flags *flags, char *const *arguments, int count, lk_error *err) {
     lk_status status;
     lk_job job = {0};
-    compiled c = {.job = &job, .classes = flags->classes, .cores = (int)flags->cores};
-    LK_TRY(lk_job_read(&job, path, overrides, count, err));
-    LK_TRY(compile(&c, err));
-    const lk_plan *listed = flags->evaluate ? c.evaluate : c.train;
-    if (flags->json) {
-        LK_TRY(print_json(&c, listed, err));
-    } else {
-        print_head(&c);
-        LK_TRY(lk_plan_print(listed, stdout, false, err));
+    FILE *apart = NULL;
+    bool described = flags->device != NULL && lk_gpu_kind_find(flags->device) != NULL;
+    LK_TRY(lk_job_read(&job, arguments[0], arguments + 1, count - 1, err));
+    if (described && flags->cudnn == LK_PLAN_APART) apart = tmpfile();
+    if (apart != NULL && plan_apart(flags, arguments, count, apart)) {
+        copy_to_stdout(apart);
+        goto out;
     }
+    if (flags->cudnn == LK_PLAN_HERE) alarm(SECONDS_FOR_CUDNN); /* it may hang */
+    LK_TRY(plan_job(&job, flags, err));
+    alarm(0);
 out:
-    release(&c);
+    if (apart != NULL) fclose(apart);
     lk_job_free(&job);
     return status;
 }
 
 lk_status lk_command_plan(int argc, char **argv, lk_error *err) {
     lk_status status;
-    plan_flags flags = {0};
+    lk_plan_flags flags = {0};
     int arguments = 0;
     LK_TRY(lk_options_defaults(options, OPTION_COUNT, &flags, err));
     LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &flags, argc, argv, &arguments, err));
     if (flags.help) {
         lk_usage_print("plan JOB.yaml [KEY=VALUE ...] [options]",
                        "Compiles a job without running it: how the batch is cut, which numbers of ranks work and what\n"
-                       "memory a rank needs, and every call with its implementation, layout, bytes and flops.",
+                       "memory a rank needs, and every call with its implementation, layout, bytes and flops. For a\n"
+                       "GPU of a known kind it predicts what an update takes, the largest microbatch that fits, and\n"
+                       "whether GPU, loader or storage is the bound.",
                        options, OPTION_COUNT, stdout);
     } else if (arguments < 1) {
         status = lk_fail(err, LK_ERR_USAGE, "plan needs a job file: lockstep plan JOB.yaml [KEY=VALUE ...]");
+    } else if (flags.csv && flags.json) {
+        status = lk_fail(err, LK_ERR_USAGE, "plan writes CSV or JSON, not both: give --csv or --json");
     } else {
-        LK_TRY(run(&flags, argv[1], argv + 2, arguments - 1, err));
+        LK_TRY(run(&flags, argv + 1, arguments, err));
     }
 out:
     lk_options_free(options, OPTION_COUNT, &flags);

@@ -50,6 +50,7 @@ typedef struct lk_plan_totals {
     int64_t arena_bytes;   /* of one lane */
     double flops, bytes;   /* of one microbatch */
     int calls;
+    int launches, refresh_launches; /* of one microbatch; of lk_plan_refresh */
 } lk_plan_totals;
 
 /* Compiles. The graph is borrowed until lk_plan_free; so is the device. Not Collective.

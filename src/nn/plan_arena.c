@@ -41,13 +41,17 @@ static void add_up(lk_plan *plan) {
         totals->calls -= plan->nodes[i].skipped;
         totals->flops += info->flops_forward;
         totals->bytes += info->bytes_forward;
+        totals->launches += info->launches_forward;
+        totals->refresh_launches += info->launches_refresh;
         if (!plan->nodes[i].has_backward) continue;
         totals->flops += info->flops_backward;
         totals->bytes += info->bytes_backward;
+        totals->launches += info->launches_backward;
     }
     for (int i = 0; i < plan->add_count; i++) {
         totals->flops += plan->adds[i].info.flops_forward;
         totals->bytes += plan->adds[i].info.bytes_forward;
+        totals->launches += plan->adds[i].info.launches_forward;
     }
 }
 

@@ -4,6 +4,8 @@
 
 #include "nn/plan.h"
 
+#define LK_BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
+
 typedef struct lk_buckets {
     int64_t *ends;  /* ascending element offsets; the last is the slab's count */
     int *params_in; /* parameters of each bucket */

@@ -4,11 +4,10 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "train/buckets.h"
 #include "train/param_groups.h"
 #include "train/pixel_memory.h"
 #include "train/trainer_internal.h"
-
-#define BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
 
 static lk_status create_device(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_device_create(&t->device, t->job->device, (int)t->job->threads_per_microbatch, err));
@@ -166,7 +165,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     lk_window_config config = {.leaves = lk_job_leaves(t->job),
                                .chain = lk_job_chain(t->job),
                                .microbatch = t->job->microbatch,
-                               .bucket_elements = BUCKET_ELEMENTS,
+                               .bucket_elements = LK_BUCKET_ELEMENTS,
                                .group = (int)t->job->sync_batchnorm,
                                .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);

@@ -4,13 +4,11 @@
 
 #include "core/memory.h"
 
-#define SEGMENTS 64 /* part of the bits of the norm: never changed */
-
 typedef struct segment_work {
     lk_network *network;
     lk_optimizer *optimizer;
     const void *grads;
-    double squares[SEGMENTS];
+    double squares[LK_UPDATE_SEGMENTS];
     const lk_step *step;
     double average_share;
 } segment_work;
@@ -18,7 +16,7 @@ typedef struct segment_work {
 /* Segment boundaries are multiples of 16 elements. */
 static int64_t segment_at(const lk_network *network, int index) {
     int64_t units = network->totals.slab_count / 16;
-    return units * index / SEGMENTS * 16;
+    return units * index / LK_UPDATE_SEGMENTS * 16;
 }
 
 static lk_status sum_segment(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
@@ -57,8 +55,8 @@ out:
 lk_status lk_gradient_norm(double *norm, lk_lanes *lanes, const void *grads, lk_error *err) {
     segment_work work = {.network = lanes->network, .grads = grads};
     double total = 0;
-    LK_RETURN_IF(lk_lanes_run(lanes, sum_segment, &work, SEGMENTS, err));
-    for (int i = 0; i < SEGMENTS; i++) total += work.squares[i];
+    LK_RETURN_IF(lk_lanes_run(lanes, sum_segment, &work, LK_UPDATE_SEGMENTS, err));
+    for (int i = 0; i < LK_UPDATE_SEGMENTS; i++) total += work.squares[i];
     *norm = sqrt(total);
     return isfinite(total) ? LK_OK : name_first_bad(lanes->network, grads, err);
 }
@@ -82,7 +80,7 @@ lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *
     lk_network *network = lanes->network;
     segment_work work = {
         .network = network, .optimizer = optimizer, .grads = grads, .step = step, .average_share = average_share};
-    LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, SEGMENTS, err));
+    LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, LK_UPDATE_SEGMENTS, err));
     if (lk_network_averages(network)) {
         lk_stream *stream;
         LK_RETURN_IF(lk_lanes_main_stream(lanes, &stream, err));

@@ -61,6 +61,29 @@ static conv_size size_of(const lk_op_desc *d) {
     return s;
 }
 
+/* Does the device run it by own kernels? They read float32 weights. Partial sums of the weight gradient, which are few,
+ * are left out. */
+static bool is_own_depthwise(const lk_op_desc *d) {
+    return d->conv.groups > 1 && d->conv.groups == d->x.c && d->conv.out_channels == d->x.c &&
+           (d->conv.kernel_h == 3 || d->conv.kernel_h == 5) && d->conv.kernel_w == d->conv.kernel_h &&
+           (d->conv.stride == 1 || d->conv.stride == 2) && d->conv.dilation == 1 && d->conv.pad < d->conv.kernel_h;
+}
+
+static void own_depthwise(const lk_op_desc *d, lk_op_info *info) {
+    double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y);
+    double weights = (double)info->params[0].stored_count * sizeof(float), bias = d->conv.bias ? y : 0;
+    info->derived_bytes = 0;
+    info->launches_refresh = 0;
+    info->launches_forward = 1 + d->conv.bias;
+    info->bytes_forward = x + y + weights + 2 * bias;
+    snprintf(info->impl_forward, sizeof info->impl_forward, "own:depthwise");
+    if (!d->training) return;
+    info->launches_backward = 2 + d->need_dx + d->conv.bias;
+    info->bytes_backward = (d->need_dx ? 2 : 1) * (x + y + weights) + bias;
+    memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+    memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
+}
+
 static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     conv_size s = size_of(d);
     bool bf16 = d->compute == LK_BF16, gaps = s.c != d->x.block || s.k != s.y_block;
@@ -88,6 +111,7 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     snprintf(info->impl_forward, sizeof info->impl_forward, "cudnn");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
     snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !d->training ? "" : bf16 ? "cudnn in bf16" : "cudnn");
+    if (is_own_depthwise(d)) own_depthwise(d, info);
 }
 
 static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
