@@ -5,11 +5,12 @@
 #include "device/cuda/kernel_norm.cuh"
 
 /* Vectors of 16 bytes that a thread has under way: 8 of x for the statistics; 4 of x and as many of a residual. With
- * blocks of 256 threads, LK_BLOCKS of them on a multiprocessor, that is 64 KB and 32 (with a residual 64) KB or more;
+ * blocks of 256 threads, LK_BLOCKS_* of them on a multiprocessor, that is 96 KB and 32 (with a residual 64) KB or more;
  * an H100 needs about 40 KB to keep its memory busy (3.35 TB/s, 1.5 us under load, 132 multiprocessors). */
 #define LK_AHEAD 8
 #define LK_AHEAD_APPLY 4
-#define LK_BLOCKS 2
+#define LK_BLOCKS_STATISTICS 3
+#define LK_BLOCKS_APPLY 2
 
 /* Samples merge by their counts n, means m and sums of squared distances s: with p one of the means,
  *   mean = p + sum(n (m - p)) / N,  squares = sum(s + n (m - p)^2) - sum(n (m - p))^2 / N. */
@@ -48,15 +49,17 @@ static __device__ void finish_statistics(const lk_cuda_norm &n, const lk_reduce_
 }
 
 template <typename T>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(lk_cuda_norm n, lk_reduce_shape r) {
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS_STATISTICS)
+    statistics(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
     __shared__ lk_scratch<T> scratch;
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
     const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
     const int64_t begin = chunk * r.chunk, stride = (int64_t)r.down * block;
     const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
+    const int each = (int)(end - begin) / r.down, more = (int)(end - begin) % r.down; /* rows of a thread */
+    const int count = each + ((int)threadIdx.y < more);
     float pivot[L] = {0}, sum[L] = {0}, square[L] = {0};
-    int count = 0;
     auto take = [&](const lk_vector<T> &raw) {
         float v[L];
         lk_unpack<T>(v, raw);
@@ -66,11 +69,10 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(
             sum[i] += d;
             square[i] = fmaf(d, d, square[i]);
         }
-        count++;
     };
-    if (first < block && begin + threadIdx.y < end) {
+    if (first < block && count > 0) {
         const T *x = (const T *)n.x + (begin + threadIdx.y) * block + first;
-        int64_t left = (end - begin - threadIdx.y + r.down - 1) / r.down;
+        int left = count;
         lk_load<T>(pivot, x);
         for (; left >= LK_AHEAD; left -= LK_AHEAD, x += LK_AHEAD * stride) {
             lk_vector<T> raw[LK_AHEAD];
@@ -89,13 +91,13 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(
     lk_pair total;
     int channel;
     auto pair_of = [&](int y, int at, int lane) {
-        const int64_t rows = (end - begin - y + r.down - 1) / r.down; /* of the threads in row y */
-        if (rows <= 0) return weigh(0, 0, 0);
+        const int rows = each + (y < more);
+        if (rows == 0) return weigh(0, 0, 0);
         const double pivot = (double)scratch.values[0][lane][at - y * r.across];
         return weigh((double)rows, (double)scratch.values[0][lane][at] - pivot, (double)scratch.values[1][lane][at]);
     };
     if (lk_merge_rows<T>(r, block, scratch, pair_of, &channel, &total)) {
-        const double step = total.a / (double)(end - begin), squares = total.b - total.a * step;
+        const double step = total.a / (double)(int)(end - begin), squares = total.b - total.a * step;
         const int x = (channel / L) % r.across;
         float *partial = n.partial + (int64_t)chunk * 2 * block + channel;
         partial[0] = (float)((double)scratch.values[0][channel % L][x] + step);
@@ -105,7 +107,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) statistics(
 }
 
 template <typename T, int ACT, bool RESIDUAL>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) apply(lk_cuda_norm n, lk_reduce_shape r) {
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS_APPLY) apply(lk_cuda_norm n, lk_reduce_shape r) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int first = ((int)blockIdx.x * r.across + threadIdx.x) * L, block = n.shape.block;
     if (first >= block) return;
