@@ -89,3 +89,36 @@ void lk_sum_tree_add(const lk_sum_tree *tree, lk_dtype dtype, const void *const 
         if (sum != NULL && sum != target) memcpy(target, sum, (size_t)s.count * size);
     }
 }
+
+typedef struct device_sum {
+    const lk_sum_tree *tree;
+    lk_device *device;
+    lk_stream *stream;
+    void *const *terms;
+    void *out;
+    int64_t count;
+} device_sum;
+
+/* *result: the term that holds the node's sum, which is `out` where that is one of them; NULL: nothing is present. */
+static lk_status sum_node(const device_sum *s, int index, void **result, lk_error *err) {
+    const lk_sum_node *node = &s->tree->nodes[index];
+    void *left, *right;
+    if (node->term >= 0) {
+        *result = s->terms[node->term];
+        return LK_OK;
+    }
+    LK_RETURN_IF(sum_node(s, node->left, &left, err));
+    LK_RETURN_IF(sum_node(s, node->right, &right, err));
+    *result = left == NULL || right == s->out ? right : left;
+    if (left == NULL || right == NULL) return LK_OK;
+    return s->device->slab_add(s->device, s->stream, *result, *result == left ? right : left, s->count, err);
+}
+
+lk_status lk_sum_tree_add_on(const lk_sum_tree *tree, lk_device *device, lk_stream *stream, void *const *terms,
+                             void *out, int64_t count, lk_error *err) {
+    device_sum s = {tree, device, stream, terms, out, count};
+    void *result = NULL;
+    LK_RETURN_IF(sum_node(&s, 0, &result, err));
+    assert((result == out || result == NULL) && "the sum ends in the slab");
+    return LK_OK;
+}

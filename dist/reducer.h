@@ -7,6 +7,7 @@
 
 #include "core/tensor.h"
 #include "dist/comm.h"
+#include "dist/device_comm.h"
 
 typedef struct lk_reducer lk_reducer;
 
@@ -16,6 +17,11 @@ typedef struct lk_reducer_config {
     lk_dtype dtype;             /* LK_F32 or LK_F64 */
     const int64_t *bucket_ends; /* ascending element offsets, the last equals count; bucket b is [ends[b-1], ends[b]) */
     int buckets;
+    /* Slabs in device memory, with several ranks; else NULL and false. */
+    lk_device_comm *device_comm; /* borrowed; may be freed before the reducer is */
+    lk_stream *after;            /* borrowed: where buckets become complete */
+    bool ring; /* windows of which every rank has a share are summed in the library's order: other bits on other rank
+                  counts */
 } lk_reducer_config;
 
 /* Collective. Owner: the caller, with lk_reducer_free. Errors: LK_ERR_CONFIG for a rank count that does not work,
@@ -25,14 +31,15 @@ LK_MUST_CHECK lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const
 /* Between updates only; NULL is accepted. Not Collective. */
 void lk_reducer_free(lk_reducer *reducer);
 
-/* Starts an update. slab: this rank's partial sum (host memory), which becomes the total of all ranks. present: how
- * many of the leaves exist in this window (the first ones), from 1 on. Ranks without a leaf contribute nothing and
- * still get the total. The slab is borrowed until lk_reducer_wait returns. Collective. Errors: LK_ERR_INTERNAL for
- * misuse. */
+/* Starts an update. slab: this rank's partial sum (host memory, or the device's), which becomes the total of all ranks.
+ * present: how many of the leaves exist in this window (the first ones), from 1 on. Ranks without a leaf contribute
+ * nothing and still get the total. The slab is borrowed until lk_reducer_wait returns. Collective. Errors:
+ * LK_ERR_INTERNAL for misuse. */
 LK_MUST_CHECK lk_status lk_reducer_begin(lk_reducer *reducer, void *slab, int present, lk_error *err);
 /* Bucket b of the slab is complete on this rank: start exchanging it. Each bucket exactly once per update, in any
- * order, which may differ between ranks. Enqueues. Not Collective. Errors: LK_ERR_INTERNAL when not exactly once
- * (P7); LK_ERR_COMM. */
+ * order, which may differ between ranks. In device memory: complete on `after`; it leaves in its turn, from the last
+ * bucket down, and may wait there for ranks that are less far. Enqueues. Not Collective. Errors: LK_ERR_INTERNAL when
+ * not exactly once (P7); LK_ERR_COMM. */
 LK_MUST_CHECK lk_status lk_reducer_submit(lk_reducer *reducer, int bucket, lk_error *err);
 /* Makes progress without waiting. Not Collective. Errors: LK_ERR_COMM. */
 LK_MUST_CHECK lk_status lk_reducer_poll(lk_reducer *reducer, lk_error *err);

@@ -14,6 +14,8 @@ static lk_status check_config(const lk_comm *comm, const lk_reducer_config *conf
         return lk_fail(err, LK_ERR_INTERNAL, "gradients of type %s cannot be summed", lk_dtype_name(config->dtype));
     if (config->buckets < 1 || config->buckets > MAX_BUCKETS)
         return lk_fail(err, LK_ERR_CONFIG, "%d gradient buckets: there must be 1 to %d", config->buckets, MAX_BUCKETS);
+    if (config->ring && (config->device_comm == NULL || config->dtype != LK_F32))
+        return lk_fail(err, LK_ERR_INTERNAL, "a ring sums float32 gradients in device memory alone");
     int64_t last = 0;
     for (int i = 0; i < config->buckets; i++) {
         if (config->bucket_ends[i] < last)
@@ -60,6 +62,11 @@ static size_t bucket_scratch(const lk_reducer *r, const bucket *b) {
     return lk_round_up((size_t)elements * r->size);
 }
 
+static lk_status alloc_scratch(lk_reducer *r, size_t bytes, lk_error *err) {
+    if (r->device_comm == NULL) return lk_alloc((void **)&r->scratch, bytes, 1, "gradient exchange", err);
+    return r->device->alloc(r->device, (void **)&r->scratch, (int64_t)bytes, "gradient exchange", err);
+}
+
 static lk_status create_buckets(lk_reducer *r, const lk_reducer_config *config, lk_error *err) {
     /* Of a stage: at most one message to each handled run's peer and one from it, and those of foreign slices. */
     r->room = 4 * r->route.ranks;
@@ -77,7 +84,7 @@ static lk_status create_buckets(lk_reducer *r, const lk_reducer_config *config, 
         bytes += bucket_scratch(r, b);
         r->proving = r->proving || b->count >= SLICE_ALIGNMENT * (int64_t)r->route.ranks;
     }
-    LK_RETURN_IF(lk_alloc((void **)&r->scratch, bytes, 1, "gradient exchange", err));
+    LK_RETURN_IF(alloc_scratch(r, bytes, err));
     bytes = 0;
     for (int i = 0; i < r->bucket_count; i++) {
         r->buckets[i].scratch = r->scratch + bytes;
@@ -96,6 +103,10 @@ lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const lk_reducer_co
     r->leaves = config->leaves;
     r->bucket_count = config->buckets;
     r->dtype = config->dtype;
+    r->device_comm = config->device_comm;
+    r->device = config->device_comm == NULL ? NULL : config->device_comm->device;
+    r->after = config->after;
+    r->ring = config->ring;
     r->size = lk_dtype_size(config->dtype);
     LK_TRY(create_route(r, err));
     LK_TRY(create_sums(r, err));
@@ -112,7 +123,10 @@ void lk_reducer_free(lk_reducer *r) {
     bool open = false;
     for (int i = 0; r->buckets != NULL && i < r->bucket_count; i++) open = open || r->buckets[i].open > 0;
     /* After a failure messages may still arrive in the scratch: it stays until the process ends, very soon. */
-    if (!open) lk_free(r->scratch);
+    if (r->device != NULL && r->scratch != NULL)
+        r->device->release(r->device, r->scratch);
+    else if (!open)
+        lk_free(r->scratch);
     lk_sum_tree_free(&r->within);
     lk_sum_tree_free(&r->across);
     lk_route_free(&r->route);

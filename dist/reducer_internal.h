@@ -2,6 +2,7 @@
 #ifndef LK_DIST_REDUCER_INTERNAL_H
 #define LK_DIST_REDUCER_INTERNAL_H
 
+#include "dist/device_comm.h"
 #include "dist/reduce_route.h"
 #include "dist/reduce_sum.h"
 #include "dist/reducer.h"
@@ -27,14 +28,19 @@ struct lk_reducer {
     size_t size; /* bytes of an element */
     lk_route route;
     lk_sum_tree within, across; /* over a node's ranks; over the nodes */
-    const void **terms;
+    void **terms;
     bucket *buckets;
     lk_request **requests;
     char *scratch;
     char *slab; /* borrowed from begin to the end of wait; NULL outside */
     int finished;
-    int room;     /* requests of a bucket's stage */
-    bool proving; /* every rank owns a part of some bucket: a total proves that all took part */
+    lk_device_comm *device_comm; /* borrowed; NULL: the slab is host memory */
+    lk_device *device;           /* its device: the scratch is freed after it */
+    lk_stream *after;            /* where buckets become complete; with device_comm */
+    bool ring;                   /* sums in the library's order where all ranks have a share */
+    int turn;                    /* device memory: the bucket that leaves next, from the last down */
+    int room;                    /* requests of a bucket's stage */
+    bool proving;                /* every rank owns a part of some bucket: a total proves that all took part */
     lk_reducer_stats stats;
 };
 
@@ -58,5 +64,14 @@ static inline int owned_slice(const lk_reducer *r) {
     while (r->route.owner[slice] != r->comm->rank) slice++;
     return slice;
 }
+
+/* Sends and receives what the bucket's stage asks for. With the peers of the stage. */
+LK_MUST_CHECK lk_status lk_reduce_start(lk_reducer *r, bucket *b, lk_error *err);
+/* The stage's messages are over, or enqueued on the stream: sums what came, and goes on to the next stage or DONE. Not
+ * Collective. */
+LK_MUST_CHECK lk_status lk_reduce_finish(lk_reducer *r, bucket *b, lk_error *err);
+
+/* reduce_device.c: enqueues the buckets whose turn has come. With all ranks, some time. */
+LK_MUST_CHECK lk_status lk_reduce_on_device(lk_reducer *r, lk_error *err);
 
 #endif

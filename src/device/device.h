@@ -77,8 +77,8 @@ struct lk_device {
     /* Blocks until all that was enqueued is done. Errors: LK_ERR_DEVICE. */
     lk_status (*synchronize)(lk_device *device, lk_stream *stream, lk_error *err);
 
-    /* A stream for copies alone, beside the lanes': ordered with others by events and nothing else, so that its copies
-     * travel while others compute. Freed with stream_free. */
+    /* A stream for copies (and slab_add) alone, beside the lanes': ordered with others by events and nothing else, so
+     * that its copies travel while others compute. Freed with stream_free. */
     lk_status (*copy_stream_create)(lk_device *device, lk_stream **out, lk_error *err);
     /* Async copies to and from the device. host: from host_alloc; it must not change (send) or be read (fetch) before
      * an event that was recorded behind the copy is done. */
@@ -94,6 +94,12 @@ struct lk_device {
     lk_status (*event_hold)(lk_device *device, lk_event *event, lk_stream *stream, lk_error *err);
     /* Blocks until the event is done; one that was never recorded is. Errors: LK_ERR_DEVICE. */
     lk_status (*event_wait)(lk_device *device, lk_event *event, lk_error *err);
+
+    /* For sums between devices (dist/device_comm.h); NULL where host_memory. */
+    /* Is all done that the stream was given? Does not wait. Errors: LK_ERR_DEVICE. */
+    lk_status (*stream_done)(lk_device *device, lk_stream *stream, bool *done, lk_error *err);
+    /* The library's own name of a stream: cudaStream_t. */
+    void *(*stream_handle)(const lk_stream *stream);
 
     /* Plans an op and fills *info. Owner: the caller, with op_free.
      * Errors: LK_ERR_UNSUPPORTED naming op, shape, dtype and device; LK_ERR_DEVICE; LK_ERR_MEMORY. */
@@ -149,6 +155,8 @@ const char *const *lk_device_names(void);
  * else cpu.
  * Owner: the caller, with lk_device_free. Errors: LK_ERR_UNSUPPORTED for a device that this build or machine lacks. */
 LK_MUST_CHECK lk_status lk_device_create(lk_device **out, const char *name, int threads, lk_error *err);
+/* The same on another GPU than the first: its place in lk_gpu_list. Devices that are no GPU do not look at it. */
+LK_MUST_CHECK lk_status lk_device_create_on(lk_device **out, const char *name, int gpu, int threads, lk_error *err);
 
 /* NULL is accepted. */
 void lk_device_free(lk_device *device);

@@ -1,15 +1,14 @@
-/* A device in a shared library of its own, loaded when a job asks for it. */
+/* A device in a shared library of its own, loaded when a job asks for it (core/module.h). */
 #ifndef LK_DEVICE_MODULE_H
 #define LK_DEVICE_MODULE_H
 
 #include "device/device.h"
+#include "device/gpu.h"
 #include "device/gpu_kinds.h"
 
-/* Loads lockstep_NAME.so and lets its lk_device_NAME_create make the device. It is looked for in the folder
- * LOCKSTEP_MODULES of the environment; else in ../lib/lockstep beside the program's folder. The libraries that it needs
- * are looked for in LOCKSTEP_CUDA_LIBRARIES, then by the system's loader, then as device/module_libraries.h says. A
- * module stays loaded. Errors: LK_ERR_UNSUPPORTED with what is missing. */
-LK_MUST_CHECK lk_status lk_device_module_create(lk_device **out, const char *name, int threads, lk_error *err);
+/* Lets the module of device NAME (lockstep_NAME.so, core/module.h) make it: lk_device_NAME_create. gpu: place in
+ * lk_gpu_list. Errors: LK_ERR_UNSUPPORTED with what is missing. */
+LK_MUST_CHECK lk_status lk_device_module_create(lk_device **out, const char *name, int gpu, int threads, lk_error *err);
 
 /* The same for a device that plans for a GPU of this kind, which need not be there (lk_device_NAME_describe). */
 LK_MUST_CHECK lk_status lk_device_module_describe(lk_device **out, const char *name, const lk_gpu_kind *kind,
@@ -17,6 +16,9 @@ LK_MUST_CHECK lk_status lk_device_module_describe(lk_device **out, const char *n
 
 /* Is there such a module, whether it can be loaded or not? */
 bool lk_device_module_exists(const char *name);
+
+/* See lk_gpu_list (lk_device_NAME_list). Errors: as lk_device_module_create. */
+LK_MUST_CHECK lk_status lk_device_module_list(const char *name, lk_gpu *gpus, int room, int *count, lk_error *err);
 
 /* What the module finds on this machine, as a JSON object: the device, versions, where the libraries come from
  * (lk_device_NAME_identify). Owner of *json: the caller, with lk_free. Errors: as lk_device_module_create;

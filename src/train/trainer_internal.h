@@ -4,6 +4,8 @@
 
 #include "core/log.h"
 #include "core/progress.h"
+#include "dist/device_comm.h"
+#include "dist/gpu_binding.h"
 #include "train/bests.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
@@ -28,7 +30,9 @@ typedef struct lk_trainer {
     lk_log log;
     int cores; /* that this rank can count on */
 
+    lk_gpu_binding gpus; /* choices NULL: no GPUs */
     lk_device *device;
+    lk_device_comm *device_comm; /* NULL: host memory, or one rank */
     lk_dataset *dataset;
     int64_t *class_counts; /* training samples of each class */
     lk_loss loss;
@@ -62,6 +66,11 @@ typedef struct lk_trainer {
 /* trainer_setup.c: creates the parts in the order of the data flow. Collective. */
 LK_MUST_CHECK lk_status lk_trainer_setup(lk_trainer *trainer, lk_error *err);
 void lk_trainer_release(lk_trainer *trainer);
+
+/* trainer_device.c: the device, on GPUs one for each rank; and what connects them, NULL where ranks reach the memory
+ * themselves. Collective. */
+LK_MUST_CHECK lk_status lk_trainer_open_device(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_trainer_connect_devices(lk_trainer *trainer, lk_error *err);
 
 /* trainer_init.c: the weights of `init` into the network of a new run (Not Collective); are they the same on all ranks
  * (Collective); the list of what was loaded into the run's folder (rank 0). */

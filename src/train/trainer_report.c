@@ -59,6 +59,12 @@ void lk_report_start(const lk_trainer *t) {
     if (t->counters.update > 0)
         printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
     if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);
+    if (t->gpus.choices != NULL) lk_gpu_binding_print(&t->gpus, stdout);
+    if (t->device_comm != NULL)
+        printf("gradients travel over %s and are summed %s\n", t->device_comm->transport->name,
+               t->job->reduce == LK_REDUCE_RING
+                   ? "in its own order (reduce: ring): another number of ranks gives other bits"
+                   : "in the tree's order");
     char counts[256];
     int busy = t->lanes->count * (int)t->job->threads_per_microbatch;
     int idle = lk_topology_idle_cores(t->options->topology, t->comm->node, busy);

@@ -9,15 +9,7 @@
 #include "train/pixel_memory.h"
 #include "train/trainer_internal.h"
 
-static lk_status create_device(lk_trainer *t, lk_error *err) {
-    LK_RETURN_IF(lk_device_create(&t->device, t->job->device, (int)t->job->threads_per_microbatch, err));
-    if (!t->device->host_memory && t->comm->size > 1)
-        return lk_fail(err, LK_ERR_UNSUPPORTED,
-                       "%d ranks cannot train on device %s: this build has no communicator that reaches its memory; "
-                       "run one rank, or give device=cpu",
-                       t->comm->size, t->device->name);
-    return t->device->supports_dtype(t->device, lk_job_compute(t->job), err);
-}
+#define DEVICE_BUCKET_ELEMENTS (4 * LK_BUCKET_ELEMENTS) /* between GPUs a message costs more, and a byte less */
 
 static lk_status open_dataset(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_dataset_open(&t->dataset, t->job->data, err));
@@ -110,7 +102,6 @@ static lk_status write_texts(lk_trainer *t, lk_error *err) {
 
 /* The parts that need no other rank; their failure is agreed on. */
 static lk_status setup_local(lk_trainer *t, lk_error *err) {
-    LK_RETURN_IF(create_device(t, err));
     LK_RETURN_IF(open_dataset(t, err));
     LK_RETURN_IF(create_sampler(t, err));
     LK_RETURN_IF(write_texts(t, err));
@@ -155,17 +146,21 @@ static void set_snapshot(lk_trainer *t) {
 
 lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(check_ranks(t, err));
+    LK_RETURN_IF(lk_trainer_open_device(t, err));
     LK_RETURN_IF(lk_comm_agree(t->comm, setup_local(t, err), err));
     const char *arithmetic = t->device->identity(t->device);
     LK_RETURN_IF(lk_comm_check_equal(t->comm, arithmetic, (int64_t)strlen(arithmetic), "arithmetic", err));
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->job_text, (int64_t)strlen(t->job_text), "job", err));
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->dataset->hash, sizeof t->dataset->hash, "data set", err));
     LK_RETURN_IF(lk_trainer_check_init(t, err));
+    LK_RETURN_IF(lk_trainer_connect_devices(t, err));
     LK_RETURN_IF(create_lanes(t, err));
     lk_window_config config = {.leaves = lk_job_leaves(t->job),
                                .chain = lk_job_chain(t->job),
                                .microbatch = t->job->microbatch,
-                               .bucket_elements = LK_BUCKET_ELEMENTS,
+                               .bucket_elements = t->device_comm == NULL ? LK_BUCKET_ELEMENTS : DEVICE_BUCKET_ELEMENTS,
+                               .device_comm = t->device_comm,
+                               .ring = t->device_comm != NULL && t->job->reduce == LK_REDUCE_RING,
                                .group = (int)t->job->sync_batchnorm,
                                .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
@@ -181,6 +176,7 @@ void lk_trainer_release(lk_trainer *t) {
     lk_free(t->golden.images);
     lk_free(t->golden.logits);
     lk_loader_free(t->loader);
+    lk_device_comm_free(t->device_comm); /* first: freeing what it still sends would wait for it */
     lk_window_free(t->window);
     lk_lanes_free(t->lanes);
     lk_optimizer_free(t->optimizer);
@@ -192,6 +188,7 @@ void lk_trainer_release(lk_trainer *t) {
     lk_free(t->test);
     lk_dataset_free(t->dataset);
     lk_device_free(t->device);
+    lk_gpu_binding_free(&t->gpus);
     lk_free(t->init_summary);
     lk_free(t->init_list);
     lk_free(t->meta_text);

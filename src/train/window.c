@@ -94,7 +94,10 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
                                 .count = network->totals.slab_count,
                                 .dtype = network->device->master,
                                 .bucket_ends = window->buckets.ends,
-                                .buckets = window->buckets.count};
+                                .buckets = window->buckets.count,
+                                .device_comm = config->device_comm,
+                                .ring = config->ring};
+    if (config->device_comm != NULL) LK_TRY(lk_lanes_main_stream(lanes, &reduce.after, err));
     LK_TRY(lk_reducer_create(&window->reducer, comm, &reduce, err));
     window->share = lk_tree_share(config->leaves, comm->size, comm->rank);
     LK_TRY(lk_gradient_tree_create(&window->tree, network->device, config->leaves, config->chain, window->share,

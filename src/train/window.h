@@ -18,8 +18,10 @@ typedef struct lk_window_config {
     int chain;               /* microbatches whose gradients are added from left to right, before the tree; divides m */
     int64_t microbatch;      /* most samples of a leaf */
     int64_t bucket_elements; /* least size of a reduction bucket */
-    int group;               /* leaves that BatchNorm normalises together; 0 or 1: each alone */
-    const lk_dataset *dataset; /* borrowed, for the labels of a window's samples */
+    lk_device_comm *device_comm; /* borrowed; NULL: host memory, or one rank */
+    bool ring;                   /* lk_reducer_config.ring */
+    int group;                   /* leaves that BatchNorm normalises together; 0 or 1: each alone */
+    const lk_dataset *dataset;   /* borrowed, for the labels of a window's samples */
 } lk_window_config;
 
 /* What an update adds to the epoch's sums: equal on all ranks. */

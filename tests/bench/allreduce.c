@@ -165,7 +165,8 @@ int main(int argc, char **argv) {
     must(b.comm, LK_NEW(&b.slab, b.count, "a slab", &err), &err);
     must(b.comm, LK_NEW(&b.ends, b.buckets, "buckets", &err), &err);
     for (int i = 0; i < b.buckets; i++) b.ends[i] = (i + 1) * step < b.count ? (i + 1) * step : b.count;
-    lk_reducer_config config = {b.comm->size, b.count, LK_F32, b.ends, b.buckets};
+    lk_reducer_config config = {
+        .leaves = b.comm->size, .count = b.count, .dtype = LK_F32, .bucket_ends = b.ends, .buckets = b.buckets};
     must(b.comm, lk_reducer_create(&b.reducer, b.comm, &config, &err), &err);
     calibrate(&b);
     for (int kind = 0; kind < KINDS; kind++) run(&b, kind); /* first touch of buffers and connections */

@@ -106,7 +106,6 @@ def test_auto_takes_the_gpu_that_answers(build, job, tmp_path):
         (["device=cuda"], {"LK_SIM_MEMORY": 1 << 20}, "the GPU has no room for"),
         (["device=cuda"], {"LK_SIM_CUDNN": 90500}, "needs cuDNN 9.8 or later and finds 9.5"),
         (["device=cuda"], {"LOCKSTEP_MODULES": "/nowhere"}, "there is no /nowhere/lockstep_cuda.so"),
-        (["device=cuda"], {"ranks": 2}, "no communicator that reaches its memory"),
         (["device=cuda", "sync_batchnorm=2"], {}, "cannot normalise over a group"),
     ],
 )

@@ -23,6 +23,7 @@ LIBRARIES = {
     "oneapi/": ("src/device/cpu/",),
     "dnnl": ("src/device/cpu/",),
     "omp.h": ("src/device/",),
+    "nccl.h": ("dist/nccl/",),
     "cuda": ("src/device/cuda/",),
     "cudnn": ("src/device/cuda/",),
     "cublas": ("src/device/cuda/",),

@@ -26,7 +26,8 @@ static lk_status reduce(lk_comm *comm, const char *mode, lk_error *err) {
     float *slab = NULL;
     enum { COUNT = 1 << 20 };
     int64_t ends[2] = {COUNT / 2, COUNT};
-    lk_reducer_config config = {comm->size, COUNT, LK_F32, ends, 2};
+    lk_reducer_config config = {
+        .leaves = comm->size, .count = COUNT, .dtype = LK_F32, .bucket_ends = ends, .buckets = 2};
     LK_TRY(LK_NEW(&slab, COUNT, "a slab", err));
     LK_TRY(lk_reducer_create(&reducer, comm, &config, err));
     for (int update = 1; update <= 3; update++) {

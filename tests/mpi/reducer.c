@@ -36,7 +36,8 @@ static void test_case(lk_comm *comm, int leaves, int buckets, int present, int l
     lk_reducer_stats stats;
     int64_t ends[MOST_BUCKETS];
     for (int b = 0; b < buckets; b++) ends[b] = COUNT * (int64_t)(b + 1) / buckets;
-    lk_reducer_config config = {leaves, COUNT, LK_F32, ends, buckets};
+    lk_reducer_config config = {
+        .leaves = leaves, .count = COUNT, .dtype = LK_F32, .bucket_ends = ends, .buckets = buckets};
     CHECK_OK(comm, lk_reducer_create(&reducer, comm, &config, err));
     for (int64_t i = 0; i < COUNT; i++) {
         slab[i] = NAN;

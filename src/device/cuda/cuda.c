@@ -208,23 +208,15 @@ static lk_status check_cudnn(lk_error *err) {
                    cudnnGetVersion() / 10000, cudnnGetVersion() / 100 % 100);
 }
 
-/* The first GPU that CUDA shows, and what its arithmetic depends on. */
+/* The GPU that was chosen, and what its arithmetic depends on. */
 static lk_status open_gpu(lk_cuda *cuda, lk_error *err) {
     lk_status status = LK_OK;
     int count = 0, driver = 0, runtime = 0;
     struct cudaDeviceProp properties;
-    cudaError_t code = cudaGetDeviceCount(&count);
-    if (code == cudaErrorInsufficientDriver) {
-        LK_CUDA(cudaRuntimeGetVersion(&runtime));
-        LK_CUDA(cudaDriverGetVersion(&driver));
-        if (driver == 0) return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda finds no NVIDIA driver; use device: cpu");
-        return lk_fail(err, LK_ERR_UNSUPPORTED,
-                       "the NVIDIA driver serves CUDA up to %d.%d and this program needs %d.%d; update the driver",
-                       driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    }
-    if (code != cudaSuccess || count == 0)
-        return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda finds no GPU: %s; use device: cpu",
-                       code == cudaSuccess ? "CUDA lists none" : cudaGetErrorString(code));
+    LK_TRY(lk_cuda_count(&count, err));
+    if (count == 0) return lk_fail(err, LK_ERR_UNSUPPORTED, "device cuda finds no GPU; use device: cpu");
+    if (cuda->ordinal < 0 || cuda->ordinal >= count)
+        return lk_fail(err, LK_ERR_INTERNAL, "GPU %d was asked for where CUDA shows %d", cuda->ordinal, count);
     LK_TRY(lk_cuda_enter(cuda, err));
     LK_CUDA(cudaRuntimeGetVersion(&runtime));
     LK_CUDA(cudaDriverGetVersion(&driver));
@@ -250,7 +242,7 @@ static lk_status create(lk_cuda **out, lk_error *err) {
     return LK_OK;
 }
 
-lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err) {
+lk_status lk_device_cuda_create(lk_device **out, int ordinal, int threads, lk_error *err) {
     lk_status status = LK_OK;
     lk_cuda *cuda = NULL;
     *out = NULL;
@@ -258,6 +250,7 @@ lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err) {
         return lk_fail(err, LK_ERR_CONFIG, "a lane of the cuda device cannot have %d threads; use 1 to 1024", threads);
     LK_TRY(create(&cuda, err));
     cuda->base.threads = threads;
+    cuda->ordinal = ordinal;
     LK_TRY(open_gpu(cuda, err));
     *out = &cuda->base;
     cuda = NULL;

@@ -5,14 +5,18 @@
 #define LK_DEVICE_CUDA_CUDA_H
 
 #include "device/device.h"
+#include "device/gpu.h"
 #include "device/gpu_kinds.h"
 
 /* The functions that the module exports. */
 #define LK_CUDA_EXPORT __attribute__((visibility("default")))
 
-/* See lk_device_create. threads is not used: a lane's arithmetic runs on the GPU.
+/* See lk_device_create_on. threads is not used: a lane's arithmetic runs on the GPU.
  * Errors: LK_ERR_UNSUPPORTED where there is no GPU, driver or cuDNN that serves. */
-LK_CUDA_EXPORT lk_status lk_device_cuda_create(lk_device **out, int threads, lk_error *err);
+LK_CUDA_EXPORT lk_status lk_device_cuda_create(lk_device **out, int ordinal, int threads, lk_error *err);
+
+/* See lk_gpu_list; at most `room` GPUs. */
+LK_CUDA_EXPORT lk_status lk_device_cuda_list(lk_gpu *gpus, int room, int *count, lk_error *err);
 
 /* A device that plans for a GPU which is not there, with the engines that cuDNN chooses for its description; cuBLASLt
  * cannot be asked, and its workspaces count as none. It runs nothing. kind: borrowed until lk_device_free.

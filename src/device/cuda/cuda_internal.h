@@ -77,6 +77,10 @@ bool lk_cuda_depthwise_applies(const lk_op_desc *desc);
 void lk_cuda_runtime_install(lk_device *device);
 void lk_cuda_slab_install(lk_device *device);
 
+/* GPUs that CUDA shows, 0 where there is no driver (gpus.c). Errors: LK_ERR_UNSUPPORTED for a driver that is too old.
+ */
+LK_MUST_CHECK lk_status lk_cuda_count(int *count, lk_error *err);
+
 /* Makes the device's GPU current on the calling thread. */
 LK_MUST_CHECK lk_status lk_cuda_enter(const lk_cuda *cuda, lk_error *err);
 

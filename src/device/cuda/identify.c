@@ -99,7 +99,7 @@ lk_status lk_device_cuda_identify(char *json, size_t size, lk_error *err) {
     struct cudaDeviceProp properties;
     int gpus = 0;
     text t = {.at = json, .size = size};
-    LK_TRY(lk_device_cuda_create(&device, 1, err));
+    LK_TRY(lk_device_cuda_create(&device, 0, 1, err));
     int ordinal = ((lk_cuda *)device)->ordinal;
     LK_CUDA(cudaGetDeviceProperties(&properties, ordinal));
     LK_CUDA(cudaGetDeviceCount(&gpus));

@@ -187,6 +187,15 @@ static lk_status synchronize(lk_device *device, lk_stream *stream, lk_error *err
     return lk_cuda_check((int)cudaStreamSynchronize(stream->cuda), "cudaStreamSynchronize", err);
 }
 
+static lk_status stream_done(lk_device *device, lk_stream *stream, bool *done, lk_error *err) {
+    (void)device;
+    cudaError_t code = cudaStreamQuery(stream->cuda);
+    *done = code == cudaSuccess;
+    return code == cudaErrorNotReady ? LK_OK : lk_cuda_check((int)code, "cudaStreamQuery", err);
+}
+
+static void *stream_handle(const lk_stream *stream) { return stream->cuda; }
+
 void lk_cuda_runtime_install(lk_device *device) {
     device->alloc = memory_alloc;
     device->release = memory_release;
@@ -205,6 +214,8 @@ void lk_cuda_runtime_install(lk_device *device) {
     device->event_record = event_record;
     device->event_hold = event_hold;
     device->event_wait = event_wait;
+    device->stream_done = stream_done;
+    device->stream_handle = stream_handle;
 }
 
 lk_status lk_cuda_staging_create(lk_cuda_staging *staging, int64_t bytes, lk_error *err) {

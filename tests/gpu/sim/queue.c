@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sim.h"
 
@@ -17,6 +18,7 @@ struct sim_stream {
     sim_stream *next;
     item *first, *last;
     bool alive, blocking;
+    int gpu;
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -24,6 +26,7 @@ static sim_stream default_stream = {.alive = true};
 static sim_stream *streams = &default_stream;
 static uint64_t state, enqueued;
 static int64_t launches;
+static int outside;
 
 void sim_fault(const char *format, ...) {
     va_list args;
@@ -54,8 +57,12 @@ void sim_unlock(void) { pthread_mutex_unlock(&mutex); }
 
 sim_stream *sim_stream_of(cudaStream_t stream) {
     if (stream == NULL) return &default_stream;
-    for (sim_stream *s = streams; s != NULL; s = s->next)
-        if (s == (sim_stream *)stream && s->alive) return s;
+    sim_stream *s = streams;
+    for (; s != NULL; s = s->next)
+        if (s == (sim_stream *)stream && s->alive) break;
+    if (s != NULL && s->gpu != sim_current_gpu())
+        sim_fault("a stream of GPU %d is used where GPU %d is current", s->gpu, sim_current_gpu());
+    if (s != NULL) return s;
     sim_fault("a call names a stream that is none, or was destroyed");
 }
 
@@ -64,6 +71,7 @@ sim_stream *sim_stream_new(bool blocking) {
     if (s == NULL) sim_fault("out of host memory");
     s->alive = true;
     s->blocking = blocking;
+    s->gpu = sim_current_gpu();
     s->next = default_stream.next;
     default_stream.next = s;
     return s;
@@ -118,24 +126,44 @@ static sim_stream *draw(void) {
     return chosen;
 }
 
+static void run_head(sim_stream *s, bool *opened) {
+    item *head = s->first;
+    s->first = head->next;
+    if (s->first == NULL) s->last = NULL;
+    if (!head->work.transfer && !*opened) {
+        sim_memory_open();
+        *opened = true;
+    }
+    head->work.run(head->work.state);
+    head->work.drop(head->work.state);
+    free(head);
+}
+
 void sim_drain(bool (*until)(void *argument), void *argument) {
     bool opened = false;
     while (!until(argument)) {
         sim_stream *s = draw();
-        if (s == NULL) sim_fault("a call waits for what nobody has enqueued");
-        item *head = s->first;
-        s->first = head->next;
-        if (s->first == NULL) s->last = NULL;
-        if (!head->work.transfer && !opened) {
-            sim_memory_open();
-            opened = true;
-        }
-        head->work.run(head->work.state);
-        head->work.drop(head->work.state);
-        free(head);
+        if (s != NULL)
+            run_head(s, &opened);
+        else if (outside > 0)
+            usleep(100);
+        else
+            sim_fault("a call waits for what nobody has enqueued");
     }
     if (opened) sim_memory_close();
 }
+
+void sim_advance(void) {
+    bool opened = false;
+    for (uint64_t left = sim_random() % 4; left > 0; left--) {
+        sim_stream *s = draw();
+        if (s == NULL) break;
+        run_head(s, &opened);
+    }
+    if (opened) sim_memory_close();
+}
+
+void sim_outside(int change) { outside += change; }
 
 static bool all_idle(void *argument) {
     (void)argument;

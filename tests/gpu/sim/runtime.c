@@ -49,15 +49,6 @@ static pinned *pinned_at(const void *p, size_t bytes) {
     return NULL;
 }
 
-API cudaError_t cudaGetDeviceCount(int *count) {
-    *count = (int)sim_setting("LK_SIM_GPUS", 1);
-    return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
-}
-
-API cudaError_t cudaSetDevice(int device) {
-    return device == 0 && sim_setting("LK_SIM_GPUS", 1) > 0 ? cudaSuccess : cudaErrorInvalidDevice;
-}
-
 API cudaError_t cudaRuntimeGetVersion(int *version) {
     *version = CUDART_VERSION;
     return cudaSuccess;
@@ -68,16 +59,6 @@ API cudaError_t cudaDriverGetVersion(int *version) {
     return cudaSuccess;
 }
 
-API cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device) {
-    if (device != 0) return cudaErrorInvalidDevice;
-    memset(properties, 0, sizeof *properties);
-    strcpy(properties->name, "stand-in GPU");
-    properties->major = 9;
-    properties->multiProcessorCount = 132;
-    properties->warpSize = 32;
-    return cudaSuccess;
-}
-
 API const char *cudaGetErrorName(cudaError_t error) {
     switch (error) {
         case cudaSuccess: return "cudaSuccess";
@@ -85,6 +66,7 @@ API const char *cudaGetErrorName(cudaError_t error) {
         case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
         case cudaErrorNoDevice: return "cudaErrorNoDevice";
         case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
+        case cudaErrorNotReady: return "cudaErrorNotReady";
         default: return "cudaErrorUnknown";
     }
 }
@@ -101,7 +83,10 @@ API const char *cudaGetErrorString(cudaError_t error) {
 API cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 
 API cudaError_t cudaMalloc(void **out, size_t bytes) {
+    static int gpu = -1; /* a process keeps to one */
     sim_lock();
+    if (gpu < 0) gpu = sim_current_gpu();
+    if (gpu != sim_current_gpu()) sim_fault("memory of GPU %d is asked for by who uses GPU %d", sim_current_gpu(), gpu);
     *out = sim_memory_alloc(bytes);
     sim_unlock();
     return *out == NULL ? cudaErrorMemoryAllocation : cudaSuccess;
@@ -263,6 +248,14 @@ API cudaError_t cudaDeviceSynchronize(void) {
     sim_drain_all();
     sim_unlock();
     return cudaSuccess;
+}
+
+API cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    sim_lock();
+    sim_advance();
+    bool idle = sim_stream_idle(sim_stream_of(stream));
+    sim_unlock();
+    return idle ? cudaSuccess : cudaErrorNotReady;
 }
 
 API cudaError_t cudaStreamDestroy(cudaStream_t stream) {

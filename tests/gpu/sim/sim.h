@@ -1,7 +1,8 @@
 /* The stand-in GPU: what its libraries share. A process has one: device memory is an arena whose pages are out of reach
  * but while work is done; calls enqueue, and whoever waits runs what may run, in an order drawn from a seed.
- * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (0: none answers),
- * LK_SIM_CUDNN (version that the cuDNN stand-in claims). */
+ * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (how many the machine has; 0: none
+ * answers), CUDA_VISIBLE_DEVICES (numbers), LK_SIM_OTHER (number of the GPU that is of another kind), LK_SIM_CUDNN
+ * (version that the cuDNN stand-in claims); nccl.c says those of NCCL. */
 #ifndef LK_TESTS_GPU_SIM_H
 #define LK_TESTS_GPU_SIM_H
 
@@ -28,6 +29,9 @@ typedef struct sim_work {
 
 /* Enqueues; takes the state over, also on failure. stream NULL: the default stream. */
 SIM_API cudaError_t sim_enqueue(cudaStream_t stream, sim_work work);
+
+/* Counts the works that may have to wait for another process: a call that waits for one is no mistake. */
+SIM_API void sim_outside(int change);
 
 /* Threads of a kernel launch: body(state) is run once for each, with sim_at set. Owner of state: as sim_enqueue. */
 SIM_API cudaError_t sim_launch(dim3 grid, dim3 block, cudaStream_t stream, void (*body)(void *state), void *state,
@@ -59,7 +63,7 @@ void sim_memory_close(void);          /* out of reach */
 void *sim_memory_alloc(size_t bytes); /* NULL: no room */
 bool sim_memory_free(void *p);
 /* Where the stand-in itself reaches a device address; a host address as it is. */
-void *sim_memory_reach(const void *p);
+SIM_API void *sim_memory_reach(const void *p);
 /* Bytes of the allocation from p to its end; 0: not device memory. */
 size_t sim_memory_room(const void *p);
 void sim_memory_info(size_t *free_bytes, size_t *total);
@@ -92,8 +96,9 @@ static inline void sim_store(bool bf16, void *data, int64_t i, float value) {
 void sim_lock(void);
 void sim_unlock(void);
 typedef struct sim_stream sim_stream;
-sim_stream *sim_stream_of(cudaStream_t stream); /* NULL is the default stream; faults on what is no stream */
-sim_stream *sim_stream_new(bool blocking);      /* blocking: ordered with the default stream */
+/* NULL is the default stream. Faults on what is no stream, and on one of another GPU than the thread's. */
+sim_stream *sim_stream_of(cudaStream_t stream);
+sim_stream *sim_stream_new(bool blocking); /* blocking: ordered with the default stream */
 void sim_stream_delete(sim_stream *stream);
 void sim_push(sim_stream *stream, sim_work work);
 bool sim_stream_idle(const sim_stream *stream);
@@ -101,6 +106,11 @@ bool sim_stream_idle(const sim_stream *stream);
 void sim_drain(bool (*until)(void *argument), void *argument);
 /* Runs all there is. */
 void sim_drain_all(void);
+/* Runs a few of what may run now. */
+void sim_advance(void);
+
+/* Number of the calling thread's GPU among those that are visible. */
+SIM_API int sim_current_gpu(void);
 
 /* One launch's threads, block by block (block.c). */
 void sim_run_grid(dim3 grid, dim3 block, void (*body)(void *state), void *state);

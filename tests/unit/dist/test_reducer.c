@@ -1,11 +1,13 @@
 /* The gradient reducer gives the bits that one rank computes over the whole tree (P5), and sums every bucket exactly
- * once per update (P7): over all node shapes, bucket splits and tails, between threads. */
+ * once per update (P7): over all node shapes, bucket splits and tails, between threads; in host memory and the same in
+ * a device's. */
 #include <math.h>
 #include <stdio.h>
 
 #include "core/memory.h"
 #include "core/tree.h"
 #include "dist/reducer.h"
+#include "fake_gpu.h"
 #include "loopback.h"
 #include "tests/unit/unit.h"
 
@@ -18,7 +20,7 @@ typedef struct reduce_case {
     lk_dtype dtype;
     int64_t count;
     int64_t ends[MAX_BUCKETS];
-    bool exact;
+    bool exact, device; /* device: the slab lies in a device's memory */
     unsigned seed;
     int failures; /* under the lock of the world */
     pthread_mutex_t lock;
@@ -125,9 +127,15 @@ static void run_case(lk_comm *comm, void *context) {
     lk_reducer *reducer = NULL;
     char *slab = NULL;
     size_t bytes = (size_t)c->count * lk_dtype_size(c->dtype);
-    lk_reducer_config config = {c->leaves, c->count, c->dtype, c->ends, c->buckets};
+    lk_reducer_config config = {c->leaves, c->count, c->dtype, c->ends, c->buckets, NULL, NULL, false};
     lk_reducer_stats stats;
+    lk_device device = fake_device(c->dtype);
+    lk_stream lane = {0};
     LK_TRY(LK_NEW(&slab, bytes + 64, "a slab", &err));
+    if (c->device) {
+        LK_TRY(lk_device_comm_connect(&config.device_comm, comm, &device, fake_transport(comm, FAKE_WHOLE), &err));
+        config.after = &lane;
+    }
     LK_TRY(lk_reducer_create(&reducer, comm, &config, &err));
     for (int present = c->leaves; present >= 1; present--) {
         memset(slab + bytes, 0x5A, 64);
@@ -136,6 +144,11 @@ static void run_case(lk_comm *comm, void *context) {
         check_bits(comm, c, slab, slab + bytes, present);
     }
     lk_reducer_get_stats(reducer, &stats);
+    if (c->device && comm->size > 1 && config.device_comm->stream->holds != c->leaves * c->buckets) {
+        fprintf(stderr, "%d of %d buckets were ordered after the lane\n", config.device_comm->stream->holds,
+                c->leaves * c->buckets);
+        note_failure(c);
+    }
     if (stats.levels != c->levels || stats.updates != c->leaves || stats.bucket_sums != stats.updates * c->buckets) {
         fprintf(stderr, "levels %d (expected %d), updates %lld, bucket sums %lld\n", stats.levels, c->levels,
                 (long long)stats.updates, (long long)stats.bucket_sums);
@@ -147,6 +160,7 @@ out:
         note_failure(c);
     }
     lk_reducer_free(reducer);
+    lk_device_comm_free(config.device_comm);
     lk_free(slab);
 }
 
@@ -180,17 +194,17 @@ static const int shapes[][9] = {
 #define SHAPES (sizeof shapes / sizeof shapes[0])
 
 /* Every split into two buckets of a few elements, empty ones included. */
-static void test_every_split(void **state) {
-    (void)state;
+static void every_split(bool device) {
     static const int leaves[] = {1, 2, 3, 4, 5, 6, 7, 8, 12};
     for (size_t l = 0; l < sizeof leaves / sizeof leaves[0]; l++)
         for (size_t s = 0; s < SHAPES; s++)
-            for (int64_t split = 0; split <= 35; split += s % 3 == 0 ? 1 : 5) {
+            for (int64_t split = 0; split <= 35; split += device ? 7 : s % 3 == 0 ? 1 : 5) {
                 reduce_case c = {.leaves = leaves[l],
                                  .buckets = 2,
                                  .count = 35,
                                  .dtype = (split + (int64_t)s) % 2 == 0 ? LK_F32 : LK_F64,
                                  .exact = split % 3 == 0,
+                                 .device = device,
                                  .seed = (unsigned)(split + 100 * (int64_t)l)};
                 c.ends[0] = split;
                 c.ends[1] = 35;
@@ -198,18 +212,29 @@ static void test_every_split(void **state) {
             }
 }
 
+static void test_every_split(void **state) {
+    (void)state;
+    every_split(false);
+}
+
+static void test_every_split_on_device(void **state) {
+    (void)state;
+    every_split(true);
+}
+
 /* Slabs beyond the block of a sum, in 1 to 40 buckets at odd places. */
 static void test_large(void **state) {
     (void)state;
     static const int splits[] = {1, 2, 7, 40};
     for (size_t s = 0; s < SHAPES; s++)
-        for (size_t k = 0; k < 4; k++) {
+        for (size_t k = 0; k < 6; k++) {
             int ranks = 0;
             for (int i = 0; shapes[s][i] > 0; i++) ranks += shapes[s][i];
             reduce_case c = {.leaves = ranks == 5 || ranks == 7  ? ranks
                                        : ranks * 2 <= MAX_LEAVES ? ranks * 2
                                                                  : ranks,
-                             .buckets = splits[k],
+                             .buckets = splits[k % 4],
+                             .device = k >= 4, /* 1 and 2 buckets */
                              .count = MAX_COUNT / ranks,
                              .dtype = (s + k) % 2 == 0 ? LK_F32 : LK_F64,
                              .seed = (unsigned)(s * 10 + k)};
@@ -240,7 +265,7 @@ static void negative_zero_rank(lk_comm *comm, void *context) {
     lk_reducer *reducer = NULL;
     float slab[32];
     int64_t end = 32;
-    lk_reducer_config config = {4, 32, LK_F32, &end, 1};
+    lk_reducer_config config = {.leaves = 4, .count = 32, .dtype = LK_F32, .bucket_ends = &end, .buckets = 1};
     for (int i = 0; i < 32; i++) slab[i] = -0.0f;
     lk_status status = lk_reducer_create(&reducer, comm, &config, &err);
     if (status == LK_OK) status = lk_reducer_begin(reducer, slab, 1, &err);
@@ -268,7 +293,7 @@ static void test_misuse(void **state) {
     lk_reducer *reducer = NULL;
     float slab[8] = {0};
     int64_t ends[2] = {4, 8};
-    lk_reducer_config config = {3, 8, LK_F32, ends, 2};
+    lk_reducer_config config = {.leaves = 3, .count = 8, .dtype = LK_F32, .bucket_ends = ends, .buckets = 2};
     assert_int_equal(lk_comm_self_create(&comm, &err), LK_OK);
     assert_int_equal(lk_reducer_create(&reducer, comm, &config, &err), LK_OK);
     assert_int_equal(lk_reducer_submit(reducer, 0, &err), LK_ERR_INTERNAL); /* P7: outside of an update */
@@ -305,7 +330,7 @@ static void bad_count_rank(lk_comm *comm, void *context) {
     lk_error *errors = context;
     lk_reducer *reducer = NULL;
     int64_t end = 8;
-    lk_reducer_config config = {12, 8, LK_F32, &end, 1};
+    lk_reducer_config config = {.leaves = 12, .count = 8, .dtype = LK_F32, .bucket_ends = &end, .buckets = 1};
     if (lk_reducer_create(&reducer, comm, &config, &errors[comm->rank]) != LK_ERR_CONFIG)
         errors[comm->rank].status = LK_OK;
     lk_reducer_free(reducer);
@@ -323,10 +348,48 @@ static void test_rank_count(void **state) {
     }
 }
 
+typedef struct broken_link {
+    fake_fault fault;
+    lk_error errors[3];
+} broken_link;
+
+static void broken_link_rank(lk_comm *comm, void *context) {
+    broken_link *link = context;
+    lk_device_comm *device_comm = NULL;
+    lk_device device = fake_device(LK_F32);
+    lk_transport *transport = fake_transport(comm, comm->rank == 1 ? link->fault : FAKE_WHOLE);
+    lk_error *err = &link->errors[comm->rank];
+    if (lk_device_comm_connect(&device_comm, comm, &device, transport, err) != LK_OK && device_comm != NULL)
+        err->status = LK_OK;
+    lk_device_comm_free(device_comm);
+}
+
+/* A link that brings wrong bytes, or fails, is found before training. */
+static void test_broken_link(void **state) {
+    (void)state;
+    broken_link mixed = {.fault = FAKE_MIXES_UP}, failed = {.fault = FAKE_FAILS};
+    loop_world world;
+    loop_world_init(&world, (int[]){2, 1, 0});
+    loop_run(&world, 60, 0, broken_link_rank, &mixed);
+    assert_non_null(strstr(mixed.errors[0].message, "fake link brought rank 0 wrong bytes from rank 1 (alpha)"));
+    assert_non_null(strstr(mixed.errors[2].message, "fake link brought rank 2 wrong bytes from rank 1 (alpha)"));
+    loop_world_init(&world, (int[]){1, 1, 1, 0});
+    loop_run(&world, 2, 0, broken_link_rank, &failed);
+    assert_int_equal(failed.errors[1].status, LK_ERR_COMM);
+    assert_string_equal(failed.errors[1].message, "a cable was pulled");
+    assert_int_equal(failed.errors[0].status, LK_ERR_COMM);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_shows),   cmocka_unit_test(test_misuse),      cmocka_unit_test(test_rank_count),
-        cmocka_unit_test(test_negative_zero), cmocka_unit_test(test_every_split), cmocka_unit_test(test_large),
+        cmocka_unit_test(test_order_shows),
+        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_rank_count),
+        cmocka_unit_test(test_negative_zero),
+        cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_every_split_on_device),
+        cmocka_unit_test(test_broken_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* Finding the libraries that a device's module is linked with, where the system's loader does not. */
-#ifndef LK_DEVICE_MODULE_LIBRARIES_H
-#define LK_DEVICE_MODULE_LIBRARIES_H
+/* Finding the libraries that a module (core/module.h) is linked with, where the system's loader does not. */
+#ifndef LK_CORE_MODULE_LIBRARIES_H
+#define LK_CORE_MODULE_LIBRARIES_H
 
 #include <stdbool.h>
 

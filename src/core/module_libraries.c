@@ -1,4 +1,4 @@
-#include "device/module_libraries.h"
+#include "core/module_libraries.h"
 
 #include <dlfcn.h>
 #include <glob.h>
