@@ -131,6 +131,18 @@ static lk_status make_folder(lk_selftest *test, lk_error *err) {
     return status;
 }
 
+/* The programs that are run lie in another folder and have the same modules. */
+static lk_status use_own_modules(const lk_selftest *test, lk_error *err) {
+    char *modules = NULL;
+    lk_status status = LK_OK;
+    int folder = (int)(strrchr(test->program, '/') - test->program);
+    LK_TRY(lk_format(&modules, err, "%.*s/../lib/lockstep", folder, test->program));
+    if (setenv("LOCKSTEP_MODULES", modules, 0) != 0) status = lk_fail_errno(err, "set", "LOCKSTEP_MODULES");
+out:
+    lk_free(modules);
+    return status;
+}
+
 lk_status lk_selftest_run(const char *report, bool quick, lk_error *err) {
     lk_status status = LK_OK;
     lk_selftest *test = NULL;
@@ -139,6 +151,7 @@ lk_status lk_selftest_run(const char *report, bool quick, lk_error *err) {
     ssize_t length = readlink("/proc/self/exe", test->program, sizeof test->program - 1);
     if (length < 0) LK_TRY(lk_fail_errno(err, "read", "/proc/self/exe"));
     test->program[length] = '\0';
+    LK_TRY(use_own_modules(test, err));
     LK_TRY(make_folder(test, err));
     LK_TRY(run_all(test, report, err));
     status = judge(test, report, err);

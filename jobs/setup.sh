@@ -9,7 +9,7 @@ BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config python3 python3-venv libope
   libyaml-dev libjansson-dev libjpeg-dev libspng-dev libwebp-dev libzip-dev libxxhash-dev libhwloc-dev libprotobuf-c-dev
   protobuf-c-compiler zlib1g-dev gnuplot-nox"
 DATA_PACKAGES="dataset-fashion-mnist"
-TEST_PACKAGES="libcmocka-dev mpich libmpich-dev clang-format clang-tidy hdf5-tools chromium"
+TEST_PACKAGES="libcmocka-dev mpich libmpich-dev clang-format clang-tidy hdf5-tools chromium patchelf"
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -37,6 +37,12 @@ void lk_cuda_conv_shape(lk_cudnn_conv *s, const lk_op_desc *d) {
     }
 }
 
+bool lk_cuda_depthwise_applies(const lk_op_desc *d) {
+    return d->conv.groups > 1 && d->conv.groups == d->x.c && d->conv.out_channels == d->x.c &&
+           (d->conv.kernel_h == 3 || d->conv.kernel_h == 5) && d->conv.kernel_w == d->conv.kernel_h &&
+           (d->conv.stride == 1 || d->conv.stride == 2) && d->conv.dilation == 1 && d->conv.pad < d->conv.kernel_h;
+}
+
 lk_status lk_cuda_conv_engine(lk_cudnn_plan *out, lk_cudnn_conv *shape, const lk_cudnn_target *target,
                               lk_cudnn_pass pass, lk_error *err) {
     const struct {

@@ -7,12 +7,6 @@
 #include "device/cuda/conv_engine.h"
 #include "device/cuda/cuda_internal.h"
 
-bool lk_cuda_depthwise_applies(const lk_op_desc *d) {
-    return d->conv.groups > 1 && d->conv.groups == d->x.c && d->conv.out_channels == d->x.c &&
-           (d->conv.kernel_h == 3 || d->conv.kernel_h == 5) && d->conv.kernel_w == d->conv.kernel_h &&
-           (d->conv.stride == 1 || d->conv.stride == 2) && d->conv.dilation == 1 && d->conv.pad < d->conv.kernel_h;
-}
-
 static void fill_info(lk_op *op, const lk_cuda_depthwise *conv) {
     const lk_op_desc *d = &op->desc;
     lk_op_info *info = &op->info;

@@ -1,6 +1,9 @@
-/* gpu_graphs MODEL BATCH TYPE...: asks the real cuDNN, without a GPU, for an engine for each convolution of a model, in
- * all passes, for an H100 by its description. Prints a line each; status 1 where one is refused. A library that crashes
- * or hangs on a graph is seen: every graph has a process of its own. Needs a libcuda.so.1 that loads (driver.py). */
+/* gpu_graphs MODEL[,MODEL...]|all BATCH float32|bfloat16 [forward] [EVERY]: asks the real cuDNN, without a GPU, for an
+ * engine for each convolution of the models at their own sizes, in all passes or forward alone, for an H100 by its
+ * description; a graph that several layers share is asked for once, and only each EVERY-th is. What own kernels compute
+ * is left out. Prints a line each, then the sum and the largest of the workspaces; status 1 where one is refused. A
+ * library that crashes or hangs on a graph is seen: every graph has a process of its own. Needs a libcuda.so.1 that
+ * loads (test_deviceless.py makes one). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/memory.h"
 #include "device/cuda/conv_engine.h"
 #include "device/cuda/cuda_internal.h"
 #include "device/gpu_kinds.h"
 #include "nn/model.h"
 
-#define MOST_GRAPHS 512
+#define MOST_GRAPHS 8192
 #define SECONDS 120 /* for one graph */
 
 typedef struct graph {
@@ -32,7 +36,7 @@ out:
     return status;
 }
 
-static lk_status ask(const graph *g, lk_error *err) {
+static lk_status ask(const graph *g, int64_t *bytes, lk_error *err) {
     lk_status status = LK_OK;
     lk_cudnn_conv shape;
     lk_cudnn_target target = {0};
@@ -45,80 +49,126 @@ static lk_status ask(const graph *g, lk_error *err) {
            lk_dtype_name(g->desc.compute), lk_cudnn_pass_name(g->pass), shape.n, shape.c, shape.h, shape.w, shape.k,
            shape.kernel_h, shape.kernel_w, shape.stride, shape.groups, shape.bf16_dweight ? " in bf16" : "", plan.name,
            plan.workspace_bytes);
+    *bytes = plan.workspace_bytes;
 out:
     lk_cudnn_plan_free(&plan);
     if (target.device != NULL) (void)cudnnBackendDestroyDescriptor(target.device);
     return status;
 }
 
-/* In a process of its own. */
-static bool ask_apart(const graph *g) {
-    int state = 0;
+/* In a process of its own, which hands the bytes of workspace over. */
+static bool ask_apart(const graph *g, int64_t *bytes) {
+    int state = 0, ends[2];
+    if (pipe(ends) != 0) return false;
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
         lk_error err = {0};
         alarm(SECONDS);
-        lk_status status = ask(g, &err);
+        lk_status status = ask(g, bytes, &err);
         if (status != LK_OK) printf("refused: %s\n", err.message);
         fflush(stdout);
-        _exit(status == LK_OK ? 0 : 1);
+        bool handed = write(ends[1], bytes, sizeof *bytes) == sizeof *bytes;
+        _exit(status == LK_OK && handed ? 0 : 1);
     }
+    close(ends[1]);
+    if (read(ends[0], bytes, sizeof *bytes) != sizeof *bytes) *bytes = 0;
+    close(ends[0]);
     if (child > 0 && waitpid(child, &state, 0) == child && WIFEXITED(state)) return WEXITSTATUS(state) == 0;
     printf("refused: the library ended by signal %d on %s of %" PRId64 " channels\n", WTERMSIG(state),
            lk_cudnn_pass_name(g->pass), g->desc.x.c);
     return false;
 }
 
-static bool known(const graph *graphs, int count, const graph *g) {
-    for (int i = 0; i < count; i++)
-        if (graphs[i].pass == g->pass && memcmp(&graphs[i].desc, &g->desc, sizeof g->desc) == 0) return true;
+/* What is asked for, and what came of it. */
+typedef struct corpus {
+    graph *graphs;
+    int count;
+    bool forward_only;
+    int64_t batch;
+    lk_dtype type;
+    int asked, refused;
+    int64_t most, sum; /* bytes of workspace */
+} corpus;
+
+static bool known(const corpus *c, const graph *g) {
+    for (int i = 0; i < c->count; i++)
+        if (c->graphs[i].pass == g->pass && memcmp(&c->graphs[i].desc, &g->desc, sizeof g->desc) == 0) return true;
     return false;
 }
 
-/* The model's convolutions as the device's plan would describe them. */
-static int collect(graph *graphs, const lk_graph *model, int64_t batch, lk_dtype type) {
-    int count = 0;
+/* A model's convolutions as the device's plan would describe them, as far as cuDNN computes them. */
+static void collect(corpus *c, const lk_graph *model) {
     for (int i = 0; i < model->count; i++) {
         const lk_node *node = &model->nodes[i];
         if (node->op.kind != LK_OP_CONV2D) continue;
         const lk_node *x = &model->nodes[node->x];
-        for (int pass = 0; pass < LK_CUDNN_PASSES; pass++) {
+        for (int pass = 0; pass < (c->forward_only ? 1 : LK_CUDNN_PASSES); pass++) {
             graph g;
             memset(&g, 0, sizeof g); /* compared with memcmp */
             g.desc.kind = LK_OP_CONV2D;
-            g.desc.compute = type;
-            g.desc.x = (lk_act_desc){type, batch, x->c, x->h, x->w, lk_cuda_block(x->c, type)};
+            g.desc.compute = c->type;
+            g.desc.x = (lk_act_desc){c->type, c->batch, x->c, x->h, x->w, lk_cuda_block(x->c, c->type)};
             g.desc.conv = node->op.conv;
+            g.desc.conv.bias = false; /* an own kernel adds it */
             g.pass = (lk_cudnn_pass)pass;
             bool first = x->op.kind == LK_OP_INPUT && pass == LK_CUDNN_DATA; /* nobody wants it */
-            if (!first && count < MOST_GRAPHS && !known(graphs, count, &g)) graphs[count++] = g;
+            if (lk_cuda_depthwise_applies(&g.desc) || first || known(c, &g) || c->count == MOST_GRAPHS) continue;
+            c->graphs[c->count++] = g;
         }
     }
-    return count;
+}
+
+static lk_status collect_models(corpus *c, const char *wanted, lk_error *err) {
+    int count, found = 0;
+    const lk_model_entry *models = lk_models(&count);
+    for (int i = 0; i < count; i++) {
+        char list[1024], name[128];
+        snprintf(list, sizeof list, ",%s,", wanted);
+        snprintf(name, sizeof name, ",%s,", models[i].name);
+        if (strcmp(wanted, "all") != 0 && strstr(list, name) == NULL) continue;
+        lk_graph *model = NULL;
+        int64_t size = models[i].native_size;
+        lk_model_spec spec = {.channels = 3, .h = size, .w = size, .classes = 1000, .std = {1, 1, 1}};
+        LK_RETURN_IF(lk_model_build(&model, models[i].name, &spec, err));
+        collect(c, model);
+        lk_graph_free(model);
+        found++;
+    }
+    return found > 0 ? LK_OK : lk_fail(err, LK_ERR_CONFIG, "there is no model of %s", wanted);
+}
+
+static void ask_all(corpus *c, int every) {
+    for (int i = 0; i < c->count; i += every) {
+        int64_t bytes = 0;
+        c->asked++;
+        if (!ask_apart(&c->graphs[i], &bytes)) c->refused++;
+        c->sum += bytes;
+        if (bytes > c->most) c->most = bytes;
+    }
 }
 
 int main(int argc, char **argv) {
-    static graph graphs[MOST_GRAPHS];
     lk_error err = {0};
-    lk_graph *model = NULL;
-    lk_model_spec spec = {.channels = 3, .h = 224, .w = 224, .classes = 1000, .std = {1, 1, 1}};
-    int asked = 0, refused = 0;
+    corpus c = {0};
     if (argc < 4) {
-        fprintf(stderr, "usage: gpu_graphs MODEL BATCH float32|bfloat16 ...\n");
+        fprintf(stderr, "usage: gpu_graphs MODEL[,MODEL...]|all BATCH float32|bfloat16 [forward] [EVERY]\n");
         return 2;
     }
-    if (lk_model_build(&model, argv[1], &spec, &err) != LK_OK) {
+    c.batch = strtoll(argv[2], NULL, 10);
+    c.type = strcmp(argv[3], "bfloat16") == 0 ? LK_BF16 : LK_F32;
+    c.forward_only = argc > 4 && strcmp(argv[4], "forward") == 0;
+    int every = argc > 4 + c.forward_only ? atoi(argv[4 + c.forward_only]) : 1;
+    lk_status status = LK_NEW(&c.graphs, MOST_GRAPHS, "graphs", &err);
+    if (status == LK_OK) status = collect_models(&c, argv[1], &err);
+    if (status != LK_OK) {
         fprintf(stderr, "gpu_graphs: %s\n", err.message);
         return 2;
     }
-    for (int t = 3; t < argc; t++) {
-        lk_dtype type = strcmp(argv[t], "bfloat16") == 0 ? LK_BF16 : LK_F32;
-        int count = collect(graphs, model, strtoll(argv[2], NULL, 10), type);
-        for (int i = 0; i < count; i++) refused += !ask_apart(&graphs[i]);
-        asked += count;
-    }
-    printf("%s on cuDNN %zu: %d graphs, %d refused\n", argv[1], cudnnGetVersion(), asked, refused);
-    lk_graph_free(model);
-    return refused == 0 && asked > 0 ? 0 : 1;
+    ask_all(&c, every < 1 ? 1 : every);
+    printf("%s in %s, batch %" PRId64 ", on cuDNN %zu: %d of %d graphs asked for, %d refused; workspace %" PRId64
+           " bytes in all, at most %" PRId64 "\n",
+           argv[1], argv[3], c.batch, cudnnGetVersion(), c.asked, c.count, c.refused, c.sum, c.most);
+    lk_free(c.graphs);
+    return c.refused == 0 && c.asked > 0 && c.count < MOST_GRAPHS ? 0 : 1;
 }
