@@ -37,7 +37,7 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     lk_cuda_depthwise *conv = NULL;
     lk_cuda_conv_shape(&s, d);
     if (d->x.n * d->x.h * d->x.w > INT32_MAX || d->x.n * s.out_h * s.out_w > INT32_MAX ||
-        d->x.w * d->x.block > INT32_MAX)
+        (d->x.w + 2 * d->conv.pad) * d->x.block > INT32_MAX)
         return lk_cuda_unsupported(op, "it has 2^31 pixels, or elements in a row, or more", err);
     if (s.out_h < 1 || s.out_w < 1) return lk_cuda_unsupported(op, "its kernel does not fit its input", err);
     LK_RETURN_IF(LK_NEW(&conv, 1, "a convolution", err));

@@ -36,14 +36,42 @@ static __device__ inline void lk_store_pair(lk_bf16 *to, const float (&v)[2]) {
     *reinterpret_cast<lk_pair<lk_bf16> *>(to) = {lk_pack_bf16(v[0], v[1])};
 }
 
-/* COUNT pixels of a row, `block` elements apart; those whose bit is not set are zero and are not looked at. */
+/* Zero where wanted is 0; nobody looks at the address then. In PTX, so that the load stays where it is written: the
+ * compiler would put it behind the work that is to hide it. */
+static __device__ inline void lk_fetch_pair(lk_pair<lk_bf16> &out, const lk_bf16 *from, unsigned wanted) {
+#ifdef __CUDA_ARCH__
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; mov.b32 %0, 0; @p ld.global.nc.b32 %0, [%1]; }"
+                 : "=&r"(out.bits)
+                 : "l"(from), "r"(wanted));
+#else
+    out = {};
+    if (wanted != 0) out = *reinterpret_cast<const lk_pair<lk_bf16> *>(from);
+#endif
+}
+static __device__ inline void lk_fetch_pair(lk_pair<float> &out, const float *from, unsigned wanted) {
+#ifdef __CUDA_ARCH__
+    asm volatile(
+        "{ .reg .pred p; setp.ne.u32 p, %3, 0; mov.b32 %0, 0; mov.b32 %1, 0;"
+        " @p ld.global.nc.v2.f32 {%0, %1}, [%2]; }"
+        : "=&f"(out.first), "=&f"(out.second)
+        : "l"(from), "r"(wanted));
+#else
+    out = {};
+    if (wanted != 0) out = *reinterpret_cast<const lk_pair<float> *>(from);
+#endif
+}
+
+/* COUNT pixels of a row, `block` elements apart; those whose bit is not set are zero. */
 template <typename T, int COUNT>
 static __device__ inline void lk_fetch_pairs(lk_pair<T> (&out)[COUNT], const T *row, int block, unsigned inside) {
 #pragma unroll
-    for (int j = 0; j < COUNT; j++) {
-        out[j] = {};
-        if ((inside >> j & 1u) != 0) out[j] = *reinterpret_cast<const lk_pair<T> *>(row + j * block);
-    }
+    for (int j = 0; j < COUNT; j++) lk_fetch_pair(out[j], row + j * block, inside & 1u << j);
+}
+
+template <typename T, int COUNT>
+static __device__ inline void lk_copy_pairs(lk_pair<T> (&to)[COUNT], const lk_pair<T> (&from)[COUNT]) {
+#pragma unroll
+    for (int j = 0; j < COUNT; j++) to[j] = from[j];
 }
 
 /* Bits of the columns from `left` on that lie in [0, width). */

@@ -28,25 +28,28 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
     const int left = column / 2 - (R - 1);
     const unsigned inside = lk_columns_inside<IN>(left, d.out_w);
     const unsigned stored = lk_columns_inside<TW>(column - d.pad_left, d.w);
-    const int64_t stride = (int64_t)d.out_w * d.block;
+    const int dy_row = d.out_w * d.block, dx_row = d.w * d.block;
     const int begin = first_pair + at.begin, end = first_pair + at.end;
     int row = begin - (R - 1); /* of dy: the next to be used */
     const T *from = dy + ((at.image * d.out_h + row) * d.out_w + left) * d.block + at.channel;
+    T *to = dx + ((at.image * d.h + 2 * begin - d.pad_top) * d.w + column - d.pad_left) * d.block + at.channel;
     lk_pair<T> next[IN];
-    lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.out_h ? inside : 0);
+    lk_fetch_pairs<T, IN>(next, from, d.block, (unsigned)row < (unsigned)d.out_h ? inside : 0);
 
     for (int q = row;; q += R)
 #pragma unroll
         for (int phase = 0; phase < R;
              phase++) { /* pair q + phase is completed, the one R - 1 further comes under way */
             if (q + phase >= end) return;
-            const bool there = row >= 0 && row < d.out_h;
+            const bool there = (unsigned)row < (unsigned)d.out_h;
+            lk_pair<T> now[IN];
+            lk_copy_pairs<T, IN>(now, next);
+            row++;
+            from += dy_row;
+            lk_fetch_pairs<T, IN>(next, from, d.block, (unsigned)row < (unsigned)d.out_h ? inside : 0);
             float v[IN][2];
 #pragma unroll
-            for (int j = 0; j < IN; j++) lk_unpack(v[j], next[j]);
-            row++;
-            from += stride;
-            lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.out_h ? inside : 0);
+            for (int j = 0; j < IN; j++) lk_unpack(v[j], now[j]);
 #pragma unroll
             for (int j = 0; j < 2 * TW; j++)
                 sum[(phase + R - 1) % R][j / TW][j % TW][0] = sum[(phase + R - 1) % R][j / TW][j % TW][1] = 0;
@@ -65,12 +68,11 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
             if (q + phase < begin) continue;
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                const int y = 2 * (q + phase) + e - d.pad_top;
-                if (y < 0 || y >= d.h) continue;
-                T *to = dx + ((at.image * d.h + y) * d.w + column - d.pad_left) * d.block + at.channel;
+                const bool inside_dx = (unsigned)(2 * (q + phase) + e - d.pad_top) < (unsigned)d.h;
 #pragma unroll
                 for (int j = 0; j < TW; j++)
-                    if ((stored >> j & 1u) != 0) lk_store_pair(to + j * d.block, sum[phase][e][j]);
+                    if (inside_dx && (stored & 1u << j) != 0) lk_store_pair(to + j * d.block, sum[phase][e][j]);
+                to += dx_row;
             }
         }
 }

@@ -14,7 +14,7 @@ struct strip_width {
 };
 
 struct walk {
-    int block, h, w, out_h, out_w, pad_top, pad_left;
+    int block, h, w, out_h, out_w, pad_top, pad_left, x_row, y_row; /* elements of a row */
     bool flipped;
 };
 
@@ -31,13 +31,11 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
     float w[K * K][2], sum[R][TW][2] = {};
     lk_load_taps<K * K>(w, weights, d.block, at.channel, d.flipped);
     const unsigned inside = lk_columns_inside<IN>(at.column * S - d.pad_left, d.w);
-    const int64_t stride = (int64_t)d.w * d.block;
-    const int64_t to_stride = (int64_t)d.out_w * d.block;
     int row = at.begin * S - d.pad_top; /* of x: the next to be used */
     const T *from = x + ((at.image * d.h + row) * d.w + at.column * S - d.pad_left) * d.block + at.channel;
     T *to = y + ((at.image * d.out_h + at.begin) * d.out_w + at.column) * d.block + at.channel;
     lk_pair<T> next[IN];
-    lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.h ? inside : 0);
+    lk_fetch_pairs<T, IN>(next, from, d.block, (unsigned)row < (unsigned)d.h ? inside : 0);
 
     for (int q = at.begin;; q += R)
 #pragma unroll
@@ -47,13 +45,15 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
             for (int j = 0; j < TW; j++) sum[phase][j][0] = sum[phase][j][1] = 0;
 #pragma unroll
             for (int sub = 0; sub < S; sub++) {
-                const bool there = row >= 0 && row < d.h;
+                const bool there = (unsigned)row < (unsigned)d.h;
+                lk_pair<T> now[IN];
+                lk_copy_pairs<T, IN>(now, next);
+                row++;
+                from += d.x_row;
+                lk_fetch_pairs<T, IN>(next, from, d.block, (unsigned)row < (unsigned)d.h ? inside : 0);
                 float v[IN][2];
 #pragma unroll
-                for (int j = 0; j < IN; j++) lk_unpack(v[j], next[j]);
-                row++;
-                from += stride;
-                lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.h ? inside : 0);
+                for (int j = 0; j < IN; j++) lk_unpack(v[j], now[j]);
                 if (there)
 #pragma unroll
                     for (int r = sub; r < K; r += S)
@@ -70,7 +70,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
 #pragma unroll
                 for (int j = 0; j < TW; j++)
                     if (at.column + j < d.out_w) lk_store_pair(to + j * d.block, sum[(phase + 1) % R][j]);
-                to += to_stride;
+                to += d.y_row;
             }
         }
 }
@@ -85,7 +85,8 @@ static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const walk &walk
 
 template <typename T>
 static int run_forward(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const float *weights, void *y) {
-    walk walk = {d->block, d->h, d->w, d->out_h, d->out_w, d->pad_top, d->pad_left, false};
+    walk walk = {
+        d->block, d->h, d->w, d->out_h, d->out_w, d->pad_top, d->pad_left, d->w * d->block, d->out_w * d->block, false};
     if (d->kernel == 3)
         return d->stride == 1 ? run<T, 3, 1>(stream, d, walk, x, weights, y)
                               : run<T, 3, 2>(stream, d, walk, x, weights, y);
@@ -95,7 +96,7 @@ static int run_forward(cudaStream_t stream, const lk_cuda_depthwise *d, const vo
 template <typename T>
 static int run_data(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, const float *weights, void *dx) {
     const int top = d->kernel - 1 - d->pad_top, left = d->kernel - 1 - d->pad_left;
-    walk walk = {d->block, d->out_h, d->out_w, d->h, d->w, top, left, true};
+    walk walk = {d->block, d->out_h, d->out_w, d->h, d->w, top, left, d->out_w * d->block, d->w * d->block, true};
     if (d->kernel == 3) return run<T, 3, 1>(stream, d, walk, dy, weights, dx);
     return run<T, 5, 1>(stream, d, walk, dy, weights, dx);
 }

@@ -39,12 +39,12 @@ static __device__ inline void add_strip(const lk_cuda_depthwise &d, const lk_str
     float g[R][TW][2] = {}; /* rows of dy that the row of x meets */
     const unsigned inside = lk_columns_inside<IN>(at.column * S - d.pad_left, d.w);
     const unsigned given = lk_columns_inside<TW>(at.column, d.out_w);
-    const int64_t stride = (int64_t)d.w * d.block, dy_stride = (int64_t)d.out_w * d.block;
+    const int x_row = d.w * d.block, dy_row = d.out_w * d.block;
     int row = at.begin * S - d.pad_top; /* of x: the next to be used */
     const T *from = x + ((at.image * d.h + row) * d.w + at.column * S - d.pad_left) * d.block + at.channel;
     const T *dy_from = dy + ((at.image * d.out_h + at.begin) * d.out_w + at.column) * d.block + at.channel;
     lk_pair<T> next[IN], dy_next[TW];
-    lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.h ? inside : 0);
+    lk_fetch_pairs<T, IN>(next, from, d.block, (unsigned)row < (unsigned)d.h ? inside : 0);
     lk_fetch_pairs<T, TW>(dy_next, dy_from, d.block, given);
 
     for (int q = at.begin;; q += R)
@@ -53,17 +53,19 @@ static __device__ inline void add_strip(const lk_cuda_depthwise &d, const lk_str
             if (q + phase >= at.end + R - 1) return;
 #pragma unroll
             for (int j = 0; j < TW; j++) lk_unpack(g[phase][j], dy_next[j]);
-            dy_from += dy_stride;
+            dy_from += dy_row;
             lk_fetch_pairs<T, TW>(dy_next, dy_from, d.block, q + phase + 1 < at.end ? given : 0);
 #pragma unroll
             for (int sub = 0; sub < S; sub++) {
-                const bool there = row >= 0 && row < d.h;
+                const bool there = (unsigned)row < (unsigned)d.h;
+                lk_pair<T> now[IN];
+                lk_copy_pairs<T, IN>(now, next);
+                row++;
+                from += x_row;
+                lk_fetch_pairs<T, IN>(next, from, d.block, (unsigned)row < (unsigned)d.h ? inside : 0);
                 float v[IN][2];
 #pragma unroll
-                for (int j = 0; j < IN; j++) lk_unpack(v[j], next[j]);
-                row++;
-                from += stride;
-                lk_fetch_pairs<T, IN>(next, from, d.block, row >= 0 && row < d.h ? inside : 0);
+                for (int j = 0; j < IN; j++) lk_unpack(v[j], now[j]);
                 if (!there) continue;
 #pragma unroll
                 for (int r = sub; r < K; r += S)
