@@ -1,7 +1,7 @@
-/* 2-D convolution: cuDNN for the three passes, own kernels for the bias; common depthwise shapes are depthwise.c's.
- * Weights are stored K x R x S x C/groups. Without groups, and with one channel a group, the padding channels of x and
- * y are channels for cuDNN, with zero weights: what it writes there is zero. Other groups are given to it as they are,
- * with gaps between pixels. */
+/* 2-D convolution: cuDNN for the three passes, own kernels for the bias and for a single pixel; common depthwise shapes
+ * are depthwise.c's. Weights are stored K x R x S x C/groups. Without groups, and with one channel a group, the padding
+ * channels of x and y are channels for cuDNN, with zero weights: what it writes there is zero. Other groups are given
+ * to it as they are, with gaps between pixels. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +15,7 @@ typedef struct conv_plan {
     int64_t weights; /* stored elements */
     int64_t scratch; /* bytes: a bfloat16 weight gradient on its way to float32; at the workspace's start */
     bool gaps;       /* padding channels that cuDNN does not write */
+    bool product;    /* on one pixel: own kernels, which need no passes of cuDNN */
 } conv_plan;
 
 typedef struct conv_bound {
@@ -35,6 +36,22 @@ static const char *settings_fault(const lk_op_desc *d) {
     return NULL;
 }
 
+/* Weights lie as they do for cuDNN, so that plans of other sizes share them. */
+#define MOST_WEIGHTS (1 << 20) /* of a product; larger ones are worth a library's tiles */
+static bool is_product(const lk_cudnn_conv *s) {
+    return s->h == 1 && s->w == 1 && s->kernel_h == 1 && s->kernel_w == 1 && s->out_h == 1 && s->out_w == 1 &&
+           s->groups == 1 && s->c * s->k <= MOST_WEIGHTS;
+}
+
+static lk_cuda_product product_of(const lk_op *op) {
+    const conv_plan *p = op->plan;
+    return (lk_cuda_product){.type = lk_cuda_type_of(op->desc.compute),
+                             .n = op->desc.x.n,
+                             .in = (int)p->shape.c,
+                             .out = (int)p->shape.k,
+                             .outputs = (int)op->desc.conv.out_channels};
+}
+
 static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_error *err) {
     conv_plan *p = op->plan;
     lk_error reason = {0};
@@ -44,6 +61,13 @@ static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_erro
     if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);
     if (p->shape.bf16_dweight) p->scratch = (int64_t)lk_round_up((size_t)p->weights * sizeof(uint16_t));
     return LK_OK;
+}
+
+static lk_status plan_passes(lk_cuda *cuda, lk_op *op, lk_error *err) {
+    const lk_op_desc *d = &op->desc;
+    LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_FORWARD, err));
+    if (d->training && d->need_dx) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_DATA, err));
+    return d->training ? plan_pass(cuda, op, LK_CUDNN_WEIGHT, err) : LK_OK;
 }
 
 static void fill_info(lk_op *op) {
@@ -70,6 +94,14 @@ static void fill_info(lk_op *op) {
     info->launches_forward = 1 + p->gaps + d->conv.bias;
     if (d->training) info->launches_backward = 1 + p->shape.bf16_dweight + d->conv.bias + d->need_dx * (1 + p->gaps);
     info->launches_refresh = p->shape.bf16;
+    if (p->product) {
+        info->workspace_bytes = 0;
+        info->bytes_forward = bytes;
+        info->bytes_backward = passes * bytes;
+        lk_cuda_info_own(op, "product");
+        if (d->training) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+        return;
+    }
     snprintf(info->impl_forward, sizeof info->impl_forward, "%s", p->passes[LK_CUDNN_FORWARD].name);
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);
     snprintf(info->impl_dw, sizeof info->impl_dw, "%.32s%s", p->passes[LK_CUDNN_WEIGHT].name,
@@ -93,13 +125,11 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     p->gaps = p->shape.c != p->shape.x_block || p->shape.k != p->shape.y_block;
     p->weights = p->shape.k * p->shape.kernel_h * p->shape.kernel_w * (p->shape.c / p->shape.groups);
     lk_cuda_info_start(op, d->conv.out_channels, p->shape.out_h, p->shape.out_w, p->shape.y_block);
-    LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_FORWARD, err));
-    if (d->training && d->need_dx) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_DATA, err));
-    if (d->training) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_WEIGHT, err));
+    p->product = is_product(&p->shape);
+    if (!p->product) LK_RETURN_IF(plan_passes(cuda, op, err));
     fill_info(op);
     return LK_OK;
 }
-
 static void drop(lk_op *op) {
     conv_plan *p = op->plan;
     if (p == NULL) return;
@@ -159,10 +189,16 @@ static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const 
     const conv_plan *p = call->op->plan;
     const lk_act_desc *y = &call->op->info.y;
     lk_cuda_rows rows = lk_cuda_rows_of(y);
+    const float *bias = call->op->desc.conv.bias ? lk_cuda_param(call, run, 1) : NULL;
+    if (p->product) {
+        lk_cuda_product product = product_of(call->op);
+        return lk_cuda_check(lk_cuda_product_forward(stream->cuda, &product, call->buffers.x, weights_of(call, run),
+                                                     bias, call->buffers.y),
+                             "product_forward", err);
+    }
     if (p->gaps) LK_CUDA(cudaMemsetAsync(call->buffers.y, 0, (size_t)lk_act_bytes(y), stream->cuda));
     LK_TRY(run_pass(stream, call, LK_CUDNN_FORWARD, call->buffers.x, weights_of(call, run), call->buffers.y, err));
-    if (call->op->desc.conv.bias)
-        LK_CUDA(lk_cuda_add_bias(stream->cuda, &rows, call->buffers.y, lk_cuda_param(call, run, 1)));
+    if (bias != NULL) LK_CUDA(lk_cuda_add_bias(stream->cuda, &rows, call->buffers.y, bias));
 out:
     return status;
 }
@@ -186,6 +222,13 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     const conv_plan *p = call->op->plan;
     const lk_op_buffers *b = &call->buffers;
     lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
+    if (p->product) {
+        lk_cuda_product product = product_of(call->op);
+        float *dbias = d->conv.bias ? lk_cuda_grad(call, run, 1) : NULL;
+        return lk_cuda_check(lk_cuda_product_backward(stream->cuda, &product, b->x, weights_of(call, run), b->dy[0],
+                                                      d->need_dx ? b->dx : NULL, lk_cuda_grad(call, run, 0), dbias),
+                             "product_backward", err);
+    }
     LK_TRY(backward_weights(stream, call, run, err));
     if (d->conv.bias)
         LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels,

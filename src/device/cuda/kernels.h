@@ -91,6 +91,18 @@ int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *conv,
 /* Floats of `partial`. */
 int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *conv);
 
+/* y = x weights^T + bias: x is n x in, weights out x in of the same type, both with padding; dweights are float32. bias
+ * and dbias (`outputs` floats) and dx may be NULL. */
+typedef struct lk_cuda_product {
+    lk_cuda_type type;
+    int64_t n;
+    int in, out, outputs; /* outputs: of `out`, those that are not padding */
+} lk_cuda_product;
+int lk_cuda_product_forward(cudaStream_t stream, const lk_cuda_product *product, const void *x, const void *weights,
+                            const float *bias, void *y);
+int lk_cuda_product_backward(cudaStream_t stream, const lk_cuda_product *product, const void *x, const void *weights,
+                             const void *dy, void *dx, float *dweights, float *dbias);
+
 /* y = act(x + residual). */
 typedef struct lk_cuda_add {
     lk_cuda_rows shape;
