@@ -12,6 +12,8 @@ typedef struct lk_stream lk_stream; /* one lane's order of execution; used by on
 typedef struct lk_event lk_event;   /* a point that a stream reaches */
 typedef struct lk_device lk_device;
 
+#define LK_SLAB_SEGMENTS 64 /* of one slab_sum_squares */
+
 /* Every optimizer takes the gradient as g = grad_scale * grad, limited to [-grad_limit, grad_limit] (clipping).
  * grad_scale 0: 1; grad_limit 0: no limit. */
 
@@ -142,9 +144,17 @@ struct lk_device {
     /* running = (1 - momentum) * running + momentum * (fresh * scale) */
     lk_status (*slab_blend)(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
                             double momentum, double scale, lk_error *err);
-    /* Sum of squares in double, fixed chunks of 4096 elements added in order. Blocking. NaN and Inf pass through. */
-    lk_status (*slab_sum_squares)(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
-                                  lk_error *err);
+    /* Sums of squares in double: out[i] of the elements from ends[i - 1] (0 for the first) to ends[i], which ascend; at
+     * most LK_SLAB_SEGMENTS. Each segment in fixed chunks of 4096 elements, added in order. Blocking. NaN and Inf pass
+     * through. */
+    lk_status (*slab_sum_squares)(lk_device *device, lk_stream *stream, const void *x, const int64_t *ends,
+                                  int segments, double *out, lk_error *err);
+
+    /* From open to close, what the stream is given by slab_sgd, slab_adam, slab_rmsprop, slab_lerp, slab_blend and
+     * op_refresh may be kept and done together, in any order: none of it may read or write what another writes.
+     * Nothing else may be given to the stream. Devices of the host do each at once. */
+    void (*gather_open)(lk_device *device, lk_stream *stream);
+    lk_status (*gather_close)(lk_device *device, lk_stream *stream, lk_error *err);
 };
 
 /* Devices that every build has, in order; ends with NULL. Static. Device cuda is a module: see lk_device_create. */

@@ -47,6 +47,13 @@ static lk_status event_wait(lk_device *device, lk_event *event, lk_error *err) {
     return LK_OK;
 }
 
+static void gather_open(lk_device *device, lk_stream *stream) { (void)device, (void)stream; }
+
+static lk_status gather_close(lk_device *device, lk_stream *stream, lk_error *err) {
+    (void)device, (void)stream, (void)err;
+    return LK_OK;
+}
+
 void lk_device_host_install(lk_device *device) {
     device->host_alloc = host_alloc;
     device->host_release = host_release;
@@ -58,4 +65,6 @@ void lk_device_host_install(lk_device *device) {
     device->event_record = event_with_stream;
     device->event_hold = event_with_stream;
     device->event_wait = event_wait;
+    device->gather_open = gather_open;
+    device->gather_close = gather_close;
 }

@@ -5,8 +5,8 @@
 
 #include "device/device.h"
 
-/* Fills in host_alloc, host_release, the copies of streams and the events. Streams for copies are NULL, events are
- * NULL, and both are never read. */
+/* Fills in host_alloc, host_release, the copies of streams, the events and gathering. Streams for copies are NULL,
+ * events are NULL, and both are never read. */
 void lk_device_host_install(lk_device *device);
 
 #endif

@@ -168,8 +168,8 @@ typedef struct lk_op_info {
     bool keeps_x, keeps_y, keeps_residual; /* backward reads x, y, the second input */
     double flops_forward, flops_backward;  /* multiply and add are two */
     double bytes_forward, bytes_backward;  /* read + written by each launch, its operands once each */
-    /* Kernels, library calls and fills that a pass enqueues, and a rewriting of the derived parameters; copies from the
-     * host aside. 0 on devices of the host. */
+    /* Kernels, library calls and fills that a pass enqueues, and a rewriting of the derived parameters of this op alone
+     * (lk_plan_refresh gathers them all); copies from the host aside. 0 on devices of the host. */
     int launches_forward, launches_backward, launches_refresh;
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
 } lk_op_info;

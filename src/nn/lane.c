@@ -126,6 +126,15 @@ bool lk_lane_keeps(const lk_lane *lane, lk_node_id node) {
     return lane->plan->live[lane->plan->nodes[node].y].last >= lane->plan->graph->count - 1;
 }
 
+/* A value in NCHW double, from its bytes in host memory. */
+static void unpack(const lk_act_desc *y, const void *host, double *values) {
+    for (int64_t n = 0; n < y->n; n++)
+        for (int64_t c = 0; c < y->c; c++)
+            for (int64_t row = 0; row < y->h; row++)
+                for (int64_t column = 0; column < y->w; column++)
+                    *values++ = as_double(y->dtype, host, lk_act_index(y, n, c, row, column));
+}
+
 lk_status lk_lane_read_value(lk_lane *lane, lk_node_id node, double *values, lk_error *err) {
     const lk_plan *plan = lane->plan;
     if (node < 0 || node >= plan->graph->count || !lk_lane_keeps(lane, node))
@@ -136,11 +145,7 @@ lk_status lk_lane_read_value(lk_lane *lane, lk_node_id node, double *values, lk_
     LK_TRY(lk_alloc(&host, (size_t)lk_act_bytes(y), 1, "a value", err));
     LK_TRY(plan->device->synchronize(plan->device, lane->stream, err));
     LK_TRY(plan->device->download(plan->device, host, at(lane, plan->nodes[node].y), lk_act_bytes(y), err));
-    for (int64_t n = 0; n < y->n; n++)
-        for (int64_t c = 0; c < y->c; c++)
-            for (int64_t row = 0; row < y->h; row++)
-                for (int64_t column = 0; column < y->w; column++)
-                    *values++ = as_double(y->dtype, host, lk_act_index(y, n, c, row, column));
+    unpack(y, host, values);
 out:
     lk_free(host);
     return status;
@@ -155,4 +160,31 @@ lk_status lk_lane_read_losses(lk_lane *lane, double *losses, lk_error *err) {
     if (graph->nodes[graph->count - 1].op.kind != LK_OP_LOSS)
         return lk_fail(err, LK_ERR_CONFIG, "this plan has no loss to read");
     return lk_lane_read_value(lane, graph->count - 1, losses, err);
+}
+
+static const lk_plan_node *losses_of(const lk_plan *plan) { return &plan->nodes[plan->graph->count - 1]; }
+static const lk_plan_node *logits_of(const lk_plan *plan) { return &plan->nodes[plan->graph->logits]; }
+
+/* Bytes of the losses; behind them the logits. */
+static size_t losses_room(const lk_plan *plan) { return lk_round_up((size_t)lk_act_bytes(&losses_of(plan)->info.y)); }
+
+int64_t lk_plan_output_bytes(const lk_plan *plan) {
+    return (int64_t)losses_room(plan) + lk_act_bytes(&logits_of(plan)->info.y);
+}
+
+lk_status lk_lane_fetch(lk_lane *lane, void *host, lk_error *err) {
+    const lk_plan *plan = lane->plan;
+    lk_device *device = plan->device;
+    const lk_plan_node *losses = losses_of(plan), *logits = logits_of(plan);
+    if (losses->desc.kind != LK_OP_LOSS) return lk_fail(err, LK_ERR_CONFIG, "this plan has no loss to read");
+    LK_RETURN_IF(
+        device->stream_fetch(device, lane->stream, host, at(lane, losses->y), lk_act_bytes(&losses->info.y), err));
+    return device->stream_fetch(device, lane->stream, (char *)host + losses_room(plan), at(lane, logits->y),
+                                lk_act_bytes(&logits->info.y), err);
+}
+
+void lk_lane_unpack(const lk_lane *lane, const void *host, double *losses, double *logits) {
+    const lk_plan *plan = lane->plan;
+    unpack(&losses_of(plan)->info.y, host, losses);
+    unpack(&logits_of(plan)->info.y, (const char *)host + losses_room(plan), logits);
 }

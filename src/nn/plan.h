@@ -116,6 +116,14 @@ LK_MUST_CHECK lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_gra
 LK_MUST_CHECK lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context,
                                          lk_error *err);
 
+/* Async. Copies losses and logits of the last forward pass as they lie on the device; also while a backward pass is
+ * enqueued behind it, which leaves both as they are. host: lk_plan_output_bytes of the device's host_alloc, to be read
+ * when an event recorded behind the copy is done. Only a plan with a loss. */
+LK_MUST_CHECK lk_status lk_lane_fetch(lk_lane *lane, void *host, lk_error *err);
+int64_t lk_plan_output_bytes(const lk_plan *plan);
+/* What was fetched: a loss per sample, 0 for padded rows, and batch x classes logits. */
+void lk_lane_unpack(const lk_lane *lane, const void *host, double *losses, double *logits);
+
 /* Blocking. logits: batch x classes float32 or float64 (always converted to double). */
 LK_MUST_CHECK lk_status lk_lane_read_logits(lk_lane *lane, double *logits, lk_error *err);
 /* Blocking. losses: one per sample; 0 for padded rows. Only a plan with a loss. */

@@ -42,7 +42,7 @@ static void add_up(lk_plan *plan) {
         totals->flops += info->flops_forward;
         totals->bytes += info->bytes_forward;
         totals->launches += info->launches_forward;
-        totals->refresh_launches += info->launches_refresh;
+        if (info->launches_refresh > 0) totals->refresh_launches = 1; /* gathered */
         if (!plan->nodes[i].has_backward) continue;
         totals->flops += info->flops_backward;
         totals->bytes += info->bytes_backward;

@@ -97,7 +97,7 @@ lk_status lk_plan_unpack(const lk_plan *plan, int i, const void *slab, void *can
                                       slab_at(plan, slab, param->offset), canonical, err);
 }
 
-lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, const void *params, void *derived, lk_error *err) {
+static lk_status refresh_all(const lk_plan *plan, lk_stream *stream, const void *params, void *derived, lk_error *err) {
     for (int i = 0; i < plan->graph->count; i++) {
         const lk_plan_node *planned = &plan->nodes[i];
         if (planned->info.derived_bytes == 0) continue;
@@ -107,4 +107,10 @@ lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, const void *pa
         LK_RETURN_IF(plan->device->op_refresh(plan->device, planned->op, stream, &buffers, params, derived, err));
     }
     return LK_OK;
+}
+
+lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, const void *params, void *derived, lk_error *err) {
+    plan->device->gather_open(plan->device, stream);
+    LK_RETURN_IF(refresh_all(plan, stream, params, derived, err));
+    return plan->device->gather_close(plan->device, stream, err);
 }

@@ -92,6 +92,11 @@ static lk_status stop_run(lk_trainer *t, lk_error *err) {
                    t->counters.update, t->counters.epoch + 1);
 }
 
+/* Is the last microbatch of the next update smaller than the others? */
+static bool has_tail(const lk_trainer *t) {
+    return lk_sampler_window_samples(t->sampler, t->counters.update_in_epoch) % t->job->microbatch != 0;
+}
+
 /* Runs updates until the epoch or the job's updates end. */
 static lk_status run_updates(lk_trainer *t, lk_error *err) {
     lk_status status = LK_OK;
@@ -106,7 +111,7 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
         lk_comm_set_phase(t->comm, "epoch %" PRId64 " update %" PRId64, t->counters.epoch + 1, t->counters.update + 1);
         LK_TRY(lk_lanes_main_stream(t->lanes, &stream, err));
         LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TRAIN, stream, err));
-        LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TAIL, stream, err));
+        if (has_tail(t)) LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TAIL, stream, err));
         status = lk_window_run(t->window, t->sampler, t->counters.update_in_epoch, lk_signals_requested,
                                t->options->signals, &result, err);
         if (status == LK_STOPPED) return stop_run(t, err);

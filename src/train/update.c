@@ -13,6 +13,9 @@ typedef struct segment_work {
     double average_share;
 } segment_work;
 
+/* Does one call do all segments? On a device of its own, launches cost more than cores would save. */
+static bool at_once(const lk_network *network) { return !network->device->host_memory; }
+
 /* Segment boundaries are multiples of 16 elements. */
 static int64_t segment_at(const lk_network *network, int index) {
     int64_t units = network->totals.slab_count / 16;
@@ -25,7 +28,17 @@ static lk_status sum_segment(void *context, int index, int worker, lk_lane_slot 
     lk_device *device = work->network->device;
     int64_t begin = segment_at(work->network, index), end = segment_at(work->network, index + 1);
     const char *at = (const char *)work->grads + (size_t)begin * lk_dtype_size(device->master);
-    return device->slab_sum_squares(device, slot->stream, at, end - begin, &work->squares[index], err);
+    const int64_t count = end - begin;
+    return device->slab_sum_squares(device, slot->stream, at, &count, 1, &work->squares[index], err);
+}
+
+static lk_status sum_all(lk_lanes *lanes, segment_work *work, lk_error *err) {
+    lk_device *device = work->network->device;
+    int64_t ends[LK_UPDATE_SEGMENTS];
+    lk_stream *stream;
+    LK_RETURN_IF(lk_lanes_main_stream(lanes, &stream, err));
+    for (int i = 0; i < LK_UPDATE_SEGMENTS; i++) ends[i] = segment_at(work->network, i + 1);
+    return device->slab_sum_squares(device, stream, work->grads, ends, LK_UPDATE_SEGMENTS, work->squares, err);
 }
 
 /* Names the first parameter whose gradient is not finite. */
@@ -55,7 +68,10 @@ out:
 lk_status lk_gradient_norm(double *norm, lk_lanes *lanes, const void *grads, lk_error *err) {
     segment_work work = {.network = lanes->network, .grads = grads};
     double total = 0;
-    LK_RETURN_IF(lk_lanes_run(lanes, sum_segment, &work, LK_UPDATE_SEGMENTS, err));
+    if (at_once(lanes->network))
+        LK_RETURN_IF(sum_all(lanes, &work, err));
+    else
+        LK_RETURN_IF(lk_lanes_run(lanes, sum_segment, &work, LK_UPDATE_SEGMENTS, err));
     for (int i = 0; i < LK_UPDATE_SEGMENTS; i++) total += work.squares[i];
     *norm = sqrt(total);
     return isfinite(total) ? LK_OK : name_first_bad(lanes->network, grads, err);
@@ -75,17 +91,39 @@ static lk_status step_segment(void *context, int index, int worker, lk_lane_slot
                              (const char *)network->params + at, end - begin, work->average_share, err);
 }
 
+static lk_status average_stats(lk_network *network, lk_stream *stream, double share, lk_error *err) {
+    return network->device->slab_lerp(network->device, stream, network->eval_stats, network->stats,
+                                      network->totals.stats_count, share, err);
+}
+
+/* All parameters, then the averages: a launch each. */
+static lk_status step_all(segment_work *work, lk_stream *stream, lk_error *err) {
+    lk_network *network = work->network;
+    lk_device *device = network->device;
+    int64_t count = network->totals.slab_count;
+    device->gather_open(device, stream);
+    LK_RETURN_IF(lk_optimizer_step(work->optimizer, stream, network->params, work->grads, 0, count, work->step, err));
+    LK_RETURN_IF(device->gather_close(device, stream, err));
+    if (!lk_network_averages(network)) return LK_OK;
+    device->gather_open(device, stream);
+    LK_RETURN_IF(
+        device->slab_lerp(device, stream, network->eval_params, network->params, count, work->average_share, err));
+    LK_RETURN_IF(average_stats(network, stream, work->average_share, err));
+    return device->gather_close(device, stream, err);
+}
+
 lk_status lk_update_apply(lk_lanes *lanes, lk_optimizer *optimizer, const void *grads, const lk_step *step,
                           double average_share, lk_error *err) {
     lk_network *network = lanes->network;
+    lk_stream *stream;
     segment_work work = {
         .network = network, .optimizer = optimizer, .grads = grads, .step = step, .average_share = average_share};
-    LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, LK_UPDATE_SEGMENTS, err));
-    if (lk_network_averages(network)) {
-        lk_stream *stream;
-        LK_RETURN_IF(lk_lanes_main_stream(lanes, &stream, err));
-        LK_RETURN_IF(network->device->slab_lerp(network->device, stream, network->eval_stats, network->stats,
-                                                network->totals.stats_count, average_share, err));
+    LK_RETURN_IF(lk_lanes_main_stream(lanes, &stream, err));
+    if (at_once(network)) {
+        LK_RETURN_IF(step_all(&work, stream, err));
+    } else {
+        LK_RETURN_IF(lk_lanes_run(lanes, step_segment, &work, LK_UPDATE_SEGMENTS, err));
+        if (lk_network_averages(network)) LK_RETURN_IF(average_stats(network, stream, average_share, err));
     }
     lk_network_touch(lanes->network);
     return LK_OK;

@@ -6,7 +6,7 @@
 #include "optim/optimizer.h"
 #include "train/lanes.h"
 
-#define LK_UPDATE_SEGMENTS 64 /* of the slab; part of the bits of the norm: never changed */
+#define LK_UPDATE_SEGMENTS 64 /* of the slab, LK_SLAB_SEGMENTS at most; part of the bits of the norm: never changed */
 
 /* Euclidean norm of a gradient slab: sums of squares of fixed segments, added in order, whatever the lanes.
  * Errors: LK_ERR_NUMERIC naming the first parameter, in forward order, that holds NaN or Inf (P13). */

@@ -5,7 +5,6 @@
 
 #include "core/memory.h"
 #include "train/buckets.h"
-#include "train/update.h"
 
 const char *lk_update_stage_name(lk_update_stage stage) {
     static const char *const names[] = {"forward",   "backward", "gradient sum", "gradient norm",
@@ -49,28 +48,25 @@ static lk_status append_calls(lk_update_rows *rows, const lk_update_config *conf
     return LK_OK;
 }
 
-/* What follows the microbatches. */
+/* What follows the microbatches: one launch for all parameters or layers, each. */
 static lk_status append_update(lk_update_rows *rows, const lk_update_config *config, int64_t microbatches,
                                lk_error *err) {
     lk_plan_totals t;
     lk_optimizer_config optimizer;
-    int stats;
     lk_plan_get_totals(config->plan, &t);
     lk_job_optimizer(config->job, &optimizer);
-    (void)lk_plan_get_stats(config->plan, &stats);
     double slab = (double)t.slab_count * sizeof(float), elements = (double)t.slab_count;
     int state = lk_optimizer_state_slabs(&optimizer), buckets = 1 + (int)(t.slab_count / LK_BUCKET_ELEMENTS);
     LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_SUM, 3 * slab, elements, buckets, microbatches - 1, err));
-    LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_NORM, slab, 2 * elements, LK_UPDATE_SEGMENTS, 1, err));
-    LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_OPTIMIZER, (3 + 2 * state) * slab, (4 + 4 * state) * elements,
-                              LK_UPDATE_SEGMENTS, 1, err));
+    LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_NORM, slab, 2 * elements, 1, 1, err));
+    LK_RETURN_IF(
+        append_slabs(rows, config, LK_STAGE_OPTIMIZER, (3 + 2 * state) * slab, (4 + 4 * state) * elements, 1, 1, err));
     if (config->job->ema.decay > 0)
-        LK_RETURN_IF(
-            append_slabs(rows, config, LK_STAGE_AVERAGE, 3 * slab, 3 * elements, LK_UPDATE_SEGMENTS + 1, 1, err));
+        LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_AVERAGE, 3 * slab, 3 * elements, 1, 1, err));
     LK_RETURN_IF(
         append_slabs(rows, config, LK_STAGE_REFRESH, slab + (double)t.derived_bytes, 0, t.refresh_launches, 1, err));
     return append_slabs(rows, config, LK_STAGE_STATISTICS, 3.0 * (double)t.stats_count * sizeof(float),
-                        3.0 * (double)t.stats_count, 2 * stats, config->leaves, err);
+                        3.0 * (double)t.stats_count, 1, config->leaves, err);
 }
 
 lk_status lk_update_rows_create(lk_update_rows *rows, const lk_update_config *config, lk_error *err) {

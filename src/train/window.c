@@ -25,24 +25,40 @@ uint64_t lk_sample_hash(int64_t sample) {
     return x ^ (x >> 31);
 }
 
+static lk_status create_worker(lk_window *window, lk_window_worker *worker, lk_error *err) {
+    const lk_network *network = window->network;
+    lk_device *device = network->device;
+    int64_t bytes = lk_plan_output_bytes(network->plans[LK_NETWORK_TRAIN]);
+    worker->counted = -1;
+    LK_RETURN_IF(LK_NEW(&worker->params_left, window->buckets.count, "worker state", err));
+    LK_RETURN_IF(LK_NEW(&worker->logits, window->microbatch * network->graph->classes, "logits", err));
+    LK_RETURN_IF(LK_NEW(&worker->losses, window->microbatch, "losses", err));
+    LK_RETURN_IF(device->host_alloc(device, &worker->outputs, bytes, "logits", err));
+    return device->event_create(device, &worker->fetched, err);
+}
+
+static void free_worker(lk_window *window, lk_window_worker *worker) {
+    lk_device *device = window->network->device;
+    lk_free(worker->params_left);
+    lk_free(worker->logits);
+    lk_free(worker->losses);
+    device->event_free(device, worker->fetched);
+    device->host_release(device, worker->outputs);
+}
+
 static lk_status create_buffers(lk_window *window, lk_error *err) {
-    lk_network *network = window->network;
+    lk_device *device = window->network->device;
+    int64_t leaves = window->share.count;
     window->leaf_bytes = (int64_t)lk_round_up(sizeof(lk_leaf_record) + (size_t)lk_window_stats_bytes(window));
-    LK_RETURN_IF(lk_alloc((void **)&window->mine, (size_t)window->share.count, (size_t)window->leaf_bytes,
-                          "statistics of the leaves", err));
-    LK_RETURN_IF(lk_alloc((void **)&window->all, (size_t)(window->share.count * window->comm->size),
-                          (size_t)window->leaf_bytes, "statistics of all leaves", err));
-    LK_RETURN_IF(network->device->alloc(network->device, &window->stats,
-                                        window->share.count * lk_window_stats_bytes(window), "statistics of the leaves",
-                                        err));
+    LK_RETURN_IF(device->host_alloc(device, (void **)&window->mine, leaves * window->leaf_bytes,
+                                    "statistics of the leaves", err));
+    memset(window->mine, 0, (size_t)(leaves * window->leaf_bytes)); /* leaves that are absent travel too */
+    LK_RETURN_IF(device->host_alloc(device, (void **)&window->all, leaves * window->comm->size * window->leaf_bytes,
+                                    "statistics of all leaves", err));
+    LK_RETURN_IF(
+        device->alloc(device, &window->stats, leaves * lk_window_stats_bytes(window), "statistics of the leaves", err));
     LK_RETURN_IF(LK_NEW(&window->workers, window->lanes->count, "worker state", err));
-    for (int i = 0; i < window->lanes->count; i++) {
-        lk_window_worker *worker = &window->workers[i];
-        worker->counted = -1;
-        LK_RETURN_IF(LK_NEW(&worker->params_left, window->buckets.count, "worker state", err));
-        LK_RETURN_IF(LK_NEW(&worker->logits, window->microbatch * network->graph->classes, "logits", err));
-        LK_RETURN_IF(LK_NEW(&worker->losses, window->microbatch, "losses", err));
-    }
+    for (int i = 0; i < window->lanes->count; i++) LK_RETURN_IF(create_worker(window, &window->workers[i], err));
     return LK_OK;
 }
 
@@ -115,15 +131,12 @@ out:
 
 void lk_window_free(lk_window *window) {
     if (window == NULL) return;
-    for (int i = 0; window->workers != NULL && i < window->lanes->count; i++) {
-        lk_free(window->workers[i].params_left);
-        lk_free(window->workers[i].logits);
-        lk_free(window->workers[i].losses);
-    }
+    lk_device *device = window->network->device;
+    for (int i = 0; window->workers != NULL && i < window->lanes->count; i++) free_worker(window, &window->workers[i]);
     lk_free(window->workers);
-    if (window->stats != NULL) window->network->device->release(window->network->device, window->stats);
-    lk_free(window->mine);
-    lk_free(window->all);
+    if (window->stats != NULL) device->release(device, window->stats);
+    device->host_release(device, window->mine);
+    device->host_release(device, window->all);
     lk_window_counts_free(window);
     lk_exchange_free(window->exchange);
     lk_gradient_tree_free(&window->tree);

@@ -20,6 +20,8 @@ typedef struct lk_window_worker {
     int counted;         /* the leaf whose forward pass this worker's lane still holds; -1: none */
     int *params_left;    /* per bucket: parameters whose gradient of this leaf is not complete */
     double *logits, *losses;
+    void *outputs;     /* both as the device has them, in its host_alloc */
+    lk_event *fetched; /* outputs have come */
 } lk_window_worker;
 
 /* A microbatch in memory of its own. */
@@ -54,7 +56,7 @@ struct lk_window {
     lk_reducer *reducer;
     lk_window_worker *workers;
     int64_t leaf_bytes; /* record and statistics of one leaf */
-    char *mine, *all;   /* leaf_bytes for each leaf of the share, of all ranks */
+    char *mine, *all;   /* leaf_bytes for each leaf of the share, of all ranks; the device's host_alloc */
     void *stats;        /* device memory: the statistics of each leaf of the share */
     double first_forward;
     /* The window that runs. */

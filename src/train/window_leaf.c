@@ -26,13 +26,15 @@ static int32_t majority_label(const lk_microbatch *batch, int64_t row) {
     return batch->labels[partners ? batch->partner[row] : row];
 }
 
+/* What the leaf's forward pass gave, once its copy has come. */
 static lk_status record_leaf(lk_window *window, lk_lane *lane, const lk_microbatch *batch, lk_window_worker *worker,
                              lk_error *err) {
+    lk_device *device = window->network->device;
     lk_leaf_record *record = (lk_leaf_record *)(window->mine + (batch->tag - window->share.first) * window->leaf_bytes);
     int classes = (int)window->network->graph->classes;
     memset(record, 0, sizeof *record);
-    LK_RETURN_IF(lk_lane_read_losses(lane, worker->losses, err));
-    LK_RETURN_IF(lk_lane_read_logits(lane, worker->logits, err));
+    LK_RETURN_IF(device->event_wait(device, worker->fetched, err));
+    lk_lane_unpack(lane, worker->outputs, worker->losses, worker->logits);
     for (int64_t i = 0; i < batch->rows; i++) {
         record->loss_sum += worker->losses[i];
         record->correct += lk_argmax(worker->logits + i * classes, classes) == majority_label(batch, i);
@@ -71,10 +73,12 @@ static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, int worker, c
     return slot->lanes[mode];
 }
 
+/* The host reads the forward pass's results when it has given the device the backward pass to do. */
 static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker, const lk_microbatch *batch,
                               lk_error *err) {
     lk_run run;
     lk_lane *lane = prepare_run(window, slot, worker, batch, &run);
+    lk_device *device = window->network->device;
     int leaf = (int)batch->tag;
     leaf_context context = {window, slot, leaf, worker};
     lk_window_worker *state = &window->workers[worker];
@@ -82,8 +86,10 @@ static lk_status compute_leaf(lk_window *window, lk_lane_slot *slot, int worker,
     memcpy(state->params_left, window->buckets.params_in, (size_t)window->buckets.count * sizeof(int));
     if (state->counted != leaf) LK_RETURN_IF(lk_lane_forward(lane, &run, on_gradient, &context, err));
     state->counted = -1;
-    LK_RETURN_IF(record_leaf(window, lane, batch, state, err));
-    return lk_lane_backward(lane, &run, on_gradient, &context, err);
+    LK_RETURN_IF(lk_lane_fetch(lane, state->outputs, err));
+    LK_RETURN_IF(device->event_record(device, state->fetched, slot->stream, err));
+    LK_RETURN_IF(lk_lane_backward(lane, &run, on_gradient, &context, err));
+    return record_leaf(window, lane, batch, state, err);
 }
 
 /* The leaf that a worker takes of those that were counted: the one its lane holds, or the next in order. */
@@ -91,6 +97,12 @@ static const lk_microbatch *counted_leaf(const lk_window *window, int index, int
     int held = window->workers[worker].counted;
     int leaf = held >= 0 ? held : window->round_first + index;
     return &window->counts.kept[leaf - window->share.first].batch;
+}
+
+/* A pass that was given up may leave copies from and to the host's memory on their way. */
+static void settle(const lk_window *window, lk_lane_slot *slot) {
+    lk_device *device = window->network->device;
+    (void)!device->synchronize(device, slot->stream, NULL);
 }
 
 /* The next leaf of the loader, as `compute` does it. */
@@ -102,6 +114,7 @@ static lk_status run_loaded(lk_window *window, lk_lane_slot *slot, int worker,
     LK_RETURN_IF(lk_loader_next(window->loader, &batch, err));
     if (worker == 0 && window->first_forward == 0) window->first_forward = lk_clock_seconds();
     lk_status status = compute(window, slot, worker, &batch, err);
+    if (status != LK_OK) settle(window, slot);
     lk_loader_release(window->loader, &batch);
     return status;
 }
@@ -115,10 +128,12 @@ static lk_status leave(lk_window *window, int worker, lk_status status, lk_error
 lk_status lk_window_run_leaf(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
     lk_window *window = context;
     lk_status status;
-    if (lk_window_counts_first(window))
+    if (lk_window_counts_first(window)) {
         status = compute_leaf(window, slot, worker, counted_leaf(window, index, worker), err);
-    else
+        if (status != LK_OK) settle(window, slot);
+    } else {
         status = run_loaded(window, slot, worker, compute_leaf, err);
+    }
     return leave(window, worker, status, err);
 }
 

@@ -13,6 +13,7 @@ static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t s
     size_t size = lk_dtype_size(device->master);
     int count;
     const lk_stat *stats = lk_plan_get_stats(network->plans[LK_NETWORK_TRAIN], &count);
+    device->gather_open(device, stream);
     for (int i = 0; i < count; i++) {
         size_t mean = (size_t)stats[i].offset * size;
         size_t variance = mean + (size_t)stats[i].channels * size;
@@ -25,7 +26,7 @@ static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t s
         LK_RETURN_IF(device->slab_blend(device, stream, running + variance, fresh + variance, stats[i].channels,
                                         stats[i].momentum, unbiased, err));
     }
-    return LK_OK;
+    return device->gather_close(device, stream, err);
 }
 
 static lk_leaf_record record_of(const lk_window *window, int leaf) {
@@ -42,26 +43,49 @@ static int64_t samples_together(const lk_window *window, int first) {
     return samples;
 }
 
-lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
+/* Statistics of leaf i of the share, on the device. */
+static char *own_stats(const lk_window *window, int i) {
+    return (char *)window->stats + i * lk_window_stats_bytes(window);
+}
+
+/* Every rank's records reach all, and where there are several, the statistics too; those of one rank stay where they
+ * are. */
+static lk_status gather_leaves(lk_window *window, lk_stream *stream, lk_error *err) {
     lk_device *device = window->network->device;
+    int64_t bytes = lk_window_stats_bytes(window);
+    bool alone = window->comm->size == 1;
+    for (int i = 0; i < window->share.count && !alone; i++)
+        LK_RETURN_IF(device->stream_fetch(device, stream,
+                                          window->mine + i * window->leaf_bytes + sizeof(lk_leaf_record),
+                                          own_stats(window, i), bytes, err));
+    if (!alone) LK_RETURN_IF(device->synchronize(device, stream, err));
+    return lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err);
+}
+
+/* The statistics of a leaf of any rank, on the device: until the next call where they came from the host. */
+static lk_status stats_of(lk_window *window, int leaf, lk_stream *stream, const void **stats, lk_error *err) {
+    lk_device *device = window->network->device;
+    const char *gathered = window->all + leaf * window->leaf_bytes + sizeof(lk_leaf_record);
+    bool alone = window->comm->size == 1;
+    *stats = alone ? own_stats(window, leaf) : window->stats;
+    if (alone) return LK_OK;
+    return device->stream_send(device, stream, window->stats, gathered, lk_window_stats_bytes(window), err);
+}
+
+lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
     lk_stream *stream;
     LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
-    for (int i = 0; i < window->share.count; i++)
-        LK_RETURN_IF(device->download(device, window->mine + i * window->leaf_bytes + sizeof(lk_leaf_record),
-                                      (char *)window->stats + i * lk_window_stats_bytes(window),
-                                      lk_window_stats_bytes(window), err));
-    LK_RETURN_IF(
-        lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err));
+    LK_RETURN_IF(gather_leaves(window, stream, err));
     for (int leaf = 0; leaf < window->present; leaf++) {
-        const char *statistics = window->all + leaf * window->leaf_bytes + sizeof(lk_leaf_record);
         lk_leaf_record record = record_of(window, leaf);
+        const void *stats;
         result->loss_sum += record.loss_sum;
         result->samples += record.samples;
         result->correct += record.correct;
         result->sample_sum += record.sample_sum;
         if (leaf % window->group != 0) continue; /* all of a group have the same */
-        LK_RETURN_IF(device->upload(device, window->stats, statistics, lk_window_stats_bytes(window), err));
-        LK_RETURN_IF(blend_leaf(window, window->stats, samples_together(window, leaf), stream, err));
+        LK_RETURN_IF(stats_of(window, leaf, stream, &stats, err));
+        LK_RETURN_IF(blend_leaf(window, stats, samples_together(window, leaf), stream, err));
     }
     if (lk_window_counts_first(window))
         result->loss_sum += (double)result->samples * window->loss->f1 *

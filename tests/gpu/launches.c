@@ -79,12 +79,6 @@ static void release(memory *m, lk_device *device) {
     lk_free(m->labels);
 }
 
-static int planned_refresh(const lk_plan *plan) {
-    int launches = 0;
-    for (int i = 0; i < plan->graph->count; i++) launches += plan->nodes[i].info.launches_refresh;
-    return launches;
-}
-
 static lk_status run_microbatch(count *c, lk_device *device, const memory *m, lk_error *err) {
     lk_status status = LK_OK;
     lk_stream *stream = NULL;
@@ -103,7 +97,7 @@ static lk_status run_microbatch(count *c, lk_device *device, const memory *m, lk
     LK_TRY(lk_lane_create(&lane, c->plan, stream, m->arena, err));
     c->before = c->seen();
     LK_TRY(lk_plan_refresh(c->plan, stream, m->params, m->derived, err));
-    compare(c, "refresh", "all layers", planned_refresh(c->plan));
+    compare(c, "refresh", "all layers", c->plan->totals.refresh_launches);
     LK_TRY(lk_lane_forward(lane, &run, on_call, c, err));
     c->call = c->plan->graph->count;
     LK_TRY(lk_lane_backward(lane, &run, on_call, c, err));

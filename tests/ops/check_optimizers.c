@@ -71,7 +71,8 @@ static lk_status apply(lk_device *device, lk_stream *stream, const optimizer_cas
     return device->slab_rmsprop(device, stream, p, g, state[0], state[1], state[2], count, &now, err);
 }
 
-/* Steps from the same start on one device, whole or in parts. out: parameters and state, count each. */
+/* Steps from the same start on one device, whole or in parts that are gathered. out: parameters and state, count each.
+ */
 static lk_status steps(lk_device *device, lk_dtype values_as, const optimizer_case *c, int64_t count, int64_t split,
                        double *out, lk_error *err) {
     size_t size = lk_dtype_size(device->master), bytes = (size_t)count * size;
@@ -89,8 +90,10 @@ static lk_status steps(lk_device *device, lk_dtype values_as, const optimizer_ca
         LK_TRY(device->upload(device, slabs[s], host, (int64_t)bytes, err));
     }
     for (int step = 0; step < STEPS; step++) {
+        if (split < count) device->gather_open(device, stream);
         LK_TRY(apply(device, stream, c, slabs, 0, split, step, err));
         LK_TRY(apply(device, stream, c, slabs, split, count - split, step, err));
+        if (split < count) LK_TRY(device->gather_close(device, stream, err));
     }
     LK_TRY(device->synchronize(device, stream, err));
     for (int s = 0; s < 1 + STATES; s++) {

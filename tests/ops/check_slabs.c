@@ -23,7 +23,7 @@ static lk_status apply(lk_device *device, lk_stream *stream, slab_op op, char *c
     }
 }
 
-/* Steps from the same start on one device, whole or in parts. out: slab 0 as doubles. */
+/* Steps from the same start on one device, whole or in parts that are gathered. out: slab 0 as doubles. */
 static lk_status steps(lk_device *device, lk_dtype values_as, slab_op op, int64_t count, int64_t split, double *out,
                        lk_error *err) {
     size_t size = lk_dtype_size(device->master), bytes = (size_t)count * size;
@@ -40,8 +40,11 @@ static lk_status steps(lk_device *device, lk_dtype values_as, slab_op op, int64_
         LK_TRY(device->upload(device, slabs[s], host, (int64_t)bytes, err));
     }
     for (int step = 0; step < (op == SLAB_LERP_WHOLE ? 1 : 3); step++) {
+        bool gather = split < count && op != SLAB_ADD;
+        if (gather) device->gather_open(device, stream);
         LK_TRY(apply(device, stream, op, slabs, 0, split, err));
         LK_TRY(apply(device, stream, op, slabs, split, count - split, err));
+        if (gather) LK_TRY(device->gather_close(device, stream, err));
     }
     LK_TRY(device->synchronize(device, stream, err));
     LK_TRY(device->download(device, host, slabs[0], (int64_t)bytes, err));
@@ -84,35 +87,48 @@ out:
     return status;
 }
 
+#define SEGMENTS 3
+
+/* Sums of a whole slab (the last of `sums`) and of its segments, one of them empty, on one device. */
+static lk_status sum_squares(lk_device *device, lk_dtype values_as, int64_t count, double unlike,
+                             double sums[SEGMENTS + 1], lk_error *err) {
+    lk_random_key key = {.seed = 6, .purpose = LK_RANDOM_INIT};
+    lk_status status = LK_OK;
+    size_t bytes = (size_t)count * lk_dtype_size(device->master);
+    const int64_t ends[SEGMENTS] = {count / 3, count / 3, count};
+    void *host = NULL, *slab = NULL;
+    lk_stream *stream = NULL;
+    LK_TRY(lk_alloc(&host, bytes, 1, "a slab", err));
+    LK_TRY(device->alloc(device, &slab, (int64_t)bytes, "a slab", err));
+    LK_TRY(device->stream_create(device, &stream, err));
+    for (int64_t i = 0; i < count; i++)
+        op_put(device->master, host, i,
+               op_round(values_as, i == count / 2 ? unlike : lk_random_normal(&key, (uint64_t)i, 0)));
+    LK_TRY(device->upload(device, slab, host, (int64_t)bytes, err));
+    LK_TRY(device->slab_sum_squares(device, stream, slab, ends, SEGMENTS, sums, err));
+    LK_TRY(device->slab_sum_squares(device, stream, slab, &count, 1, &sums[SEGMENTS], err));
+out:
+    if (stream != NULL) device->stream_free(device, stream);
+    if (slab != NULL) device->release(device, slab);
+    lk_free(host);
+    return status;
+}
+
 /* The sum's order is part of the interface: chunks of 4096 in double. One unlike element is put into a slab of ones. */
 static lk_status check_sum_squares(op_context *context, int64_t count, double unlike, lk_error *err) {
-    double sums[2] = {0};
-    lk_device *devices[] = {context->device, context->reference};
-    lk_random_key key = {.seed = 6, .purpose = LK_RANDOM_INIT};
-    for (int d = 0; d < 2; d++) {
-        lk_device *device = devices[d];
-        lk_status status = LK_OK;
-        size_t bytes = (size_t)count * lk_dtype_size(device->master);
-        void *host = NULL, *slab = NULL;
-        lk_stream *stream = NULL;
-        LK_TRY(lk_alloc(&host, bytes, 1, "a slab", err));
-        LK_TRY(device->alloc(device, &slab, (int64_t)bytes, "a slab", err));
-        LK_TRY(device->stream_create(device, &stream, err));
-        for (int64_t i = 0; i < count; i++)
-            op_put(device->master, host, i,
-                   op_round(context->device->master, i == count / 2 ? unlike : lk_random_normal(&key, (uint64_t)i, 0)));
-        LK_TRY(device->upload(device, slab, host, (int64_t)bytes, err));
-        LK_TRY(device->slab_sum_squares(device, stream, slab, count, &sums[d], err));
-    out:
-        if (stream != NULL) device->stream_free(device, stream);
-        if (slab != NULL) device->release(device, slab);
-        lk_free(host);
-        if (status != LK_OK) return status;
+    double seen[SEGMENTS + 1], want[SEGMENTS + 1];
+    lk_dtype values_as = context->device->master;
+    LK_RETURN_IF(sum_squares(context->device, values_as, count, unlike, seen, err));
+    LK_RETURN_IF(sum_squares(context->reference, values_as, count, unlike, want, err));
+    for (int i = 0; i <= SEGMENTS; i++) {
+        bool same = isnan(want[i]) ? isnan(seen[i]) : fabs(seen[i] - want[i]) <= 1e-12 * want[i] || seen[i] == want[i];
+        if (!same)
+            return lk_fail(err, LK_ERR_NUMERIC,
+                           "slab_sum_squares of %lld elements, segment %d of %d, gives %.17g where the reference has "
+                           "%.17g",
+                           (long long)count, i, SEGMENTS, seen[i], want[i]);
     }
-    bool same = isnan(unlike) ? isnan(sums[0]) : fabs(sums[0] - sums[1]) <= 1e-12 * sums[1] || sums[0] == sums[1];
-    if (same) return LK_OK;
-    return lk_fail(err, LK_ERR_NUMERIC, "slab_sum_squares of %lld elements gives %.17g where the reference has %.17g",
-                   (long long)count, sums[0], sums[1]);
+    return LK_OK;
 }
 
 lk_status op_check_slabs(op_context *context, lk_error *err) {

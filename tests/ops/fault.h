@@ -66,6 +66,7 @@ typedef enum op_slab_fault {
     OP_SLAB_BLEND_NO_SCALE,
     OP_SLAB_BLEND_REVERSED,
     OP_SLAB_NORM_LAST,
+    OP_SLAB_NORM_SEGMENTS,
     OP_SLAB_NORM_ROOT,
     OP_SLAB_NORM_FINITE,
     OP_SLAB_NORM_FLOAT32
@@ -119,7 +120,7 @@ lk_status op_fault_slab_lerp(lk_device *inner, op_slab_fault fault, lk_stream *s
 lk_status op_fault_slab_blend(lk_device *inner, op_slab_fault fault, lk_stream *stream, void *running,
                               const void *fresh, int64_t count, double momentum, double scale, lk_error *err);
 lk_status op_fault_slab_sum_squares(lk_device *inner, op_slab_fault fault, lk_stream *stream, const void *x,
-                                    int64_t count, double *out, lk_error *err);
+                                    const int64_t *ends, int segments, double *out, lk_error *err);
 
 /* Element (n, c, y, x) of an activation in host memory. */
 double op_at(const lk_act_desc *d, const void *data, int64_t n, int64_t c, int64_t y, int64_t x);

@@ -236,9 +236,9 @@ static lk_status slab_blend(lk_device *device, lk_stream *stream, void *running,
     return op_fault_slab_blend(inner_of(device), slab_fault(device), stream, running, fresh, count, momentum, scale,
                                err);
 }
-static lk_status slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
-                                  lk_error *err) {
-    return op_fault_slab_sum_squares(inner_of(device), slab_fault(device), stream, x, count, out, err);
+static lk_status slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, const int64_t *ends,
+                                  int segments, double *out, lk_error *err) {
+    return op_fault_slab_sum_squares(inner_of(device), slab_fault(device), stream, x, ends, segments, out, err);
 }
 
 lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fault *fault, lk_op_kind kind,

@@ -1,5 +1,6 @@
 /* Faults of arithmetic over slabs. */
 #include <math.h>
+#include <string.h>
 
 #include "fault.h"
 
@@ -27,18 +28,22 @@ lk_status op_fault_slab_lerp(lk_device *inner, op_slab_fault fault, lk_stream *s
 }
 
 lk_status op_fault_slab_sum_squares(lk_device *inner, op_slab_fault fault, lk_stream *stream, const void *x,
-                                    int64_t count, double *out, lk_error *err) {
-    if (fault == OP_SLAB_NORM_LAST) count--;
-    LK_RETURN_IF(inner->slab_sum_squares(inner, stream, x, count, out, err));
-    if (fault == OP_SLAB_NORM_ROOT) *out = sqrt(*out);
-    if (fault == OP_SLAB_NORM_FINITE && !isfinite(*out)) *out = 0;
-    if (fault == OP_SLAB_NORM_FLOAT32) {
+                                    const int64_t *ends, int segments, double *out, lk_error *err) {
+    int64_t short_ends[LK_SLAB_SEGMENTS];
+    memcpy(short_ends, ends, (size_t)segments * sizeof *ends);
+    if (fault == OP_SLAB_NORM_LAST) short_ends[segments - 1]--;
+    if (fault == OP_SLAB_NORM_SEGMENTS && segments > 1) short_ends[0]++;
+    LK_RETURN_IF(inner->slab_sum_squares(inner, stream, x, short_ends, segments, out, err));
+    for (int s = 0; s < segments; s++) {
+        if (fault == OP_SLAB_NORM_ROOT) out[s] = sqrt(out[s]);
+        if (fault == OP_SLAB_NORM_FINITE && !isfinite(out[s])) out[s] = 0;
+        if (fault != OP_SLAB_NORM_FLOAT32) continue;
         float sum = 0;
-        for (int64_t i = 0; i < count; i++) {
+        for (int64_t i = s == 0 ? 0 : ends[s - 1]; i < ends[s]; i++) {
             float value = (float)op_get(inner->master, x, i);
             sum += value * value;
         }
-        *out = sum;
+        out[s] = sum;
     }
     return LK_OK;
 }
@@ -87,6 +92,7 @@ const op_fault *op_faults_of_slabs(int *count) {
         {"slab_blend ignores the scale", .slab = OP_SLAB_BLEND_NO_SCALE},
         {"slab_blend reverses the momentum", .slab = OP_SLAB_BLEND_REVERSED},
         {"slab_sum_squares leaves out the last element", .slab = OP_SLAB_NORM_LAST},
+        {"slab_sum_squares begins a segment late", .slab = OP_SLAB_NORM_SEGMENTS},
         {"slab_sum_squares takes the root", .slab = OP_SLAB_NORM_ROOT},
         {"slab_sum_squares hides NaN and infinity", .slab = OP_SLAB_NORM_FINITE},
         {"slab_sum_squares sums in float32", .slab = OP_SLAB_NORM_FLOAT32},

@@ -84,14 +84,18 @@ static lk_status slab_blend(lk_device *device, lk_stream *stream, void *running,
     return LK_OK;
 }
 
-static lk_status slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
-                                  lk_error *err) {
+static lk_status slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, const int64_t *ends,
+                                  int segments, double *out, lk_error *err) {
     (void)stream, (void)err;
     const lk_cpu *cpu = cpu_of(device);
-    double sum = 0;
-    for (int64_t i = 0; i < pieces(count, CHUNK); i++)
-        sum += cpu->slab->sum_squares((const float *)x + i * CHUNK, piece_size(count, CHUNK, i));
-    *out = sum;
+    for (int s = 0; s < segments; s++) {
+        int64_t begin = s == 0 ? 0 : ends[s - 1], count = ends[s] - begin;
+        const float *segment = (const float *)x + begin;
+        double sum = 0;
+        for (int64_t i = 0; i < pieces(count, CHUNK); i++)
+            sum += cpu->slab->sum_squares(segment + i * CHUNK, piece_size(count, CHUNK, i));
+        out[s] = sum;
+    }
     return LK_OK;
 }
 

@@ -150,9 +150,11 @@ static lk_status refresh(lk_cuda *cuda, const lk_op *op, lk_stream *stream, cons
                          const float *params, void *derived, lk_error *err) {
     (void)cuda;
     const conv_plan *p = op->plan;
-    int code = lk_cuda_to_bf16(stream->cuda, params + buffers->param_offset[0],
-                               (uint16_t *)((char *)derived + buffers->derived_offset), p->weights);
-    return lk_cuda_check(code, "to_bf16", err);
+    lk_cuda_task copy = {.kind = LK_CUDA_TO_BF16,
+                         .count = p->weights,
+                         .to = (char *)derived + buffers->derived_offset,
+                         .from = params + buffers->param_offset[0]};
+    return lk_cuda_task_submit(stream, &copy, err);
 }
 
 static lk_status bind(lk_cuda *cuda, lk_call *call, lk_error *err) {

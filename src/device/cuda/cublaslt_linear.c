@@ -187,13 +187,14 @@ static int64_t stored_at(const lk_op *op, int i, int64_t e) {
 static lk_status refresh(lk_cuda *cuda, const lk_op *op, lk_stream *stream, const lk_op_buffers *buffers,
                          const float *params, void *derived, lk_error *err) {
     (void)cuda;
-    lk_status status = LK_OK;
     const linear_plan *p = op->plan;
     char *to = (char *)derived + buffers->derived_offset;
-    LK_CUDA(lk_cuda_to_bf16(stream->cuda, params + buffers->param_offset[0], (uint16_t *)to, p->out * p->in));
-    LK_CUDA(lk_cuda_to_bf16(stream->cuda, params + buffers->param_offset[1], (uint16_t *)(to + p->bias_at), p->out));
-out:
-    return status;
+    lk_cuda_task weights = {.kind = LK_CUDA_TO_BF16, .count = p->out * p->in, .to = to};
+    lk_cuda_task bias = {.kind = LK_CUDA_TO_BF16, .count = p->out, .to = to + p->bias_at};
+    weights.from = params + buffers->param_offset[0];
+    bias.from = params + buffers->param_offset[1];
+    LK_RETURN_IF(lk_cuda_task_submit(stream, &weights, err));
+    return lk_cuda_task_submit(stream, &bias, err);
 }
 
 /* The address of the bias is part of cuBLASLt's description of a product: each call has its own. */

@@ -239,6 +239,7 @@ static lk_status create(lk_cuda **out, lk_error *err) {
     (*out)->base.impl = *out;
     lk_cuda_runtime_install(&(*out)->base);
     lk_cuda_slab_install(&(*out)->base);
+    lk_cuda_gather_install(&(*out)->base);
     return LK_OK;
 }
 

@@ -24,15 +24,34 @@ typedef struct lk_cuda {
     char identity[320];
 } lk_cuda;
 
+/* Host memory on its way to the GPU: a pinned copy, so that the caller's may change as soon as `send` returns. */
+typedef struct lk_cuda_staging {
+    void *host;
+    int64_t bytes;
+    cudaEvent_t sent; /* the last copy is done */
+} lk_cuda_staging;
+#define LK_CUDA_SUMS 65536 /* chunks of LK_CUDA_CHUNK elements that are summed at once */
+#define LK_CUDA_TASKS 2048 /* of one launch */
+#define LK_CUDA_TABLES 4   /* launches of tasks that may be under way before the host waits for the first */
+
+/* Elementwise work that waits to be launched together: tables of tasks, used in turn. */
+typedef struct lk_cuda_gather {
+    bool open;
+    int table, count, blocks;
+    lk_cuda_task *tasks; /* the table that is filled, pinned; NULL: none yet */
+    lk_cuda_staging staging[LK_CUDA_TABLES];
+    lk_cuda_task *tables; /* device, LK_CUDA_TABLES x LK_CUDA_TASKS */
+} lk_cuda_gather;
+
+/* A stream for copies has `cuda` alone. */
 struct lk_stream {
     cudaStream_t cuda;
     cudnnHandle_t cudnn; /* set to this stream */
     unsigned *counters;  /* device, LK_CUDA_COUNTERS zeros */
     double *sums;        /* device and pinned host: LK_CUDA_SUMS each */
     double *host_sums;
+    lk_cuda_gather gather;
 };
-
-#define LK_CUDA_SUMS 4096 /* chunks of LK_CUDA_CHUNK elements that are summed at once */
 
 typedef struct lk_cuda_op_class lk_cuda_op_class;
 
@@ -80,6 +99,22 @@ void lk_cuda_slab_install(lk_device *device);
 /* GPUs that CUDA shows, 0 where there is no driver (gpus.c). Errors: LK_ERR_UNSUPPORTED for a driver that is too old.
  */
 LK_MUST_CHECK lk_status lk_cuda_count(int *count, lk_error *err);
+
+/* Owner: the caller, with lk_cuda_staging_free, also after an error. */
+LK_MUST_CHECK lk_status lk_cuda_staging_create(lk_cuda_staging *staging, int64_t bytes, lk_error *err);
+void lk_cuda_staging_free(lk_cuda_staging *staging);
+/* Waits until the last copy has read the memory, and gives it to be filled. */
+LK_MUST_CHECK lk_status lk_cuda_staging_open(lk_cuda_staging *staging, void **host, lk_error *err);
+/* Async. Enqueues the copy of its first bytes. */
+LK_MUST_CHECK lk_status lk_cuda_staging_send(lk_cuda_staging *staging, lk_stream *stream, void *to, int64_t bytes,
+                                             lk_error *err);
+
+/* Memory of a stream's tasks (gather.c). Owner: the stream, with lk_cuda_gather_free, also after an error. */
+LK_MUST_CHECK lk_status lk_cuda_gather_create(lk_cuda_gather *gather, lk_error *err);
+void lk_cuda_gather_free(lk_cuda_gather *gather);
+/* Async. Runs a task, or keeps it until gather_close. A count of 0 is no task. */
+LK_MUST_CHECK lk_status lk_cuda_task_submit(lk_stream *stream, const lk_cuda_task *task, lk_error *err);
+void lk_cuda_gather_install(lk_device *device);
 
 /* Makes the device's GPU current on the calling thread. */
 LK_MUST_CHECK lk_status lk_cuda_enter(const lk_cuda *cuda, lk_error *err);
@@ -140,20 +175,5 @@ static inline float *lk_cuda_grad(const lk_call *call, const lk_run *run, int i)
 static inline const void *lk_cuda_second_dy(const lk_call *call) {
     return call->op->desc.dy_count > 1 ? call->buffers.dy[1] : NULL;
 }
-
-/* Host memory on its way to the GPU: a pinned copy, so that the caller's may change as soon as `send` returns. */
-typedef struct lk_cuda_staging {
-    void *host;
-    int64_t bytes;
-    cudaEvent_t sent; /* the last copy is done */
-} lk_cuda_staging;
-/* Owner: the caller, with lk_cuda_staging_free, also after an error. */
-LK_MUST_CHECK lk_status lk_cuda_staging_create(lk_cuda_staging *staging, int64_t bytes, lk_error *err);
-void lk_cuda_staging_free(lk_cuda_staging *staging);
-/* Waits until the last copy has read the memory, and gives it to be filled. */
-LK_MUST_CHECK lk_status lk_cuda_staging_open(lk_cuda_staging *staging, void **host, lk_error *err);
-/* Async. Enqueues the copy of its first bytes. */
-LK_MUST_CHECK lk_status lk_cuda_staging_send(lk_cuda_staging *staging, lk_stream *stream, void *to, int64_t bytes,
-                                             lk_error *err);
 
 #endif

@@ -84,10 +84,6 @@ static __global__ void normalise(lk_cuda_images images, const uint8_t *x, T *y) 
     }
 }
 
-static __global__ void to_bf16(const float *x, lk_bf16 *y, int64_t count) {
-    LK_GRID_LOOP(i, count) y[i] = lk_round<lk_bf16>(x[i]);
-}
-
 static __global__ void from_bf16(const lk_bf16 *x, float *y, int64_t count) {
     LK_GRID_LOOP(i, count) y[i] = lk_float(x[i]);
 }
@@ -122,10 +118,6 @@ int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *
     if (type == LK_CUDA_BF16)
         return lk_launch(normalise<lk_bf16>, grid, LK_CUDA_THREADS, stream, *images, x, (lk_bf16 *)y);
     return lk_launch(normalise<float>, grid, LK_CUDA_THREADS, stream, *images, x, (float *)y);
-}
-
-int lk_cuda_to_bf16(cudaStream_t stream, const float *x, uint16_t *y, int64_t count) {
-    return lk_launch(to_bf16, lk_grid(count), LK_CUDA_THREADS, stream, x, (lk_bf16 *)y, count);
 }
 
 int lk_cuda_from_bf16(cudaStream_t stream, const uint16_t *x, float *y, int64_t count) {

@@ -193,28 +193,53 @@ int lk_cuda_loss_count(cudaStream_t stream, const lk_cuda_loss *loss, const void
 int lk_cuda_loss_forward(cudaStream_t stream, const lk_cuda_loss *loss, const void *x, float *y);
 int lk_cuda_loss_backward(cudaStream_t stream, const lk_cuda_loss *loss, const void *x, void *dx);
 
-/* Slabs of float32. */
+/* sum[i] += x[i], float32. */
 int lk_cuda_slab_add(cudaStream_t stream, float *sum, const float *x, int64_t count);
-int lk_cuda_slab_blend(cudaStream_t stream, float *running, const float *fresh, int64_t count, float keep, float take);
 
-/* Optimizer steps. */
-int lk_cuda_slab_sgd(cudaStream_t stream, float *params, const float *grads, float *velocity, int64_t count,
-                     const lk_float_sgd *sgd);
+typedef enum lk_cuda_task_kind {
+    LK_CUDA_SGD,     /* params, grads; state[0]: velocity or NULL */
+    LK_CUDA_ADAM,    /* params, grads; state: mean, square */
+    LK_CUDA_RMSPROP, /* params, grads; state: square, mean or NULL, velocity or NULL */
+    LK_CUDA_LERP,    /* to += take (from - to), exactly from with take 1 */
+    LK_CUDA_BLEND,   /* to = keep to + take from */
+    LK_CUDA_TO_BF16  /* to (bfloat16) = from, rounded to nearest even */
+} lk_cuda_task_kind;
 
-int lk_cuda_slab_adam(cudaStream_t stream, float *params, const float *grads, float *mean, float *square, int64_t count,
-                      const lk_float_adam *adam);
+/* Elementwise work over float32: what is the same for all of `count` elements. */
+typedef struct lk_cuda_task {
+    lk_cuda_task_kind kind;
+    int first_block; /* of a launch of several tasks: the first that is this one's */
+    int64_t count;
+    void *to;
+    const float *from;
+    float *state[3];
+    float keep, take;
+    union {
+        lk_float_sgd sgd;
+        lk_float_adam adam;
+        lk_float_rmsprop rmsprop;
+    };
+} lk_cuda_task;
 
-/* mean (not centered) and velocity (no momentum) may be NULL. */
-int lk_cuda_slab_rmsprop(cudaStream_t stream, float *params, const float *grads, float *square, float *mean,
-                         float *velocity, int64_t count, const lk_float_rmsprop *rmsprop);
-int lk_cuda_slab_lerp(cudaStream_t stream, float *average, const float *x, int64_t count, float share);
+#define LK_CUDA_TASK_CHUNK 4096 /* elements of a block of a launch of several tasks */
+int lk_cuda_task_run(cudaStream_t stream, const lk_cuda_task *task);
+/* tasks: device memory, with first_block ascending from 0; blocks: of all. */
+int lk_cuda_tasks_run(cudaStream_t stream, const lk_cuda_task *tasks, int count, int blocks);
 
 #define LK_CUDA_CHUNK 4096 /* elements of a partial sum of squares */
-/* sums[i] = sum of squares of chunk i */
-int lk_cuda_slab_squares(cudaStream_t stream, const float *x, int64_t count, double *sums);
+#define LK_CUDA_SEGMENTS 64
 
-/* Copies between float32 and bfloat16, rounded to nearest even. */
-int lk_cuda_to_bf16(cudaStream_t stream, const float *x, uint16_t *y, int64_t count);
+/* Segments of a slab, one behind the other; each is summed in chunks of its own. */
+typedef struct lk_cuda_segments {
+    int count;
+    int64_t begin[LK_CUDA_SEGMENTS + 1]; /* elements; the last is the end */
+    int chunk[LK_CUDA_SEGMENTS + 1];     /* the segment's first chunk, counted over all; the last is their number */
+} lk_cuda_segments;
+/* sums[i] = sum of squares of chunk first + i, for i < count */
+int lk_cuda_slab_squares(cudaStream_t stream, const float *x, const lk_cuda_segments *segments, int first, int count,
+                         double *sums);
+
+/* bfloat16 widened to float32. */
 int lk_cuda_from_bf16(cudaStream_t stream, const uint16_t *x, float *y, int64_t count);
 
 #ifdef __cplusplus

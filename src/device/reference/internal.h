@@ -91,7 +91,7 @@ lk_status lk_reference_slab_lerp(lk_device *device, lk_stream *stream, void *ave
                                  double share, lk_error *err);
 lk_status lk_reference_slab_blend(lk_device *device, lk_stream *stream, void *running, const void *fresh, int64_t count,
                                   double momentum, double scale, lk_error *err);
-lk_status lk_reference_slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
-                                        lk_error *err);
+lk_status lk_reference_slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, const int64_t *ends,
+                                        int segments, double *out, lk_error *err);
 
 #endif

@@ -21,17 +21,18 @@ lk_status lk_reference_slab_blend(lk_device *device, lk_stream *stream, void *ru
     return LK_OK;
 }
 
-lk_status lk_reference_slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, int64_t count, double *out,
-                                        lk_error *err) {
+lk_status lk_reference_slab_sum_squares(lk_device *device, lk_stream *stream, const void *x, const int64_t *ends,
+                                        int segments, double *out, lk_error *err) {
     (void)device, (void)stream, (void)err;
     const double *v = x;
-    double total = 0;
-    for (int64_t first = 0; first < count; first += CHUNK) {
-        int64_t end = first + CHUNK < count ? first + CHUNK : count;
-        double sum = 0;
-        for (int64_t i = first; i < end; i++) sum += v[i] * v[i];
-        total += sum;
+    for (int s = 0; s < segments; s++) {
+        out[s] = 0;
+        for (int64_t first = s == 0 ? 0 : ends[s - 1]; first < ends[s]; first += CHUNK) {
+            int64_t end = first + CHUNK < ends[s] ? first + CHUNK : ends[s];
+            double sum = 0;
+            for (int64_t i = first; i < end; i++) sum += v[i] * v[i];
+            out[s] += sum;
+        }
     }
-    *out = total;
     return LK_OK;
 }

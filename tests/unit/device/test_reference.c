@@ -263,13 +263,14 @@ static void a_label_outside_the_classes_is_named(void **state) {
 
 static void slabs(void **state) {
     fixture *f = *state;
-    double sum[] = {1, 2}, x[] = {10, 20}, running[] = {8}, fresh[] = {3}, squares = 0;
+    double sum[] = {1, 2}, x[] = {10, 20}, running[] = {8}, fresh[] = {3}, squares[3];
     assert_int_equal(f->device->slab_add(f->device, f->stream, sum, x, 2, &f->err), LK_OK);
     ASSERT_VALUES(sum, 11, 22);
     assert_int_equal(f->device->slab_blend(f->device, f->stream, running, fresh, 1, 0.25, 4, &f->err), LK_OK);
     ASSERT_VALUES(running, 0.75 * 8 + 0.25 * 12);
-    assert_int_equal(f->device->slab_sum_squares(f->device, f->stream, x, 2, &squares, &f->err), LK_OK);
-    ASSERT_VALUES(&squares, 500);
+    const int64_t ends[] = {1, 1, 2};
+    assert_int_equal(f->device->slab_sum_squares(f->device, f->stream, x, ends, 3, squares, &f->err), LK_OK);
+    ASSERT_VALUES(squares, 100, 0, 400);
     double p[] = {2}, g[] = {1}, v[] = {NAN};
     lk_sgd sgd = {.lr = 0.5, .momentum = 0.5, .weight_decay = 1, .first_step = true};
     assert_int_equal(f->device->slab_sgd(f->device, f->stream, p, g, v, 1, &sgd, &f->err), LK_OK);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "device/device.h"
+#include "device/host.h"
 
 #define FAKE_STASH 192
 
@@ -260,26 +260,28 @@ static lk_status fake_copy(lk_device *device, void *to, const void *from, int64_
 }
 
 static inline lk_device fake_device(fake_settings *settings) {
-    return (lk_device){.name = "fake",
-                       .master = LK_F64,
-                       .threads = 1,
-                       .impl = settings,
-                       .takes_two_dy = fake_two_dy,
-                       .free = fake_free,
-                       .identity = fake_identity,
-                       .supports_dtype = fake_supports,
-                       .upload = fake_copy,
-                       .download = fake_copy,
-                       .synchronize = fake_synchronize,
-                       .op_plan = fake_op_plan,
-                       .op_free = fake_op_free,
-                       .param_pack = fake_pack,
-                       .param_unpack = fake_unpack,
-                       .op_refresh = fake_refresh,
-                       .bind = fake_bind,
-                       .call_free = fake_call_free,
-                       .forward = fake_forward,
-                       .backward = fake_backward};
+    lk_device device = {.name = "fake",
+                        .master = LK_F64,
+                        .threads = 1,
+                        .impl = settings,
+                        .takes_two_dy = fake_two_dy,
+                        .free = fake_free,
+                        .identity = fake_identity,
+                        .supports_dtype = fake_supports,
+                        .upload = fake_copy,
+                        .download = fake_copy,
+                        .synchronize = fake_synchronize,
+                        .op_plan = fake_op_plan,
+                        .op_free = fake_op_free,
+                        .param_pack = fake_pack,
+                        .param_unpack = fake_unpack,
+                        .op_refresh = fake_refresh,
+                        .bind = fake_bind,
+                        .call_free = fake_call_free,
+                        .forward = fake_forward,
+                        .backward = fake_backward};
+    lk_device_host_install(&device);
+    return device;
 }
 
 #endif
