@@ -28,6 +28,8 @@ static lk_status max_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
         d->x.h + 2 * pad < kernel || d->x.w + 2 * pad < kernel)
         return lk_cuda_unsupported(op, "a window has at most 15 x 15 elements, half of it as padding, and must fit",
                                    err);
+    if (d->x.n * (d->x.h + 2 * pad) > INT32_MAX || (d->x.w + 2 * pad) * d->x.block > INT32_MAX)
+        return lk_cuda_unsupported(op, "it has 2^31 rows, or elements in a row, or more", err);
     lk_cuda_info_start(op, d->x.c, (d->x.h + 2 * pad - kernel) / stride + 1, (d->x.w + 2 * pad - kernel) / stride + 1,
                        d->x.block);
     double out = (double)lk_act_count(&info->y);
