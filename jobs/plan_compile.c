@@ -144,8 +144,9 @@ static lk_status size_row(const lk_compiled *c, lk_device *device, int64_t micro
     lk_update_config config = {.job = c->job, .plan = plan, .leaves = (int)leaves, .ranks = 1, .cost = &c->cost};
     LK_TRY(lk_update_predict(&seconds, &config, err));
     double arena = row->arena = (double)totals.arena_bytes + extra;
-    int chain = lk_job_chain(c->job);
-    int slabs = lk_tree_slabs((lk_span){0, (int)leaves}, leaves % chain == 0 ? chain : 1, 1);
+    int64_t most = c->job->max_ranks; /* of a job cut otherwise: where it does not divide, as without the key */
+    int chain = most > 0 && leaves % most == 0 ? (int)(leaves / most) : 1;
+    int slabs = lk_tree_slabs((lk_span){0, (int)leaves}, chain, 1);
     row->microbatch = microbatch;
     row->rate = (double)(leaves * microbatch) / seconds;
     lk_plan_get_totals(c->evaluate, &totals);
