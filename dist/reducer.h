@@ -16,6 +16,8 @@ typedef struct lk_reducer_config {
     int64_t count;              /* elements of a slab */
     lk_dtype dtype;             /* LK_F32 or LK_F64 */
     const int64_t *bucket_ends; /* ascending element offsets, the last equals count; bucket b is [ends[b-1], ends[b]) */
+    /* Where each bucket begins, or NULL: where the one before ends. With it, what lies in no bucket is left alone. */
+    const int64_t *bucket_begins;
     int buckets;
     /* Slabs in device memory, with several ranks; else NULL and false. */
     lk_device_comm *device_comm; /* borrowed; may be freed before the reducer is */

@@ -18,11 +18,13 @@ static lk_status check_config(const lk_comm *comm, const lk_reducer_config *conf
         return lk_fail(err, LK_ERR_INTERNAL, "a ring sums float32 gradients in device memory alone");
     int64_t last = 0;
     for (int i = 0; i < config->buckets; i++) {
-        if (config->bucket_ends[i] < last)
+        int64_t begin = config->bucket_begins != NULL ? config->bucket_begins[i] : last;
+        if (begin < last || config->bucket_ends[i] < begin)
             return lk_fail(err, LK_ERR_INTERNAL, "gradient bucket %d ends before it starts", i);
         last = config->bucket_ends[i];
     }
-    if (last != config->count) return lk_fail(err, LK_ERR_INTERNAL, "the gradient buckets do not end with the slab");
+    if (last > config->count || (config->bucket_begins == NULL && last != config->count))
+        return lk_fail(err, LK_ERR_INTERNAL, "the gradient buckets do not end with the slab");
     return LK_OK;
 }
 
@@ -77,6 +79,7 @@ static lk_status create_buckets(lk_reducer *r, const lk_reducer_config *config, 
     for (int i = 0; i < r->bucket_count; i++) {
         bucket *b = &r->buckets[i];
         b->first = i == 0 ? 0 : config->bucket_ends[i - 1];
+        if (config->bucket_begins != NULL) b->first = config->bucket_begins[i];
         b->count = config->bucket_ends[i] - b->first;
         b->requests = r->requests + (size_t)i * (size_t)r->room;
         for (int first = 0, end = 0; lk_route_next_run(&r->route, r->comm->rank, &first, &end);)

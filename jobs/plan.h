@@ -34,6 +34,7 @@ typedef struct lk_compiled {
     lk_plan *train, *last, *evaluate; /* last: for the tail, NULL where there is none */
     lk_plan_totals totals;            /* of train */
     int64_t arena, derived;           /* bytes of a lane's arena, of all derived parameters */
+    int64_t trained;                  /* parameters; the others are frozen */
     FILE *out;
 } lk_compiled;
 

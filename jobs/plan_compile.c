@@ -81,6 +81,7 @@ lk_status lk_compile_job(lk_compiled *c, lk_error *err) {
     if (c->cores == 0) LK_RETURN_IF(lk_topology_cores(&c->cores, err));
     lk_job_model_spec(job, c->classes, &spec);
     LK_RETURN_IF(lk_model_build(&c->graph, job->model, &spec, err));
+    LK_RETURN_IF(lk_graph_freeze(c->graph, job->freeze.names, job->freeze.batchnorm, &c->trained, err));
     LK_RETURN_IF(lk_graph_cross_entropy(c->graph, &loss, job->loss.smoothing, err));
     LK_RETURN_IF(compile_one(c, &c->train, job->microbatch, true, err));
     if (c->tail > 0) LK_RETURN_IF(compile_one(c, &c->last, c->tail, true, err));

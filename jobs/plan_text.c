@@ -42,6 +42,9 @@ static void print_head(const lk_compiled *c) {
     if (lk_job_chain(job) > 1) snprintf(chains, sizeof chains, " (gradients added in chains of %d)", lk_job_chain(job));
     fprintf(c->out, "%s: batch %" PRId64 " = %d x %" PRId64 "%s, evaluation %" PRId64 " at a time\n", job->model,
             job->batch, lk_job_leaves(job), job->microbatch, chains, job->evaluate.batch);
+    if (c->trained < c->totals.params)
+        fprintf(c->out, "trained: %.4g M of %.2f M parameters\n", (double)c->trained / 1e6,
+                (double)c->totals.params / 1e6);
     if (c->samples == 0) return;
     int64_t rest = job->drop_last ? 0 : c->samples % job->batch;
     fprintf(c->out, "epoch of %" PRId64 " samples: %" PRId64 " updates", c->samples,

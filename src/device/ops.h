@@ -90,8 +90,10 @@ typedef struct lk_op_desc {
     lk_op_kind kind;
     bool training;    /* plan the backward pass too; BATCHNORM: use the microbatch's statistics */
     bool need_dx;     /* training: the gradient of x is wanted (false for the first convolution) */
+    bool frozen;      /* training: the gradients of the parameters are not wanted, nor written */
     int dy_count;     /* training: how many gradient tensors arrive at y, 1 or 2 (summed dy[0] + dy[1] as read;
-                         2 only where lk_device.takes_two_dy says so) */
+                         2 only where lk_device.takes_two_dy says so); BATCHNORM, DROPOUT: 0 where the forward pass is
+                         that of training and no backward pass follows (lk_op_has_backward) */
     lk_act_desc x;    /* the first input, layout as its producer chose. INPUT: U8, block = c (NHWC) */
     lk_dtype compute; /* dtype of y wanted */
     /* Which of the graph's layers that draw random numbers this is, from 0: part of the key of a draw (lk_run). */
@@ -113,7 +115,8 @@ typedef struct lk_op_desc {
             double eps;
             lk_act act;
             bool residual;
-            int group; /* training: how many leaves at most normalise together (lk_run.group); 0 or 1: each alone */
+            int group;  /* training: how many leaves at most normalise together (lk_run.group); 0 or 1: each alone */
+            bool fixed; /* training: normalise with lk_run.running, which stays as it is; group counts for nothing */
             double drop_path; /* in [0, 1), with a residual: the share of samples whose `keep` is 0 in training */
         } batchnorm; /* y = act(keep * (gamma * (x-mean)/sqrt(var+eps) + beta) + residual), keep = 1 / (1 - drop_path).
                         Source: Huang et al. 2016, "Deep networks with stochastic depth", as timm's drop_path scales it
@@ -141,6 +144,12 @@ typedef struct lk_op_desc {
         lk_loss_config loss; /* what its arrays point to must outlive the op */
     };
 } lk_op_desc;
+
+/* Is a backward pass planned? Pure. */
+static inline bool lk_op_has_backward(const lk_op_desc *d) {
+    bool may_end = d->kind == LK_OP_BATCHNORM || d->kind == LK_OP_DROPOUT;
+    return d->training && d->kind != LK_OP_INPUT && (!may_end || d->dy_count > 0);
+}
 
 /* Does the op read a second input? */
 static inline bool lk_op_takes_residual(const lk_op_desc *d) {
@@ -196,8 +205,9 @@ typedef struct lk_run {
     const void *params;
     const void *derived;
     void *grads;           /* this leaf's gradient slab: written, not added to */
-    void *stats;           /* training: written with (mean, biased variance), a group's with those of the group;
-                              evaluation: running statistics, read */
+    void *stats;           /* training: written with (mean, biased variance), a group's with those of the group, but for
+                              fixed statistics; evaluation: running statistics, read */
+    const void *running;   /* training: running statistics, read by a BATCHNORM with fixed ones */
     const uint8_t *images; /* N x H x W x C uint8 */
     const int32_t *labels; /* N; rows at `rows` and after are padding and give loss 0, gradient 0 */
     int64_t rows;          /* valid samples of this microbatch, <= N; only evaluation pads */

@@ -21,7 +21,8 @@ typedef enum lk_init_rule {
 typedef struct lk_node {
     char name[LK_NAME_SIZE]; /* state_dict prefix, e.g. "layer1.0.bn1"; parameters are name.weight, name.bias */
     lk_op_desc op;           /* kind and attributes; x, compute, training, dy_count, like are the plan's to fill */
-    lk_node_id x, residual;  /* inputs; -1 where none */
+    bool frozen[LK_OP_MAX_PARAMS]; /* parameters that are not trained: lk_graph_freeze */
+    lk_node_id x, residual;        /* inputs; -1 where none */
     lk_init_rule init;
     double momentum; /* BATCHNORM: weight of a microbatch in the running statistics, as torch.nn.BatchNorm2d has it */
     int64_t c, h, w; /* shape of the value made, per sample */
@@ -83,6 +84,19 @@ LK_MUST_CHECK lk_status lk_graph_linear(lk_graph *g, lk_node_id *out, const char
 LK_MUST_CHECK lk_status lk_graph_loss(lk_graph *g, lk_node_id *out, const lk_loss_config *config, lk_error *err);
 /* The same of cross-entropy with label smoothing alone. */
 LK_MUST_CHECK lk_status lk_graph_cross_entropy(lk_graph *g, lk_node_id *out, double smoothing, lk_error *err);
+
+/* Parameters that a layer of this kind has, and the ends of their names: "weight", "bias". Pure. */
+int lk_node_param_count(const lk_node *node);
+const char *lk_param_suffix(int index);
+
+/* Freezes the parameters whose names ("layer1.0.conv1.weight") one of the patterns in `names` (core/patterns.h; NULL or
+ * blank: none) matches: they get no gradient and no update.
+ * fix_batchnorm: a BatchNorm whose parameters are both frozen normalises with its running statistics in training too
+ * and leaves them as they are. *trained: elements that are left to train. Source: requires_grad_(False) of
+ * torch.nn.Module, with eval() on its BatchNorm layers as timm.utils.freeze has it. Errors: LK_ERR_CONFIG where a
+ * pattern matches nothing, everything is frozen, or there is no BatchNorm to fix. */
+LK_MUST_CHECK lk_status lk_graph_freeze(lk_graph *graph, const char *names, bool fix_batchnorm, int64_t *trained,
+                                        lk_error *err);
 
 /* What one sample costs: parameters, and multiply-adds of convolutions and linear layers in a forward pass, windows
  * over padding counted in full. Source: the count of fvcore, and half of that of torch.utils.flop_counter. Pure. */

@@ -101,7 +101,8 @@ lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready
         if (ready == NULL) continue;
         const lk_plan_node *planned = &plan->nodes[step.node];
         for (int k = 0; step.add < 0 && k < planned->info.param_count; k++)
-            LK_RETURN_IF(ready(context, planned->first_param + k, err));
+            if (!plan->params[planned->first_param + k].frozen)
+                LK_RETURN_IF(ready(context, planned->first_param + k, err));
         LK_RETURN_IF(ready(context, -1, err));
     }
     return LK_OK;

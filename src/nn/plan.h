@@ -20,7 +20,8 @@ typedef struct lk_param {
     int64_t offset;       /* elements into the slab; a multiple of 16 */
     int64_t stored_count; /* elements, layout padding included */
     lk_node_id node;
-    int index; /* which parameter of the op */
+    int index;   /* which parameter of the op */
+    bool frozen; /* not trained: its part of a gradient slab means nothing */
 } lk_param;
 
 /* One BatchNorm's statistics: a slice of the statistics slab, mean[C] then variance[C]. */
@@ -30,6 +31,7 @@ typedef struct lk_stat {
     int64_t offset;  /* elements into the statistics slab */
     int64_t values;  /* values per channel in one microbatch of this plan: n * h * w */
     double momentum; /* weight of a microbatch in the running statistics */
+    bool fixed;      /* the running statistics stay as they are; a microbatch's are not measured */
     lk_node_id node;
 } lk_stat;
 
@@ -55,7 +57,8 @@ typedef struct lk_plan_totals {
 
 /* Compiles. The graph is borrowed until lk_plan_free; so is the device. Not Collective.
  * Errors: LK_ERR_UNSUPPORTED listing the first op the device lacks and how many more; LK_ERR_CONFIG where a
- * BatchNorm in training would see fewer than 2 values a channel; LK_ERR_MEMORY; LK_ERR_DEVICE. */
+ * BatchNorm in training would see fewer than 2 values a channel, or nothing is left to train; LK_ERR_MEMORY;
+ * LK_ERR_DEVICE. */
 LK_MUST_CHECK lk_status lk_plan_create(lk_plan **out, const lk_graph *graph, lk_device *device,
                                        const lk_plan_options *options, lk_error *err);
 void lk_plan_free(lk_plan *plan);
@@ -105,8 +108,8 @@ LK_MUST_CHECK lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_st
                                        lk_error *err);
 void lk_lane_free(lk_lane *lane);
 
-/* Called between ops and when a parameter's gradient is complete, in the order of completion. `param` is its index
- * or -1 (between ops: a chance to poll). A status other than LK_OK ends the pass with it. */
+/* Called between ops and when the gradient of a parameter that is trained is complete, in the order of completion.
+ * `param` is its index or -1 (between ops: a chance to poll). A status other than LK_OK ends the pass with it. */
 typedef lk_status (*lk_grad_ready)(void *context, int param, lk_error *err);
 
 /* Runs the calls in order. between (may be NULL) is called with param -1 after each op.

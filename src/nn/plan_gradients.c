@@ -13,23 +13,38 @@ static bool draws(const lk_op_desc *op) {
     return op->kind == LK_OP_DROPOUT || (op->kind == LK_OP_BATCHNORM && op->batchnorm.drop_path > 0);
 }
 
+/* Is a parameter of this layer trained? */
+static bool is_trained(const lk_node *node) { return lk_plan_has_params(node->op.kind) && !node->op.frozen; }
+
+/* Does the forward pass of training differ, so that it must be that one also where nothing goes back? */
+static bool trains_forward(lk_op_kind kind) { return kind == LK_OP_BATCHNORM || kind == LK_OP_DROPOUT; }
+
+static void find_gradients_of(lk_plan *plan, lk_node_id id) {
+    const lk_node *node = &plan->graph->nodes[id];
+    lk_plan_node *planned = &plan->nodes[id];
+    bool training = plan->options.training;
+    planned->skipped = !training && node->op.kind == LK_OP_DROPOUT;
+    planned->desc.need_dx = training && node->x >= 0 && plan->nodes[node->x].needs_grad;
+    bool residual = training && node->residual >= 0 && plan->nodes[node->residual].needs_grad;
+    planned->needs_grad = planned->desc.need_dx || residual || (training && is_trained(node));
+    planned->has_backward = planned->needs_grad;
+    planned->desc.training = planned->needs_grad || (training && trains_forward(node->op.kind));
+    if (!training) planned->desc.frozen = false;
+    if (!training && node->op.kind == LK_OP_BATCHNORM) planned->desc.batchnorm.fixed = false;
+    if (planned->desc.need_dx) plan->nodes[node->x].contributions++;
+    if (residual) plan->nodes[node->residual].contributions++;
+}
+
 lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err) {
     const lk_graph *graph = plan->graph;
-    bool training = plan->options.training;
     uint32_t layers = 0;
     for (int i = 0; i < graph->count; i++) {
-        const lk_node *node = &graph->nodes[i];
-        lk_plan_node *planned = &plan->nodes[i];
-        planned->desc = node->op;
-        planned->desc.layer = draws(&node->op) ? layers++ : 0;
-        planned->skipped = !training && node->op.kind == LK_OP_DROPOUT;
-        planned->desc.need_dx = training && node->x >= 0 && plan->nodes[node->x].needs_grad;
-        bool residual = training && node->residual >= 0 && plan->nodes[node->residual].needs_grad;
-        planned->needs_grad = planned->desc.need_dx || residual || (training && lk_plan_has_params(node->op.kind));
-        planned->has_backward = planned->desc.training = planned->needs_grad;
-        if (planned->desc.need_dx) plan->nodes[node->x].contributions++;
-        if (residual) plan->nodes[node->residual].contributions++;
+        plan->nodes[i].desc = graph->nodes[i].op;
+        plan->nodes[i].desc.layer = draws(&graph->nodes[i].op) ? layers++ : 0;
+        find_gradients_of(plan, i);
     }
+    if (plan->options.training && !plan->nodes[graph->count - 1].needs_grad)
+        return lk_fail(err, LK_ERR_CONFIG, "nothing is left to train: every parameter that reaches the loss is frozen");
     for (int i = 0; i < graph->count; i++) {
         lk_plan_node *planned = &plan->nodes[i];
         lk_op_kind kind = graph->nodes[i].op.kind;

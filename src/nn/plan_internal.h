@@ -12,7 +12,7 @@ typedef struct lk_plan_node {
     lk_op *op;
     lk_op_desc desc;
     lk_op_info info;
-    bool needs_grad;   /* training: a parameter lies at or before it, so the gradient of its value is wanted */
+    bool needs_grad;   /* training: a trained parameter lies at or before it, so its value's gradient is wanted */
     bool skipped;      /* evaluation: an identity, no call; its value is that of its input */
     bool has_backward; /* has a call in the backward pass */
     int contributions; /* gradients that arrive at its value */

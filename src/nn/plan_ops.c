@@ -16,7 +16,8 @@ static lk_act_desc input_desc(const lk_graph *graph, int64_t batch) {
 
 static lk_status check_batchnorm(const lk_plan *plan, const lk_node *node, lk_error *err) {
     int64_t values = plan->options.batch * node->h * node->w;
-    if (node->op.kind != LK_OP_BATCHNORM || !plan->options.training || values >= 2) return LK_OK;
+    if (node->op.kind != LK_OP_BATCHNORM || !plan->options.training || node->op.batchnorm.fixed || values >= 2)
+        return LK_OK;
     return lk_fail(err, LK_ERR_CONFIG,
                    "BatchNorm %s would see %" PRId64 " value a channel in a microbatch of %" PRId64
                    " and needs at least 2: set drop_last: true, another batch or larger images",
@@ -54,7 +55,8 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     LK_RETURN_IF(check_batchnorm(plan, node, err));
     planned->desc.x = node->x >= 0 ? plan->nodes[node->x].info.y : input_desc(plan->graph, plan->options.batch);
     planned->desc.compute = plan->options.compute;
-    if (node->op.kind == LK_OP_BATCHNORM && planned->desc.training) planned->desc.batchnorm.group = plan->options.group;
+    if (node->op.kind == LK_OP_BATCHNORM && planned->desc.training && !planned->desc.batchnorm.fixed)
+        planned->desc.batchnorm.group = plan->options.group;
     if (node->op.kind == LK_OP_SCALE) planned->desc.scale.gate = plan->nodes[node->residual].info.y;
     if (planned->skipped) {
         planned->info.y = planned->desc.x;

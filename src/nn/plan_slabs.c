@@ -8,10 +8,6 @@
 
 static int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-static const char *role_suffix(lk_param_role role) {
-    return role == LK_PARAM_WEIGHT || role == LK_PARAM_GAMMA ? "weight" : "bias";
-}
-
 static void place_params(lk_plan *plan, lk_node_id id) {
     lk_plan_node *planned = &plan->nodes[id];
     planned->first_param = plan->param_count;
@@ -23,8 +19,9 @@ static void place_params(lk_plan *plan, lk_node_id id) {
                             .offset = plan->totals.slab_count,
                             .stored_count = info->stored_count,
                             .node = id,
-                            .index = k};
-        snprintf(param->name, sizeof param->name, "%s.%s", plan->graph->nodes[id].name, role_suffix(info->role));
+                            .index = k,
+                            .frozen = plan->graph->nodes[id].frozen[k]};
+        snprintf(param->name, sizeof param->name, "%s.%s", plan->graph->nodes[id].name, lk_param_suffix(k));
         plan->totals.params += lk_shape_count(&info->shape);
         plan->totals.slab_count += round_up(info->stored_count, LK_SLAB_ALIGNMENT);
     }
@@ -40,6 +37,7 @@ static void place_stats(lk_plan *plan, lk_node_id id) {
                       .offset = plan->totals.stats_count,
                       .values = plan->options.batch * node->h * node->w,
                       .momentum = node->momentum,
+                      .fixed = node->op.batchnorm.fixed,
                       .node = id};
     snprintf(stat->name, sizeof stat->name, "%s", node->name);
     plan->totals.stats_count += round_up(planned->info.stats_count, LK_SLAB_ALIGNMENT);

@@ -7,13 +7,14 @@
 #define LK_BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
 
 typedef struct lk_buckets {
-    int64_t *ends;  /* ascending element offsets; the last is the slab's count */
-    int *params_in; /* parameters of each bucket */
-    int *of_param;  /* bucket of each parameter */
+    int64_t *begins, *ends; /* ascending element offsets: bucket b is [begins[b], ends[b]) */
+    int *params_in;         /* trained parameters of each bucket */
+    int *of_param;          /* bucket of each parameter; -1: frozen */
     int count, param_count;
 } lk_buckets;
 
-/* least: elements of a bucket, but for the first. Owner: the caller, with lk_buckets_free (the content). Errors:
+/* Every trained parameter lies in a bucket; runs of `least` elements or more that are frozen lie in none. least:
+ * elements of a bucket, but for the first of a run. Owner: the caller, with lk_buckets_free (the content). Errors:
  * LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_buckets_create(lk_buckets *out, const lk_param *params, int param_count, int64_t slab_count,
                                           int64_t least, lk_error *err);

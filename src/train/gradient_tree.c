@@ -5,8 +5,8 @@
 #include "core/memory.h"
 
 lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int leaves, int chain, lk_span share,
-                                  int lanes, int64_t slab_count, const int64_t *bucket_ends, int buckets,
-                                  lk_error *err) {
+                                  int lanes, int64_t slab_count, const int64_t *bucket_begins,
+                                  const int64_t *bucket_ends, int buckets, lk_error *err) {
     lk_status status;
     memset(tree, 0, sizeof *tree);
     tree->device = device;
@@ -14,6 +14,7 @@ lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int
     tree->chain = chain;
     tree->share = share;
     tree->slab_count = slab_count;
+    tree->bucket_begins = bucket_begins;
     tree->bucket_ends = bucket_ends;
     tree->buckets = buckets;
     tree->slab_total = lk_tree_slabs(share, chain, lanes);
@@ -92,7 +93,7 @@ static void count_merge(lk_gradient_tree *tree, int right) {
 
 lk_status lk_gradient_tree_complete(lk_gradient_tree *tree, lk_stream *stream, int leaf, int bucket, lk_error *err) {
     size_t size = lk_dtype_size(tree->device->master);
-    int64_t begin = bucket == 0 ? 0 : tree->bucket_ends[bucket - 1];
+    int64_t begin = tree->bucket_begins[bucket];
     int64_t count = tree->bucket_ends[bucket] - begin;
     lk_span node = {leaf, 1};
     while (node.count < tree->share.count) {

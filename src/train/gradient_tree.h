@@ -16,7 +16,7 @@ typedef struct lk_gradient_tree {
     lk_span share;     /* this rank's subtree */
     int present;       /* leaves of the window that exist */
     int64_t slab_count;
-    const int64_t *bucket_ends; /* borrowed; element offsets */
+    const int64_t *bucket_begins, *bucket_ends; /* borrowed; element offsets */
     int buckets;
 
     void **slabs; /* device memory; the share's total is in slabs[0] */
@@ -34,7 +34,8 @@ typedef struct lk_gradient_tree {
  * (the content, not the struct). Errors: LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_gradient_tree_create(lk_gradient_tree *tree, lk_device *device, int leaves, int chain,
                                                 lk_span share, int lanes, int64_t slab_count,
-                                                const int64_t *bucket_ends, int buckets, lk_error *err);
+                                                const int64_t *bucket_begins, const int64_t *bucket_ends, int buckets,
+                                                lk_error *err);
 void lk_gradient_tree_free(lk_gradient_tree *tree);
 
 /* Starts a window of `present` leaves. */

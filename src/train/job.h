@@ -114,6 +114,11 @@ typedef struct lk_job {
     } optimizer;
 
     struct {
+        char *names;    /* patterns */
+        bool batchnorm; /* frozen BatchNorm layers keep their running statistics */
+    } freeze;
+
+    struct {
         double decay; /* 0: no average */
         bool warmup;
         double warmup_gamma, warmup_power;
@@ -207,7 +212,7 @@ void lk_job_schedule(const lk_job *job, int64_t updates_per_epoch, lk_schedule *
 void lk_job_ema(const lk_job *job, lk_ema *out);
 void lk_job_plateau(const lk_job *job, lk_plateau *out);
 
-/* What one key of optimizer.* cannot tell alone; part of lk_job_read. Errors: LK_ERR_CONFIG. */
+/* What one key of optimizer.* or freeze.* cannot tell alone; part of lk_job_read. Errors: LK_ERR_CONFIG. */
 LK_MUST_CHECK lk_status lk_job_check_optimizer(const lk_job *job, lk_error *err);
 /* Does a longer run have other rates? Pure. */
 bool lk_job_schedule_has_end(const lk_job *job);

@@ -25,7 +25,12 @@ lk_status lk_job_check_optimizer(const lk_job *job, lk_error *err) {
     if (job->optimizer.clip_norm > 0 && job->optimizer.clip_value > 0)
         return lk_fail(err, LK_ERR_CONFIG,
                        "optimizer.clip_norm and optimizer.clip_value exclude each other: leave one of them at 0");
-    return lk_patterns_parse(&patterns, job->optimizer.no_decay, "optimizer.no_decay", err);
+    LK_RETURN_IF(lk_patterns_parse(&patterns, job->optimizer.no_decay, "optimizer.no_decay", err));
+    LK_RETURN_IF(lk_patterns_parse(&patterns, job->freeze.names, "freeze.names", err));
+    if (job->freeze.batchnorm && patterns.count == 0)
+        return lk_fail(err, LK_ERR_CONFIG,
+                       "freeze.batchnorm is true, but freeze.names names no parameter: say which layers are frozen");
+    return LK_OK;
 }
 
 void lk_job_ema(const lk_job *job, lk_ema *out) {

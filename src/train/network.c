@@ -31,6 +31,29 @@ static lk_status create_average(lk_network *network, lk_error *err) {
                          "the average of the running statistics", err);
 }
 
+#define SMALL_GAP (1 << 16) /* elements: reading so many zeros costs less than another call */
+
+static lk_status find_runs(lk_network *network, lk_error *err) {
+    int count;
+    const lk_param *params = lk_plan_get_params(network->plans[LK_NETWORK_TRAIN], &count);
+    lk_slab_run *run = NULL;
+    bool zero = true; /* all that lies behind the run so far */
+    LK_RETURN_IF(LK_NEW(&network->runs, count, "the trained parameters", err));
+    for (int i = 0; i < count; i++) {
+        if (params[i].frozen) {
+            zero = zero && network->graph->nodes[params[i].node].op.frozen;
+            continue;
+        }
+        if (run == NULL || !zero || params[i].offset - run->end > SMALL_GAP) {
+            run = &network->runs[network->run_count++];
+            run->begin = params[i].offset;
+        }
+        run->end = i + 1 < count ? params[i + 1].offset : network->totals.slab_count;
+        zero = true;
+    }
+    return LK_OK;
+}
+
 lk_status lk_network_create(lk_network **out, lk_device *device, const lk_network_config *config, lk_error *err) {
     lk_status status;
     lk_network *network = NULL;
@@ -39,8 +62,10 @@ lk_status lk_network_create(lk_network **out, lk_device *device, const lk_networ
     LK_TRY(LK_NEW(&network, 1, "the network", err));
     network->device = device;
     LK_TRY(lk_model_build(&network->graph, config->model, &config->spec, err));
+    LK_TRY(lk_graph_freeze(network->graph, config->freeze, config->freeze_batchnorm, &network->trained, err));
     LK_TRY(lk_graph_loss(network->graph, &loss, config->loss, err));
     LK_TRY(compile(network, LK_NETWORK_TRAIN, config->microbatch, config, err));
+    LK_TRY(find_runs(network, err));
     if (config->tail_rows > 0) LK_TRY(compile(network, LK_NETWORK_TAIL, config->tail_rows, config, err));
     LK_TRY(compile(network, LK_NETWORK_EVALUATE, config->evaluate_batch, config, err));
     int64_t size = (int64_t)lk_dtype_size(device->master);
@@ -73,6 +98,7 @@ void lk_network_free(lk_network *network) {
         lk_plan_free(network->plans[mode]);
     }
     lk_graph_free(network->graph);
+    lk_free(network->runs);
     lk_free(network);
 }
 

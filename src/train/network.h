@@ -20,9 +20,16 @@ typedef struct lk_network_config {
     int group;                                     /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
     bool average;                                  /* keep a moving average of parameters and statistics */
-    uint64_t seed;                                 /* of the initialisation */
-    int threads;                                   /* that share the initialisation */
+    const char *freeze;                            /* names of parameters that are not trained: lk_graph_freeze */
+    bool freeze_batchnorm;
+    uint64_t seed; /* of the initialisation */
+    int threads;   /* that share the initialisation */
 } lk_network_config;
+
+/* A part of a slab. Unit: elements. */
+typedef struct lk_slab_run {
+    int64_t begin, end;
+} lk_slab_run;
 
 typedef struct lk_network {
     lk_device *device; /* borrowed */
@@ -35,7 +42,13 @@ typedef struct lk_network {
      * memory of its own. */
     void *eval_params, *eval_stats;
     lk_plan_totals totals; /* of the training plan */
-    int64_t arena_bytes;   /* enough for any of the plans */
+    int64_t trained;       /* parameters that are trained */
+    /* Where they lie, with the padding and with layers that are frozen whole between them, whose gradients are never
+     * written and stay zero; the whole slab where nothing is frozen. In a slab of gradients, what lies elsewhere may
+     * mean nothing. */
+    lk_slab_run *runs;
+    int run_count;
+    int64_t arena_bytes; /* enough for any of the plans */
 } lk_network;
 
 /* Builds, compiles and initialises. Not Collective. Owner: the caller, with lk_network_free.

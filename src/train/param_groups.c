@@ -22,6 +22,7 @@ lk_status lk_param_groups(lk_param_range **out, int *count, const lk_job *job, c
     LK_TRY(LK_NEW(&ranges, params, "parameter ranges", err));
     lk_graph_depths(network->graph, depths, &groups);
     for (int i = 0; i < params; i++) {
+        if (list[i].frozen) continue;
         bool excepted = lk_patterns_match(&no_decay, list[i].name);
         bool decays = job->optimizer.decay_norm_and_bias || list[i].role == LK_PARAM_WEIGHT;
         ranges[(*count)++] = (lk_param_range){

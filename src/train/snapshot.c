@@ -68,7 +68,8 @@ static lk_status add_stats(tensor_list *list, const lk_network *network, const c
         LK_RETURN_IF(add(list, group, stats[i].name, ".running_var", device->master, shape, NULL, err));
         LK_RETURN_IF(device->download(device, last_data(list), mean + bytes, bytes, err));
         LK_RETURN_IF(add(list, group, stats[i].name, ".num_batches_tracked", LK_I64, lk_shape_of(0), NULL, err));
-        memcpy(last_data(list), &microbatches, sizeof microbatches);
+        int64_t tracked = stats[i].fixed ? 0 : microbatches;
+        memcpy(last_data(list), &tracked, sizeof tracked);
     }
     return LK_OK;
 }

@@ -47,6 +47,13 @@ void lk_report_start(const lk_trainer *t) {
     printf("%s: %" PRId64 " training, %" PRId64 " validation, %" PRId64 " test images, %d classes\n", t->job->data,
            t->samples.train_count, t->samples.validation_count, t->test_count, t->dataset->class_count);
     report_batch(t);
+    if (t->network->trained < totals->params)
+        printf("frozen by freeze.names: %.2f M parameters; %.4g M are trained%s\n",
+               (double)(totals->params - t->network->trained) / 1e6, (double)t->network->trained / 1e6,
+               t->job->freeze.batchnorm ? "; frozen BatchNorm layers keep their statistics" : "");
+    if (t->network->trained < totals->params && t->job->init == NULL && t->counters.update == 0)
+        lk_log_write(&t->log, LK_LOG_WARNING,
+                     "freeze.names without init: the frozen layers keep random weights for the whole run");
     if (t->init_summary != NULL) printf("init %s; init.txt lists them\n", t->init_summary);
     report_notes(t);
     char loss[4096];

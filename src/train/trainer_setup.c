@@ -54,6 +54,8 @@ static lk_status create_network(lk_trainer *t, lk_error *err) {
                                 .tail_rows = tail_rows(t),
                                 .evaluate_batch = t->job->evaluate.batch,
                                 .average = t->job->ema.decay > 0,
+                                .freeze = t->job->freeze.names,
+                                .freeze_batchnorm = t->job->freeze.batchnorm,
                                 .seed = (uint64_t)t->job->seed,
                                 .threads = t->cores};
     lk_job_model_spec(t->job, t->dataset->class_count, &config.spec);

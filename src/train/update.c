@@ -22,23 +22,36 @@ static int64_t segment_at(const lk_network *network, int index) {
     return units * index / LK_UPDATE_SEGMENTS * 16;
 }
 
+/* Adds the sums of squares of segments [first, first + count), as far as they lie in trained runs of the slab. */
+static lk_status sum_segments(segment_work *work, int first, int count, lk_stream *stream, lk_error *err) {
+    lk_network *network = work->network;
+    lk_device *device = network->device;
+    for (int i = 0; i < network->run_count; i++) {
+        lk_slab_run run = network->runs[i];
+        int64_t ends[LK_UPDATE_SEGMENTS], begin = segment_at(network, first), last = segment_at(network, first + count);
+        double squares[LK_UPDATE_SEGMENTS];
+        if (run.begin >= last || run.end <= begin) continue;
+        if (begin < run.begin) begin = run.begin;
+        for (int k = 0; k < count; k++) {
+            int64_t end = segment_at(network, first + k + 1);
+            ends[k] = (end < begin ? begin : end > run.end ? run.end : end) - begin;
+        }
+        const char *at = (const char *)work->grads + (size_t)begin * lk_dtype_size(device->master);
+        LK_RETURN_IF(device->slab_sum_squares(device, stream, at, ends, count, squares, err));
+        for (int k = 0; k < count; k++) work->squares[first + k] += squares[k];
+    }
+    return LK_OK;
+}
+
 static lk_status sum_segment(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err) {
     (void)worker;
-    segment_work *work = context;
-    lk_device *device = work->network->device;
-    int64_t begin = segment_at(work->network, index), end = segment_at(work->network, index + 1);
-    const char *at = (const char *)work->grads + (size_t)begin * lk_dtype_size(device->master);
-    const int64_t count = end - begin;
-    return device->slab_sum_squares(device, slot->stream, at, &count, 1, &work->squares[index], err);
+    return sum_segments(context, index, 1, slot->stream, err);
 }
 
 static lk_status sum_all(lk_lanes *lanes, segment_work *work, lk_error *err) {
-    lk_device *device = work->network->device;
-    int64_t ends[LK_UPDATE_SEGMENTS];
     lk_stream *stream;
     LK_RETURN_IF(lk_lanes_main_stream(lanes, &stream, err));
-    for (int i = 0; i < LK_UPDATE_SEGMENTS; i++) ends[i] = segment_at(work->network, i + 1);
-    return device->slab_sum_squares(device, stream, work->grads, ends, LK_UPDATE_SEGMENTS, work->squares, err);
+    return sum_segments(work, 0, LK_UPDATE_SEGMENTS, stream, err);
 }
 
 /* Names the first parameter whose gradient is not finite. */
@@ -51,6 +64,7 @@ static lk_status name_first_bad(const lk_network *network, const void *grads, lk
     bool is_double = network->device->master == LK_F64;
     LK_TRY(LK_NEW(&values, network->totals.slab_count, "a gradient", err));
     for (int i = 0; i < count; i++) {
+        if (params[i].frozen) continue;
         LK_TRY(lk_plan_unpack(plan, i, grads, values, err));
         int64_t elements = lk_shape_count(&params[i].shape);
         for (int64_t k = 0; k < elements; k++) {

@@ -8,7 +8,8 @@
 
 #define LK_UPDATE_SEGMENTS 64 /* of the slab, LK_SLAB_SEGMENTS at most; part of the bits of the norm: never changed */
 
-/* Euclidean norm of a gradient slab: sums of squares of fixed segments, added in order, whatever the lanes.
+/* Euclidean norm of a gradient slab where parameters are trained: sums of squares of fixed segments, added in order,
+ * whatever the lanes.
  * Errors: LK_ERR_NUMERIC naming the first parameter, in forward order, that holds NaN or Inf (P13). */
 LK_MUST_CHECK lk_status lk_gradient_norm(double *norm, lk_lanes *lanes, const void *grads, lk_error *err);
 

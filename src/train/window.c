@@ -109,6 +109,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     lk_reducer_config reduce = {.leaves = config->leaves / config->chain,
                                 .count = network->totals.slab_count,
                                 .dtype = network->device->master,
+                                .bucket_begins = window->buckets.begins,
                                 .bucket_ends = window->buckets.ends,
                                 .buckets = window->buckets.count,
                                 .device_comm = config->device_comm,
@@ -117,8 +118,8 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     LK_TRY(lk_reducer_create(&window->reducer, comm, &reduce, err));
     window->share = lk_tree_share(config->leaves, comm->size, comm->rank);
     LK_TRY(lk_gradient_tree_create(&window->tree, network->device, config->leaves, config->chain, window->share,
-                                   lanes->count, network->totals.slab_count, window->buckets.ends,
-                                   window->buckets.count, err));
+                                   lanes->count, network->totals.slab_count, window->buckets.begins,
+                                   window->buckets.ends, window->buckets.count, err));
     LK_TRY(create_buffers(window, err));
     LK_TRY(lk_window_counts_create(window, err));
     if (window->group > 1) LK_TRY(create_exchange(window, config->leaves, err));

@@ -51,6 +51,7 @@ static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, int worker, c
     lk_network_mode mode = batch->rows == window->microbatch ? LK_NETWORK_TRAIN : LK_NETWORK_TAIL;
     *run = (lk_run){.params = network->params,
                     .derived = network->derived[mode],
+                    .running = network->stats,
                     .stats = (char *)window->stats + (batch->tag - window->share.first) * lk_window_stats_bytes(window),
                     .images = batch->images,
                     .labels = batch->labels,

@@ -15,6 +15,7 @@ static lk_status blend_leaf(lk_window *window, const void *leaf_stats, int64_t s
     const lk_stat *stats = lk_plan_get_stats(network->plans[LK_NETWORK_TRAIN], &count);
     device->gather_open(device, stream);
     for (int i = 0; i < count; i++) {
+        if (stats[i].fixed) continue;
         size_t mean = (size_t)stats[i].offset * size;
         size_t variance = mean + (size_t)stats[i].channels * size;
         int64_t values = stats[i].values / window->microbatch * samples;

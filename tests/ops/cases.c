@@ -7,6 +7,8 @@
 #define TRAIN_TWO_DY .training = true, .need_dx = true, .dy_count = 2
 #define TRAIN_NO_DX .training = true, .need_dx = false, .dy_count = 1
 #define EVAL .training = false
+#define FROZEN .frozen = true
+#define FORWARD .training = true, .dy_count = 0
 
 #define IMAGENET .input = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}
 #define CONV(o, kh, kw, s, p, d, g, b)                \
@@ -33,6 +35,11 @@
     .batchnorm = {.eps = 1e-3, .act = LK_ACT_##act_, .residual = true, .drop_path = rate}
 #define SCALE .kind = LK_OP_SCALE
 #define DROPOUT(r) .kind = LK_OP_DROPOUT, .layer = 2, .dropout = {.rate = r}
+#define FIXED(act_, residual_) \
+    .kind = LK_OP_BATCHNORM, .batchnorm = {.eps = 1e-5, .act = LK_ACT_##act_, .residual = residual_, .fixed = true}
+#define FIXED_PATH(act_, rate)           \
+    .kind = LK_OP_BATCHNORM, .layer = 3, \
+    .batchnorm = {.eps = 1e-3, .act = LK_ACT_##act_, .residual = true, .fixed = true, .drop_path = rate}
 #define NORM(act_, residual_) \
     .kind = LK_OP_BATCHNORM, .batchnorm = {.eps = 1e-5, .act = LK_ACT_##act_, .residual = residual_}
 #define POOL(k, s, p) .kind = LK_OP_MAXPOOL, .maxpool = {.kernel = k, .stride = s, .pad = p}
@@ -133,6 +140,14 @@ static const op_case CASES[] = {
     {.name = "conv evaluation like training batch",
      .desc = {EVAL, X(5, 64, 7, 7), CONV(128, 1, 1, 2, 0, 1, 1, false)},
      .like_n = 8},
+    {.name = "conv 3x3 frozen", .desc = {FROZEN, TRAIN, X(2, 16, 9, 9), CONV(24, 3, 3, 2, 1, 1, 1, false)}},
+    {.name = "conv 3x3 frozen 32 channels",
+     .desc = {FROZEN, TRAIN, X(2, 32, 10, 14), CONV(40, 3, 3, 1, 1, 1, 1, false)}},
+    {.name = "conv 1x1 frozen bias", .desc = {FROZEN, TRAIN, X(2, 40, 7, 7), CONV(16, 1, 1, 1, 0, 1, 1, true)}},
+    {.name = "conv depthwise 5x5 frozen", .desc = {FROZEN, TRAIN, X(2, 40, 9, 9), CONV(40, 5, 5, 1, 2, 1, 40, false)}},
+    {.name = "conv 3x3 frozen like a larger batch",
+     .desc = {FROZEN, TRAIN, X(1, 32, 8, 8), CONV(32, 3, 3, 1, 1, 1, 1, false)},
+     .like_n = 4},
     {.name = "conv of positive values",
      .desc = {TRAIN, X(2, 32, 8, 8), CONV(32, 3, 3, 1, 1, 1, 1, false)},
      .offset = 2},
@@ -257,6 +272,35 @@ static const op_case CASES[] = {
     {.name = "batchnorm drop_path two dys", .desc = {NORM_PATH(NONE, 0.5), TRAIN_TWO_DY, X(6, 19, 5, 3)}},
     {.name = "batchnorm drop_path relu", .desc = {NORM_PATH(RELU, 0.3), TRAIN, X(6, 16, 5, 5)}},
     {.name = "batchnorm drop_path silu two dys", .desc = {NORM_PATH(SILU, 0.6), TRAIN_TWO_DY, X(6, 13, 3, 5)}},
+    {.name = "batchnorm frozen", .desc = {NORM(RELU, false), FROZEN, TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm frozen residual two dys", .desc = {NORM(RELU, true), FROZEN, TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm frozen drop_path silu", .desc = {NORM_PATH(SILU, 0.4), FROZEN, TRAIN, X(6, 13, 3, 5)}},
+    {.name = "batchnorm forward", .desc = {NORM(RELU, false), FORWARD, X(4, 24, 9, 9)}},
+    {.name = "batchnorm forward residual", .desc = {NORM(RELU, true), FORWARD, X(3, 19, 5, 7)}},
+    {.name = "batchnorm forward drop_path", .desc = {NORM_PATH(NONE, 0.4), FROZEN, FORWARD, X(8, 24, 5, 5)}},
+    {.name = "batchnorm fixed", .desc = {FIXED(NONE, false), FROZEN, TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm fixed relu", .desc = {FIXED(RELU, false), FROZEN, TRAIN, X(4, 19, 9, 5)}},
+    {.name = "batchnorm fixed relu two dys", .desc = {FIXED(RELU, false), FROZEN, TRAIN_TWO_DY, X(3, 32, 7, 7)}},
+    {.name = "batchnorm fixed silu", .desc = {FIXED(SILU, false), FROZEN, TRAIN, X(4, 24, 7, 7)}},
+    {.name = "batchnorm fixed relu6 two dys", .desc = {FIXED(RELU6, false), FROZEN, TRAIN_TWO_DY, X(3, 13, 7, 7)}},
+    {.name = "batchnorm fixed residual relu", .desc = {FIXED(RELU, true), FROZEN, TRAIN, X(4, 32, 7, 7)}},
+    {.name = "batchnorm fixed residual two dys", .desc = {FIXED(NONE, true), FROZEN, TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm fixed residual silu two dys",
+     .desc = {FIXED(SILU, true), FROZEN, TRAIN_TWO_DY, X(3, 16, 5, 7)}},
+    {.name = "batchnorm fixed residual no dx", .desc = {FIXED(RELU, true), FROZEN, TRAIN_NO_DX, X(4, 24, 5, 5)}},
+    {.name = "batchnorm fixed one sample 1 x 1", .desc = {FIXED(RELU, false), FROZEN, TRAIN, X(1, 16, 1, 1)}},
+    {.name = "batchnorm fixed mean 1000", .desc = {FIXED(RELU, false), FROZEN, TRAIN, X(2, 32, 9, 9)}, .offset = 1000},
+    {.name = "batchnorm fixed like a larger batch",
+     .desc = {FIXED(RELU, true), FROZEN, TRAIN, X(2, 32, 7, 7)},
+     .like_n = 8},
+    {.name = "batchnorm fixed NaN", .desc = {FIXED(RELU, false), FROZEN, TRAIN, X(2, 16, 5, 5)}, .flags = OP_NAN_INPUT},
+    {.name = "batchnorm fixed drop_path", .desc = {FIXED_PATH(NONE, 0.4), FROZEN, TRAIN, X(8, 24, 5, 5)}},
+    {.name = "batchnorm fixed drop_path silu two dys",
+     .desc = {FIXED_PATH(SILU, 0.6), FROZEN, TRAIN_TWO_DY, X(6, 13, 3, 5)}},
+    {.name = "batchnorm fixed forward", .desc = {FIXED(RELU, true), FROZEN, FORWARD, X(4, 24, 5, 5)}},
+    {.name = "batchnorm fixed trained", .desc = {FIXED(RELU, false), TRAIN, X(4, 24, 9, 9)}},
+    {.name = "batchnorm fixed trained residual two dys", .desc = {FIXED(RELU, true), TRAIN_TWO_DY, X(3, 19, 5, 7)}},
+    {.name = "batchnorm fixed trained silu", .desc = {FIXED(SILU, false), TRAIN, X(2, 32, 7, 7)}},
     {.name = "batchnorm drop_path evaluation", .desc = {NORM_PATH(NONE, 0.4), EVAL, X(4, 16, 5, 5)}},
 
     {.name = "activation relu", .desc = {ACT(RELU), TRAIN, X(4, 32, 7, 7)}},
@@ -329,6 +373,7 @@ static const op_case CASES[] = {
     {.name = "dropout nothing", .desc = {DROPOUT(0), TRAIN, X(4, 16, 1, 1)}},
     {.name = "dropout most", .desc = {DROPOUT(0.9), TRAIN, X(4, 64, 1, 1)}},
     {.name = "dropout pixels", .desc = {DROPOUT(0.3), TRAIN, X(2, 19, 5, 7)}},
+    {.name = "dropout forward", .desc = {DROPOUT(0.3), FORWARD, X(4, 40, 1, 1)}},
     {.name = "dropout one element", .desc = {DROPOUT(0.3), TRAIN, X(1, 1, 1, 1)}},
     {.name = "dropout no dx", .desc = {DROPOUT(0.3), TRAIN_NO_DX, X(2, 16, 1, 1)}},
     {.name = "dropout evaluation", .desc = {DROPOUT(0.4), EVAL, X(4, 13, 3, 3)}},
@@ -384,6 +429,7 @@ static const op_case CASES[] = {
     {.name = "linear one by one", .desc = {LINEAR(1), TRAIN, X(2, 1, 1, 1)}},
     {.name = "linear square", .desc = {LINEAR(32), TRAIN, X(5, 32, 1, 1)}},
     {.name = "linear no dx", .desc = {LINEAR(10), TRAIN_NO_DX, X(8, 32, 1, 1)}},
+    {.name = "linear frozen", .desc = {LINEAR(10), FROZEN, TRAIN, X(8, 48, 1, 1)}},
     {.name = "linear evaluation", .desc = {LINEAR(20), EVAL, X(8, 48, 1, 1)}},
     {.name = "linear like a larger batch", .desc = {LINEAR(20), TRAIN, X(3, 64, 1, 1)}, .like_n = 16},
     {.name = "linear evaluation like training", .desc = {LINEAR(10), EVAL, X(7, 64, 1, 1)}, .like_n = 16},

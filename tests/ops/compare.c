@@ -41,7 +41,8 @@ static lk_status check_again(const subject *s, const op_plan *plan, lk_error *er
     LK_TRY(op_results_create(&again, s->c, s->values, err));
     LK_TRY(run_lane(s, plan, (op_lane_options){.fill = FILL_HUGE}, s->others, again, err));
     LK_TRY(op_results_same(s->first, again, "running it after another batch in memory of other contents", err));
-    if (!op_case_has_residual(&s->c->desc) || !s->c->desc.training || s->c->desc.kind == LK_OP_SCALE) goto out;
+    if (!op_case_has_residual(&s->c->desc) || !lk_op_has_backward(&s->c->desc) || s->c->desc.kind == LK_OP_SCALE)
+        goto out;
     LK_TRY(run_lane(s, plan, (op_lane_options){.fill = FILL_NAN, .alias = true}, NULL, again, err));
     LK_TRY(op_results_same(s->first, again, "writing dresidual over dy[0]", err));
 out:

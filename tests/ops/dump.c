@@ -76,9 +76,10 @@ static json_t *describe_loss(const lk_op_desc *d, const op_values *v) {
 
 static json_t *describe(const op_case *c, const op_values *v) {
     const lk_op_desc *d = &c->desc;
-    json_t *j = json_pack("{s:s,s:s,s:b,s:b,s:i,s:[I,I,I,I],s:I,s:f,s:s,s:b}", "name", c->name, "kind",
-                          lk_op_kind_name(d->kind), "training", (int)d->training, "need_dx", (int)d->need_dx,
-                          "dy_count", d->dy_count, "shape", (json_int_t)d->x.n, (json_int_t)d->x.c, (json_int_t)d->x.h,
+    json_t *j = json_pack("{s:s,s:s,s:b,s:b,s:b,s:b,s:i,s:[I,I,I,I],s:I,s:f,s:s,s:b}", "name", c->name, "kind",
+                          lk_op_kind_name(d->kind), "training", (int)d->training, "backward",
+                          (int)lk_op_has_backward(d), "frozen", (int)d->frozen, "need_dx", (int)d->need_dx, "dy_count",
+                          d->dy_count, "shape", (json_int_t)d->x.n, (json_int_t)d->x.c, (json_int_t)d->x.h,
                           (json_int_t)d->x.w, "rows", (json_int_t)v->rows, "loss_scale", v->loss_scale, "act",
                           lk_act_name(op_case_act(d)), "residual", (int)op_case_has_residual(d));
     json_t *more = NULL;
@@ -88,7 +89,8 @@ static json_t *describe(const op_case *c, const op_values *v) {
                          (json_int_t)d->conv.stride, "pad", (json_int_t)d->conv.pad, "pad_less",
                          (json_int_t)d->conv.pad_less_top, (json_int_t)d->conv.pad_less_left, "dilation",
                          (json_int_t)d->conv.dilation, "groups", (json_int_t)d->conv.groups, "bias", (int)d->conv.bias);
-    if (d->kind == LK_OP_BATCHNORM) more = json_pack("{s:f}", "eps", d->batchnorm.eps);
+    if (d->kind == LK_OP_BATCHNORM)
+        more = json_pack("{s:f,s:b}", "eps", d->batchnorm.eps, "fixed", (int)d->batchnorm.fixed);
     if (d->kind == LK_OP_DROPOUT) more = json_pack("{s:f}", "rate", d->dropout.rate);
     if (d->kind == LK_OP_MAXPOOL)
         more = json_pack("{s:I,s:I,s:I}", "kernel", (json_int_t)d->maxpool.kernel, "stride",

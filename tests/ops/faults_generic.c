@@ -152,6 +152,13 @@ static bool dx_forgotten(lk_op_desc *desc, int mode) {
     return true;
 }
 
+static bool frozen_trained(lk_op_desc *desc, int mode) {
+    (void)mode;
+    if (!desc->training || !desc->frozen) return false;
+    desc->frozen = false;
+    return true;
+}
+
 const op_fault *op_faults_generic(int *count) {
     static const op_fault FAULTS[] = {
         {"y is zero", ZERO, .after_forward = y_wrong},
@@ -171,6 +178,7 @@ const op_fault *op_faults_generic(int *count) {
         {"the parameters are written", IN_PARAMS, .after_forward = input_written},
         {"the labels are written", IN_LABELS, .after_forward = input_written},
         {"y depends on memory that nobody wrote", 0, .after_forward = reads_unwritten},
+        {"frozen parameters get gradients", 0, .plan = frozen_trained},
         {"dx is zero", ZERO, .after_backward = dx_wrong},
         {"one element of dx is NaN", ONE_NAN, .after_backward = dx_wrong},
         {"the last element of dx is not written", UNWRITTEN, .after_backward = dx_wrong},

@@ -21,7 +21,8 @@ typedef enum way {
     NO_SUM_TERM,   /* dx without the term of dbeta */
     NO_XHAT_TERM,  /* dx without the term of dgamma */
     NO_MASK,       /* gradients not masked by the activation */
-    DETACHED       /* dx = gamma / sqrt(var + eps) dz: statistics taken as constants */
+    DETACHED,      /* dx = gamma / sqrt(var + eps) dz: statistics taken as constants */
+    ATTACHED       /* dx of fixed statistics with both terms, as if they moved with x */
 } way;
 
 /* One channel: how x becomes xhat. */
@@ -54,11 +55,12 @@ static channel statistics(const op_fault_site *s, int64_t c, way how) {
     double eps = s->desc.batchnorm.eps;
     lk_dtype master = s->inner->master;
     channel r;
-    if (s->desc.training || how == OWN_STATS)
+    const void *given = s->desc.training ? s->run.running : s->run.stats;
+    if (op_case_measures(&s->desc) || how == OWN_STATS)
         r = own_statistics(s, c, how);
     else
-        r = (channel){.mean = op_get(master, s->run.stats, s->b.stats_offset + c),
-                      .variance = op_get(master, s->run.stats, s->b.stats_offset + s->desc.x.c + c)};
+        r = (channel){.mean = op_get(master, given, s->b.stats_offset + c),
+                      .variance = op_get(master, given, s->b.stats_offset + s->desc.x.c + c)};
     r.inverse = how == NO_EPS        ? 1 / sqrt(r.variance)
                 : how == EPS_OUTSIDE ? 1 / (sqrt(r.variance) + eps)
                                      : 1 / sqrt(r.variance + eps);
@@ -69,11 +71,14 @@ static channel statistics(const op_fault_site *s, int64_t c, way how) {
 static bool matters(const op_fault_site *s, way how) {
     const lk_op_desc *d = &s->desc;
     bool residual = d->batchnorm.residual, relu = d->batchnorm.act == LK_ACT_RELU;
-    if (how == UNBIASED || how == CANCELLING || how == FIRST_SAMPLE) return d->training;
+    bool measures = op_case_measures(d);
+    if (how == UNBIASED || how == CANCELLING || how == FIRST_SAMPLE) return measures;
+    if (how == NO_SUM_TERM || how == NO_XHAT_TERM || how == DETACHED) return measures;
+    if (how == ATTACHED) return !measures;
     if (how == NO_ACT || how == NO_MASK || how == NAN_LOST) return relu;
     if (how == NO_RESIDUAL) return residual;
     if (how == RESIDUAL_LAST) return residual && relu;
-    if (how == OWN_STATS) return !d->training && d->x.n * d->x.h * d->x.w > 1;
+    if (how == OWN_STATS) return !measures && d->x.n * d->x.h * d->x.w > 1;
     return true;
 }
 
@@ -117,6 +122,7 @@ static bool backward_again(op_fault_site *s, int how) {
     const lk_act_desc *d = &s->desc.x;
     double *gamma = op_fault_param(s, 0), *beta = op_fault_param(s, 1);
     double *dgamma = op_fault_grad(s, 0), *dbeta = op_fault_grad(s, 1), m = (double)(d->n * d->h * d->w);
+    bool constant = how == DETACHED || (!op_case_measures(&s->desc) && how != ATTACHED);
     for (int64_t c = 0; dgamma != NULL && dbeta != NULL && gamma != NULL && beta != NULL && c < d->c; c++) {
         channel k = statistics(s, c, how);
         dgamma[c] = dbeta[c] = 0;
@@ -131,13 +137,14 @@ static bool backward_again(op_fault_site *s, int how) {
                     continue;
                 }
                 if (!s->desc.need_dx) continue;
-                double sum_term = how == NO_SUM_TERM || how == DETACHED ? 0 : dbeta[c] / m;
-                double xhat_term = how == NO_XHAT_TERM || how == DETACHED ? 0 : xhat * dgamma[c] / m;
+                double sum_term = how == NO_SUM_TERM || constant ? 0 : dbeta[c] / m;
+                double xhat_term = how == NO_XHAT_TERM || constant ? 0 : xhat * dgamma[c] / m;
                 double scale = (how == NO_GAMMA ? 1 : gamma[c]) * k.inverse;
                 op_set(d, s->b.dx, n, c, y, x, scale * (dz - sum_term - xhat_term));
             }
     }
-    bool done = dgamma != NULL && dbeta != NULL && op_fault_set_grad(s, 0, dgamma) && op_fault_set_grad(s, 1, dbeta);
+    bool done = dgamma != NULL && dbeta != NULL;
+    if (done && !s->desc.frozen) done = op_fault_set_grad(s, 0, dgamma) && op_fault_set_grad(s, 1, dbeta);
     double *const all[] = {gamma, beta, dgamma, dbeta};
     for (int i = 0; i < 4; i++) lk_free(all[i]);
     return done;
@@ -145,6 +152,7 @@ static bool backward_again(op_fault_site *s, int how) {
 
 static bool gradients_swapped(op_fault_site *s, int mode) {
     (void)mode;
+    if (s->desc.frozen) return false;
     double *first = op_fault_grad(s, 0), *second = op_fault_grad(s, 1);
     bool done = first != NULL && second != NULL && op_fault_set_grad(s, 0, second) && op_fault_set_grad(s, 1, first);
     lk_free(first);
@@ -165,7 +173,7 @@ static bool dresidual_unmasked(op_fault_site *s, int mode) {
 typedef enum stats_way { STATS_UNBIASED, STATS_SWAPPED, STATS_STD, STATS_FIRST_CHANNEL, STATS_NO_OFFSET } stats_way;
 
 static bool stats_wrong(op_fault_site *s, int how) {
-    if (!s->desc.training) return false;
+    if (!op_case_measures(&s->desc)) return false;
     lk_dtype t = s->inner->master;
     int64_t channels = s->desc.x.c, at = s->b.stats_offset;
     double m = (double)(s->desc.x.n * s->desc.x.h * s->desc.x.w);
@@ -216,6 +224,14 @@ static bool act_mistaken(lk_op_desc *desc, int mode) {
     return true;
 }
 
+/* What goes forward in training with no way back is taken for evaluation. */
+static bool forward_evaluates(lk_op_desc *desc, int mode) {
+    (void)mode;
+    if (lk_op_has_backward(desc) || !op_case_measures(desc)) return false;
+    desc->training = false;
+    return true;
+}
+
 static bool residual_ignored(lk_op_desc *desc, int mode) {
     (void)mode;
     if (!desc->batchnorm.residual) return false;
@@ -239,6 +255,7 @@ const op_fault *op_faults_of_batchnorm(int *count) {
         {"the residual is added after the activation", RESIDUAL_LAST, .after_forward = y_again},
         {"the activation makes 0 of NaN", NAN_LOST, .after_forward = y_again},
         {"evaluation uses the microbatch's statistics", OWN_STATS, .after_forward = y_again},
+        {"training without a way back is taken for evaluation", 0, .plan = forward_evaluates},
         {"the residual and its gradient are ignored", 0, .plan = residual_ignored},
         {"no path is dropped", 0, .plan = path_kept},
         {"all layers drop the same paths", 0, .plan = path_of_layer_0},
@@ -249,6 +266,8 @@ const op_fault *op_faults_of_batchnorm(int *count) {
         {"dx lacks the term of the mean", NO_SUM_TERM, .after_backward = backward_again},
         {"dx lacks the term of the variance", NO_XHAT_TERM, .after_backward = backward_again},
         {"dx takes the statistics as constants", DETACHED, .after_backward = backward_again},
+        {"dx takes fixed statistics as moving with x", ATTACHED, .after_backward = backward_again},
+        {"dx takes the microbatch's statistics for fixed ones", OWN_STATS, .after_backward = backward_again},
         {"dx lacks gamma", NO_GAMMA, .after_backward = backward_again},
         {"the gradients are not masked", NO_MASK, .after_backward = backward_again},
         {"dgamma takes x without the mean", NO_MEAN, .after_backward = backward_again},

@@ -137,8 +137,7 @@ bool op_mode_gradient(op_context *context) {
     for (int i = 0; i < count; i++) {
         /* No derivative at ties and exact zeros, nor through NaN. */
         bool smooth = !(list[i].flags & (OP_INTEGERS | OP_NAN_INPUT));
-        if (!op_selected(context, &list[i]) || !list[i].desc.training || list[i].desc.kind == LK_OP_INPUT || !smooth)
-            continue;
+        if (!op_selected(context, &list[i]) || !lk_op_has_backward(&list[i].desc) || !smooth) continue;
         lk_error err = {0};
         int before = checked;
         if (check_case(context, &list[i], &checked, &err) != LK_OK) {

@@ -50,7 +50,7 @@ static char *host_of(const op_lane *l, buffer_kind k) {
     return l->buffers[k].bytes == 0 ? NULL : op_buffer_sent(&l->buffers[k]);
 }
 
-static bool has_backward(const op_lane *l) { return l->plan->desc.training && l->plan->desc.kind != LK_OP_INPUT; }
+static bool has_backward(const op_lane *l) { return lk_op_has_backward(&l->plan->desc); }
 
 /* Offsets as a plan would give them: neither 0 nor adjacent, so that a device that ignores them is seen. */
 static int64_t place_params(op_lane *l) {
@@ -214,7 +214,9 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     l->run.params = data_of(l, B_PARAMS);
     l->run.derived = data_of(l, B_DERIVED);
     l->run.grads = data_of(l, B_GRADS);
-    l->run.stats = data_of(l, B_STATS);
+    bool fixed = p->desc.kind == LK_OP_BATCHNORM && p->desc.training && p->desc.batchnorm.fixed;
+    l->run.stats = fixed ? NULL : data_of(l, B_STATS);
+    l->run.running = fixed ? data_of(l, B_STATS) : NULL;
     l->run.images = (const uint8_t *)host_of(l, B_IMAGES);
     l->run.labels = (const int32_t *)host_of(l, B_LABELS);
     l->run.partner = (const int32_t *)host_of(l, B_PARTNER);
@@ -304,7 +306,8 @@ static lk_status after_forward(op_lane *l, op_results *r, lk_error *err) {
     LK_RETURN_IF(read_activation(l, B_Y, &l->plan->info.y, r->data[OP_Y], err));
     LK_RETURN_IF(read_stats(l, r, err));
     for (buffer_kind k = 0; k < B_COUNT; k++) {
-        bool written = k == B_Y || k == B_STASH || k == B_WORKSPACE || k == B_STATS || k == B_DERIVED;
+        bool written =
+            k == B_Y || k == B_STASH || k == B_WORKSPACE || k == B_DERIVED || (k == B_STATS && r->count[OP_MEAN] > 0);
         LK_RETURN_IF(written ? receive(l, k, err) : receive_unchanged(l, k, err));
     }
     return LK_OK;
@@ -327,14 +330,15 @@ static lk_status after_backward(op_lane *l, op_results *r, lk_error *err) {
     if (r->count[OP_DRESIDUAL] > 0) LK_RETURN_IF(read_activation(l, dresidual, &second, r->data[OP_DRESIDUAL], err));
     LK_RETURN_IF(receive(l, B_GRADS, err));
     int64_t counts[LK_OP_MAX_PARAMS] = {0};
-    for (int i = 0; i < p->info.param_count; i++) counts[i] = p->info.params[i].stored_count;
-    LK_RETURN_IF(check_gaps(l, B_GRADS, l->bound.param_offset, counts, p->info.param_count, err));
-    for (int i = 0; i < p->info.param_count; i++)
+    int gradients = p->desc.frozen ? 0 : p->info.param_count;
+    for (int i = 0; i < gradients; i++) counts[i] = p->info.params[i].stored_count;
+    LK_RETURN_IF(check_gaps(l, B_GRADS, l->bound.param_offset, counts, gradients, err));
+    for (int i = 0; i < gradients; i++)
         LK_RETURN_IF(read_grad(l, i, r->data[OP_GRAD0 + i], r->count[OP_GRAD0 + i], err));
     bool aliased = l->options.alias && op_case_has_residual(&p->desc);
     for (buffer_kind k = 0; k < B_COUNT; k++) {
         bool written = k == B_DX || k == B_DRESIDUAL || k == B_GRADS || k == B_STASH || k == B_WORKSPACE ||
-                       k == B_DERIVED || k == B_STATS || (k == B_DY0 && aliased);
+                       k == B_DERIVED || (k == B_STATS && r->count[OP_MEAN] > 0) || (k == B_DY0 && aliased);
         LK_RETURN_IF(written ? receive(l, k, err) : receive_unchanged(l, k, err));
     }
     return LK_OK;

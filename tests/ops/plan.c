@@ -11,13 +11,13 @@ static lk_status check_info(const op_plan *p, lk_error *err) {
         return lk_fail(err, LK_ERR_NUMERIC, "its output is planned as %s with channel block %lld",
                        lk_dtype_name(y->dtype), (long long)y->block);
     const lk_op_info *i = &p->info;
-    bool backward = p->desc.training && p->desc.kind != LK_OP_INPUT;
+    bool backward = lk_op_has_backward(&p->desc);
     if (i->impl_forward[0] == '\0' || !(i->bytes_forward > 0) || !(i->flops_forward >= 0))
         return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name, bytes or flops of the forward pass");
     if (backward && p->desc.need_dx && (i->impl_dx[0] == '\0' || !(i->bytes_backward > 0)))
         return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name or bytes of the backward pass");
     bool weights = p->desc.kind == LK_OP_CONV2D || p->desc.kind == LK_OP_LINEAR; /* else part of the other gradient */
-    if (backward && weights && i->impl_dw[0] == '\0')
+    if (backward && weights && !p->desc.frozen && i->impl_dw[0] == '\0')
         return lk_fail(err, LK_ERR_NUMERIC, "the plan has no name of the weight gradient");
     if (i->stash_bytes < 0 || i->workspace_bytes < 0 || i->derived_bytes < 0)
         return lk_fail(err, LK_ERR_NUMERIC, "the plan has a negative number of bytes");

@@ -35,7 +35,7 @@ static lk_status time_case(op_context *context, const op_case *c, lk_dtype compu
     LK_TRY(op_lane_load(lane, values, err));
     double forward = 0, backward = 0;
     LK_TRY(best(lane, op_lane_forward, &forward, err));
-    if (c->desc.training && c->desc.kind != LK_OP_INPUT) LK_TRY(best(lane, op_lane_backward, &backward, err));
+    if (lk_op_has_backward(&c->desc)) LK_TRY(best(lane, op_lane_backward, &backward, err));
     printf("%-42s %-9s %4lld  %-20.20s %10.0f ns %7.2f GFLOP/s", c->name, lk_dtype_name(compute), (long long)block,
            plan->info.impl_forward, forward * 1e9, plan->info.flops_forward / forward * 1e-9);
     if (backward > 0)

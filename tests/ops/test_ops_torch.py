@@ -20,7 +20,7 @@ torch.set_num_threads(2)
 TOLERANCE = 1e-10
 BUILD = pathlib.Path(os.environ.get("LOCKSTEP_BUILD", "build"))
 KINDS = 11
-CASES = 291
+CASES = 320
 
 
 class Dump:
@@ -134,11 +134,12 @@ def recompute(dump, case):
     elif kind == "batchnorm":
         stats = dump.get(case, "in_stats")
         running = (None, None) if stats is None else (stats[:c], stats[c:])
-        z = F.batch_norm(x, *running, params[0], params[1], case["training"], 0.1, case["eps"])
+        measured = case["training"] and not case["fixed"]
+        z = F.batch_norm(x, *running, params[0], params[1], measured, 0.1, case["eps"])
         keep = dump.get(case, "in_keep", (n, 1, 1, 1))
         z = z if keep is None else z * keep
         y = activate(case, z if residual is None else z + residual)
-        if case["training"]:
+        if measured:
             result["mean"] = x.detach().mean((0, 2, 3))
             result["variance"] = x.detach().var((0, 2, 3), unbiased=False)
     elif kind == "activation":
@@ -161,7 +162,7 @@ def recompute(dump, case):
         pytest.fail(f"no PyTorch counterpart of {kind}")
 
     result["y"] = y.detach()
-    if not case["training"]:
+    if not case["backward"]:
         return result
     if kind == "loss":
         y, dy = total, torch.tensor(case["loss_scale"], dtype=torch.float64)
@@ -175,7 +176,7 @@ def recompute(dump, case):
     if residual is not None:
         result["dresidual"] = residual.grad
     for i, param in enumerate(params):
-        if param is not None:
+        if param is not None and not case["frozen"]:
             result[f"grad{i}"] = param.grad
     return result
 

@@ -44,9 +44,11 @@ lk_run op_values_run(const op_values *v) {
                     .first_position = v->first_position};
 }
 
-bool op_case_takes_dy(const lk_op_desc *desc) {
-    return desc->training && desc->kind != LK_OP_INPUT && desc->kind != LK_OP_LOSS;
+bool op_case_measures(const lk_op_desc *desc) {
+    return desc->kind == LK_OP_BATCHNORM && desc->training && !desc->batchnorm.fixed;
 }
+
+bool op_case_takes_dy(const lk_op_desc *desc) { return lk_op_has_backward(desc) && desc->kind != LK_OP_LOSS; }
 
 lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block) {
     lk_op_desc desc = c->desc;
@@ -115,7 +117,7 @@ static lk_status draw_params(op_values *v, const op_case *c, const lk_op_info *i
 static lk_status draw_stats(op_values *v, const op_case *c, const lk_op_info *info, lk_dtype compute, source s,
                             lk_error *err) {
     v->stats_count = info->stats_count;
-    if (v->stats_count == 0 || c->desc.training) return LK_OK;
+    if (v->stats_count == 0 || op_case_measures(&c->desc)) return LK_OK;
     double scale = c->scale == 0 ? 1 : c->scale;
     s.dtype = compute == LK_BF16 ? LK_F32 : compute;
     s.purpose = 20;
@@ -306,14 +308,14 @@ void op_values_free(op_values *v) {
 lk_status op_results_create(op_results **out, const op_case *c, const op_values *v, lk_error *err) {
     lk_status status = LK_OK;
     op_results *r = NULL;
-    bool backward = c->desc.training && c->desc.kind != LK_OP_INPUT;
+    bool backward = lk_op_has_backward(&c->desc);
     LK_TRY(LK_NEW(&r, 1, "results", err));
     r->count[OP_Y] = v->y_count;
     if (backward && c->desc.need_dx) r->count[OP_DX] = v->x_count;
     if (backward && op_case_has_residual(&c->desc)) r->count[OP_DRESIDUAL] = v->residual_count;
-    if (backward) r->count[OP_GRAD0] = v->param_count[0];
-    if (backward) r->count[OP_GRAD1] = v->param_count[1];
-    if (backward) r->count[OP_MEAN] = r->count[OP_VARIANCE] = v->stats_count / 2;
+    if (backward && !c->desc.frozen) r->count[OP_GRAD0] = v->param_count[0];
+    if (backward && !c->desc.frozen) r->count[OP_GRAD1] = v->param_count[1];
+    if (op_case_measures(&c->desc)) r->count[OP_MEAN] = r->count[OP_VARIANCE] = v->stats_count / 2;
     for (int k = 0; k < OP_RESULT_COUNT; k++) LK_TRY(LK_NEW(&r->data[k], r->count[k], "a result", err));
     *out = r;
     r = NULL;

@@ -83,6 +83,8 @@ bool op_case_has_residual(const lk_op_desc *desc);
 lk_act_desc op_case_second(const lk_op_desc *desc, const lk_act_desc *y);
 /* The run that these values describe, without addresses. */
 lk_run op_values_run(const op_values *values);
+/* BATCHNORM: does it find mean and variance itself? */
+bool op_case_measures(const lk_op_desc *desc);
 /* Does a gradient tensor arrive at y? */
 bool op_case_takes_dy(const lk_op_desc *desc);
 

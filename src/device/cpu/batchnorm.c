@@ -21,8 +21,14 @@ typedef struct batchnorm_plan {
 
 static int64_t padded(const batchnorm_plan *p) { return p->groups * p->kernels->lanes; }
 
+/* Are mean and variance found here, not given? */
+static bool is_measured(const lk_op *op) { return op->desc.training && !op->desc.batchnorm.fixed; }
+
 /* Do other leaves normalise with this one? */
-static bool is_synchronised(const lk_op *op) { return op->desc.training && op->desc.batchnorm.group > 1; }
+static bool is_synchronised(const lk_op *op) { return is_measured(op) && op->desc.batchnorm.group > 1; }
+
+/* Does backward need sums over a channel: of dx, or for the parameters? */
+static bool has_sums(const lk_op_desc *d) { return !d->batchnorm.fixed || !d->frozen; }
 
 static lk_group_scratch scratch_of(const lk_call *call) {
     return lk_group_place(call->buffers.workspace, call->op->desc.batchnorm.group, padded(call->op->plan));
@@ -38,17 +44,18 @@ static void fill_info(lk_op *op) {
     info->params[0] = (lk_param_info){LK_PARAM_GAMMA, lk_shape_of(1, c), c};
     info->params[1] = (lk_param_info){LK_PARAM_BETA, lk_shape_of(1, c), c};
     info->stats_count = 2 * c;
-    info->keeps_x = d->training;
-    info->keeps_residual = d->training && p->residual && p->act != LK_ACT_NONE && !p->mask;
-    info->flops_forward = (d->training ? 7 : 3) * count;
-    info->flops_backward = d->training ? 10 * count : 0;
+    bool back = lk_op_has_backward(d), derivative = p->act != LK_ACT_NONE && !p->mask;
+    info->keeps_x = back && (has_sums(d) || derivative);
+    info->keeps_residual = back && p->residual && derivative;
+    info->flops_forward = (is_measured(op) ? 7 : 3) * count;
+    info->flops_backward = back ? (has_sums(d) ? 10 : 2) * count : 0;
     info->bytes_forward = bytes * (2 + p->residual);
     info->bytes_backward =
-        d->training ? bytes * (1 + d->dy_count + d->need_dx + p->residual + info->keeps_residual) : 0;
+        back ? bytes * (info->keeps_x + d->dy_count + d->need_dx + p->residual + info->keeps_residual) : 0;
     if (d->training) info->stash_bytes = p->mask_at + (p->mask ? p->groups * d->x.n * d->x.h * d->x.w : 0);
     if (is_synchronised(op)) info->workspace_bytes = lk_group_bytes(d->batchnorm.group, padded(p));
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:%d lanes", p->kernels->lanes);
-    if (d->training) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
+    if (back) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
 
 static lk_status plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) {
@@ -59,7 +66,7 @@ static lk_status plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) 
     LK_RETURN_IF(LK_NEW(&p, 1, "a batch normalisation", err));
     op->plan = p;
     if (d->x.dtype != d->compute) return lk_cpu_unsupported(op, "its input has another type", err);
-    if (d->training && d->x.n * d->x.h * d->x.w < 2)
+    if (is_measured(op) && d->x.n * d->x.h * d->x.w < 2)
         return lk_fail(
             err, LK_ERR_CONFIG,
             "batch normalisation in training needs at least 2 values a channel, and the cpu device was asked "
@@ -69,7 +76,7 @@ static lk_status plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) 
     p->groups = lk_cpu_group_count(&d->x, p->kernels->lanes);
     p->act = d->batchnorm.act;
     p->residual = d->batchnorm.residual;
-    p->mask = d->training && p->act == LK_ACT_RELU && p->residual;
+    p->mask = lk_op_has_backward(d) && p->act == LK_ACT_RELU && p->residual;
     p->keep = d->training && d->batchnorm.drop_path > 0;
     p->keep_at = (int64_t)lk_round_up((size_t)(2 * padded(p)) * sizeof(float));
     p->mask_at = p->keep_at + (p->keep ? (int64_t)lk_round_up((size_t)d->x.n * sizeof(float)) : 0);
@@ -132,9 +139,9 @@ static void forward_group(const lk_call *call, const lk_run *run, int64_t group,
     int64_t at = lk_cpu_group_offset(&op->desc.x, k->lanes, group) * (int64_t)lk_dtype_size(op->desc.x.dtype);
     int64_t first = group * k->lanes, used = lanes_used(op, group), channels = op->desc.x.c;
     const char *x = (const char *)call->buffers.x + at;
-    float *stats = (float *)run->stats + call->buffers.stats_offset;
     double mean[LK_CPU_LANES] = {0}, variance[LK_CPU_LANES] = {0};
-    if (op->desc.training) {
+    if (is_measured(op)) {
+        float *stats = (float *)run->stats + call->buffers.stats_offset;
         if (together == NULL) k->bn_statistics(&p->group, x, mean, variance);
         for (int64_t i = 0; i < used; i++) {
             if (together != NULL) mean[i] = together->mean[first + i];
@@ -143,9 +150,11 @@ static void forward_group(const lk_call *call, const lk_run *run, int64_t group,
             stats[channels + first + i] = (float)variance[i];
         }
     } else {
+        const float *given =
+            (const float *)(op->desc.training ? run->running : run->stats) + call->buffers.stats_offset;
         for (int64_t i = 0; i < used; i++) {
-            mean[i] = (double)stats[first + i];
-            variance[i] = (double)stats[channels + first + i];
+            mean[i] = (double)given[first + i];
+            variance[i] = (double)given[channels + first + i];
         }
     }
     lk_cpu_bn_lanes lanes;
@@ -218,14 +227,16 @@ static void open_view(const lk_call *call, const lk_run *run, int64_t group, bac
         .dresidual = p->residual ? (char *)b->dresidual + at : NULL,
         .mask = p->mask ? (const uint8_t *)b->stash + p->mask_at + group * p->group.planes * p->group.pixels : NULL,
         .keep = keep_of(call),
-        .act = p->act};
+        .act = p->act,
+        .fixed = op->desc.batchnorm.fixed,
+        .alone = !has_sums(&op->desc) && op->desc.need_dx};
 }
 
 /* The parameters' gradients are this leaf's own, whoever normalises with it. */
 static void write_param_gradients(const lk_call *call, const lk_run *run, int64_t group, const double *sum,
                                   const double *dot) {
     const batchnorm_plan *p = call->op->plan;
-    int64_t first = group * p->kernels->lanes, used = lanes_used(call->op, group);
+    int64_t first = group * p->kernels->lanes, used = call->op->desc.frozen ? 0 : lanes_used(call->op, group);
     const float *inverse = (const float *)call->buffers.stash + padded(p) + first;
     float *dgamma = lk_cpu_grad(call, run, 0) + first, *dbeta = lk_cpu_grad(call, run, 1) + first;
     for (int64_t i = 0; i < used; i++) {
@@ -235,7 +246,8 @@ static void write_param_gradients(const lk_call *call, const lk_run *run, int64_
 }
 
 /* From the two sums over all `count` values of a channel that were normalised together:
- *   dx = scale (g - sum / count - (x - mean) inverse^2 dot / count) */
+ *   dx = scale (g - sum / count - (x - mean) inverse^2 dot / count)
+ * or, where the statistics are constants, dx = scale g. */
 static void write_dx(const lk_call *call, int64_t group, const double *sum, const double *dot, double count,
                      backward_view *v) {
     const batchnorm_plan *p = call->op->plan;
@@ -253,7 +265,6 @@ static void write_dx(const lk_call *call, int64_t group, const double *sum, cons
 static void add_sums(const lk_call *call, const lk_run *run, int64_t group, double *sum, double *dot,
                      backward_view *v) {
     const batchnorm_plan *p = call->op->plan;
-    open_view(call, run, group, v);
     p->kernels->bn_backward_sums(&p->group, &v->lanes, &v->t, sum, dot);
     write_param_gradients(call, run, group, sum, dot);
 }
@@ -261,7 +272,8 @@ static void add_sums(const lk_call *call, const lk_run *run, int64_t group, doub
 static void backward_group(const lk_call *call, const lk_run *run, int64_t group) {
     backward_view v;
     double sum[LK_CPU_LANES] = {0}, dot[LK_CPU_LANES] = {0};
-    add_sums(call, run, group, sum, dot, &v);
+    open_view(call, run, group, &v);
+    if (!v.t.alone) add_sums(call, run, group, sum, dot, &v);
     write_dx(call, group, sum, dot, value_count(call->op->plan), &v);
 }
 
@@ -274,6 +286,7 @@ static lk_status backward_together(lk_call *call, const lk_run *run, int threads
     for (int64_t group = 0; group < p->groups; group++) {
         backward_view v;
         double sum[LK_CPU_LANES] = {0}, dot[LK_CPU_LANES] = {0};
+        open_view(call, run, group, &v);
         add_sums(call, run, group, sum, dot, &v);
         memcpy(s.first + group * lanes, sum, (size_t)lanes * sizeof *sum);
         memcpy(s.second + group * lanes, dot, (size_t)lanes * sizeof *dot);

@@ -65,7 +65,7 @@ lk_status lk_cpu_check(const lk_op *op, const lk_op *like, lk_error *err) {
         return lk_cpu_unsupported(op, "its input has another type", err);
     if (d->compute != LK_F32 && d->compute != LK_BF16)
         return lk_cpu_unsupported(op, "the device computes in float32 or bfloat16", err);
-    if (d->training && takes_dy && (d->dy_count < 1 || d->dy_count > most))
+    if (lk_op_has_backward(d) && takes_dy && (d->dy_count < 1 || d->dy_count > most))
         return lk_cpu_unsupported(op, "it cannot sum that many gradients", err);
     const char *fault = settings_fault(d);
     if (fault != NULL) return lk_cpu_unsupported(op, fault, err);

@@ -220,7 +220,7 @@ static void fill_info(lk_op *op) {
     const lk_cpu_conv_plan *plan = op->plan;
     lk_op_info *info = &op->info;
     fill_params(op);
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1;
+    double passes = d->training ? d->need_dx + !d->frozen : 0;
     double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y);
     double w = (double)dnnl_memory_desc_get_size(plan->stored);
     info->flops_forward = 2.0 * (double)(info->y.n * info->y.c * info->y.h * info->y.w) *
@@ -230,7 +230,7 @@ static void fill_info(lk_op *op) {
     info->bytes_backward = passes * (x + y + w) + (double)(plan->data.reorder_bytes + plan->weight.reorder_bytes);
     info->workspace_bytes =
         max3(plan->forward.workspace_bytes, plan->data.workspace_bytes, plan->weight.workspace_bytes);
-    info->keeps_x = d->training;
+    info->keeps_x = d->training && !d->frozen;
     snprintf(info->impl_forward, sizeof info->impl_forward, "%s", plan->forward.impl);
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", plan->data.impl);
     snprintf(info->impl_dw, sizeof info->impl_dw, "%s", plan->weight.impl);
@@ -273,7 +273,7 @@ static lk_status conv_plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *
     LK_TRY(geometry_create(&g, op, err));
     LK_TRY(plan_forward(cpu, op, &g, &forward, like, err));
     if (d->training && d->need_dx) LK_TRY(plan_data(cpu, op, &g, forward, err));
-    if (d->training) LK_TRY(plan_weight(cpu, op, &g, forward, err));
+    if (d->training && !d->frozen) LK_TRY(plan_weight(cpu, op, &g, forward, err));
     fill_info(op);
 out:
     dnnl_primitive_desc_destroy(forward);

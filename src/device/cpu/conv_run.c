@@ -53,9 +53,11 @@ lk_status lk_cpu_conv_backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, co
     lk_status status = LK_OK;
     const lk_cpu_conv_plan *plan = call->op->plan;
     lk_cpu_conv_bound *bound = call->bound;
-    LK_TRY(lk_dnnl_set(&bound->weight, LK_CONV_WEIGHT, lk_cpu_grad(call, run, 0), err));
-    if (call->op->desc.conv.bias) LK_TRY(lk_dnnl_set(&bound->weight, LK_CONV_BIAS, lk_cpu_grad(call, run, 1), err));
-    LK_TRY(lk_dnnl_run(&bound->weight, stream->dnnl, err));
+    if (plan->weight.primitive != NULL) {
+        LK_TRY(lk_dnnl_set(&bound->weight, LK_CONV_WEIGHT, lk_cpu_grad(call, run, 0), err));
+        if (call->op->desc.conv.bias) LK_TRY(lk_dnnl_set(&bound->weight, LK_CONV_BIAS, lk_cpu_grad(call, run, 1), err));
+        LK_TRY(lk_dnnl_run(&bound->weight, stream->dnnl, err));
+    }
     if (plan->data.primitive != NULL) {
         LK_TRY(lk_dnnl_set(&bound->data, LK_CONV_WEIGHT, weights_of(call, run, &plan->data_copy), err));
         LK_TRY(lk_dnnl_run(&bound->data, stream->dnnl, err));

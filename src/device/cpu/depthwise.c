@@ -32,12 +32,12 @@ static void fill_info(const lk_cpu *cpu, lk_op *op) {
     const lk_op_desc *d = &op->desc;
     const depthwise_plan *p = op->plan;
     lk_op_info *info = &op->info;
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1;
+    double passes = d->training ? d->need_dx + !d->frozen : 0;
     double bytes = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y));
     info->param_count = 1;
     info->params[0] = (lk_param_info){
         LK_PARAM_WEIGHT, lk_shape_of(4, d->x.c, INT64_C(1), p->shape.kernel, p->shape.kernel), p->groups * p->weights};
-    info->keeps_x = d->training;
+    info->keeps_x = d->training && !d->frozen;
     info->flops_forward =
         2.0 * (double)(p->shape.kernel * p->shape.kernel * info->y.n * info->y.c) * (double)(info->y.h * info->y.w);
     info->flops_backward = passes * info->flops_forward;
@@ -45,7 +45,7 @@ static void fill_info(const lk_cpu *cpu, lk_op *op) {
     info->bytes_backward = passes * bytes;
     info->workspace_bytes = p->scratch_bytes * lk_cpu_threads(cpu);
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:depthwise avx2");
-    if (d->training) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+    if (d->training && !d->frozen) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
     if (d->training && d->need_dx) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
 
@@ -148,11 +148,11 @@ static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const l
     const float *dy = call->buffers.dy[0], *weights = lk_cpu_param(call, run, 0);
     float *dx = call->buffers.dx, *grad = lk_cpu_grad(call, run, 0);
     int threads = lk_cpu_threads(cpu);
-    int64_t planes = op->desc.need_dx ? op->desc.x.n * p->groups : 0;
+    int64_t planes = op->desc.need_dx ? op->desc.x.n * p->groups : 0, trained = op->desc.frozen ? 0 : p->groups;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static) nowait
-        for (int64_t group = 0; group < p->groups; group++) weight_group(call, call->buffers.x, dy, group, grad);
+        for (int64_t group = 0; group < trained; group++) weight_group(call, call->buffers.x, dy, group, grad);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < planes; i++) {
             int64_t n = i / p->groups, group = i % p->groups;

@@ -14,7 +14,7 @@ static lk_status plan(lk_cpu *cpu, lk_op *op, const lk_op *like, lk_error *err) 
     info->flops_forward = (double)lk_act_count(&d->x);
     info->bytes_forward = 2 * (double)lk_act_bytes(&d->x);
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:philox");
-    if (!d->training) return LK_OK;
+    if (!lk_op_has_backward(d)) return LK_OK;
     info->flops_backward = info->flops_forward;
     info->bytes_backward = info->bytes_forward;
     memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);

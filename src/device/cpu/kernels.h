@@ -33,6 +33,8 @@ typedef struct lk_cpu_bn_grads {
     const uint8_t *mask;              /* NULL unless RELU with residual */
     const float *keep;                /* one per image, or NULL: all 1 */
     lk_act act;
+    bool fixed; /* the statistics are constants: dx = scale keep dz */
+    bool alone; /* bn_backward_dx is run without bn_backward_sums before it, and x is read for the activation alone */
 } lk_cpu_bn_grads;
 
 /* Is the derivative of an activation or a sum taken from y? A sigmoid near 1, rounded to bfloat16 (2 bytes), has lost

@@ -167,7 +167,8 @@ typedef struct LK_K(bn_way) {
     bool masked;   /* the stash says what the activation stopped */
     bool residual; /* goes into the activation's derivative */
     bool keep;     /* a factor per sample */
-    bool store;    /* the gradient that passed the activation is written to `passed` */
+    bool store;    /* the gradient that passed the activation is written: to `passed`, to dresidual */
+    bool fixed;    /* dx knows no sums */
 } LK_K(bn_way);
 
 /* The lanes of backward's parameters. */
@@ -217,9 +218,10 @@ LK_INLINE void LK_K(bn_sums_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *
 
 /* Where the first walk leaves the gradient that passed the activation for the second, which nothing is lost by: in
  * dresidual where that is wanted, in dx where the derivative costs more than writing and reading it again. In bfloat16
- * it would be rounded on the way: then nowhere (NULL), unless there is no second walk. */
+ * it would be rounded on the way: then nowhere (NULL), unless there is no second walk; nor where there is no first. */
 LK_INLINE LK_E *LK_K(bn_passed)(const lk_cpu_bn_grads *t) {
     bool costly = t->act == LK_ACT_SILU || t->act == LK_ACT_SIGMOID, exact = sizeof(LK_E) == sizeof(float);
+    if (t->alone) return NULL;
     if (t->dresidual != NULL) return exact || t->dx == NULL ? t->dresidual : NULL;
     return costly && exact ? t->dx : NULL;
 }
@@ -228,7 +230,7 @@ static void LK_K(bn_backward_sums)(const lk_cpu_group *g, const lk_cpu_bn_lanes 
                                    double *sum, double *dot) {
     LK_E *passed = LK_K(bn_passed)(t);
     bool two = t->dy[1] != NULL, store = passed != NULL, keep = t->keep != NULL, residual = t->residual != NULL;
-#define WAY(...) LK_K(bn_sums_with)(g, p, t, passed, sum, dot, (LK_K(bn_way)){__VA_ARGS__})
+#define WAY(...) LK_K(bn_sums_with)(g, p, t, passed, sum, dot, (LK_K(bn_way)){__VA_ARGS__, false})
 #define CALL(a)                                        \
     do {                                               \
         if (!keep && !residual && !store && two)       \
@@ -266,43 +268,64 @@ LK_INLINE void LK_K(bn_dx_with)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p,
             LK_VF grad = LK_K(bn_gradient)(t, at, bit + i, d, &lanes, way);
             if (way.store) LK_STORE((LK_E *)t->dresidual + at, grad);
             if (way.keep) grad *= lanes.keep;
-            LK_STORE((LK_E *)t->dx + at, lanes.scale * grad + (slope * d + offset));
+            LK_STORE((LK_E *)t->dx + at, way.fixed ? lanes.scale * grad : lanes.scale * grad + (slope * d + offset));
         }
     }
+}
+
+/* dx where the statistics are constants: all that is known of x is what the activation's derivative asks for. */
+LK_INLINE void LK_K(bn_dx_fixed)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
+    bool two = t->dy[1] != NULL, keep = t->keep != NULL, residual = t->residual != NULL, store = t->dresidual != NULL;
+#define CALL(a)                                                                                    \
+    do {                                                                                           \
+        if (store || keep || residual || two)                                                      \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, two, false, residual, keep, store, true}); \
+        else                                                                                       \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, false, false, false, false, false, true}); \
+    } while (0)
+    if (t->mask != NULL)
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, two, true, false, keep, store, true});
+    else
+        LK_EACH_ACT(t->act, CALL)
+#undef CALL
 }
 
 /* Finds the gradient that passed again, from all that it came from. */
 LK_INLINE void LK_K(bn_dx_again)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
     bool two = t->dy[1] != NULL, keep = t->keep != NULL, residual = t->residual != NULL, store = t->dresidual != NULL;
-#define CALL(a)                                                                              \
-    do {                                                                                     \
-        if (store || keep || residual)                                                       \
-            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, two, false, residual, keep, store}); \
-        else if (two)                                                                        \
-            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, true, false, false, false, false});  \
-        else                                                                                 \
-            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, false, false, false, false, false}); \
+#define CALL(a)                                                                                     \
+    do {                                                                                            \
+        if (store || keep || residual)                                                              \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, two, false, residual, keep, store, false}); \
+        else if (two)                                                                               \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, true, false, false, false, false, false});  \
+        else                                                                                        \
+            LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){a, false, false, false, false, false, false}); \
     } while (0)
     if (t->mask != NULL && two && !keep)
-        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, true, true, false, false, true});
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, true, true, false, false, true, false});
     else if (t->mask != NULL)
-        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, two, true, false, keep, true});
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_RELU, two, true, false, keep, true, false});
     else
         LK_EACH_ACT(t->act, CALL)
 #undef CALL
 }
 
 static void LK_K(bn_backward_dx)(const lk_cpu_group *g, const lk_cpu_bn_lanes *p, const lk_cpu_bn_grads *t) {
-    if (LK_K(bn_passed)(t) != NULL) {
-        lk_cpu_bn_grads passed = *t;
-        passed.dy[0] = LK_K(bn_passed)(t);
-        if (t->keep == NULL)
-            LK_K(bn_dx_with)(g, p, &passed, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, false, false});
-        else
-            LK_K(bn_dx_with)(g, p, &passed, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, true, false});
-        return;
+    lk_cpu_bn_grads passed = *t;
+    LK_E *from = LK_K(bn_passed)(t);
+    if (from != NULL) { /* no activation stands before it any more */
+        passed = (lk_cpu_bn_grads){.x = t->x, .dy = {from}, .dx = t->dx, .keep = t->keep, .fixed = t->fixed};
+        t = &passed;
     }
-    LK_K(bn_dx_again)(g, p, t);
+    if (t->fixed)
+        LK_K(bn_dx_fixed)(g, p, t);
+    else if (from == NULL)
+        LK_K(bn_dx_again)(g, p, t);
+    else if (t->keep == NULL)
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, false, false, false});
+    else
+        LK_K(bn_dx_with)(g, p, t, (LK_K(bn_way)){LK_ACT_NONE, false, false, false, true, false, false});
 }
 
 LK_INLINE void LK_K(add_forward_with)(int64_t count, const LK_E *x, const LK_E *residual, LK_E *y, lk_act act) {

@@ -84,6 +84,7 @@ static lk_status plan_backward(const lk_cpu *cpu, lk_op *op, const shapes *s, co
         LK_TRY(lk_dnnl_pass_operand(&p->data, cpu->engine, data, DNNL_ARG_WEIGHTS, false, NULL, err));
         LK_TRY(lk_dnnl_pass_operand(&p->data, cpu->engine, data, DNNL_ARG_DIFF_DST, false, s->y, err));
     }
+    if (op->desc.frozen) goto out;
     LK_DNNL(dnnl_inner_product_backward_weights_primitive_desc_create(&weight, cpu->engine, s->x_row, s->weight_grad,
                                                                       s->bias, s->dy_row, hint, s->attr));
     LK_TRY(lk_dnnl_pass_start(&p->weight, weight, err));
@@ -107,10 +108,10 @@ static void fill_info(lk_op *op) {
     info->param_count = 2;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, lk_shape_of(2, out, d->x.c), out * d->x.c};
     info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, out), out};
-    info->keeps_x = d->training;
+    info->keeps_x = d->training && !d->frozen;
     info->workspace_bytes =
         larger(p->forward.workspace_bytes, larger(p->data.workspace_bytes, p->weight.workspace_bytes));
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1;
+    double passes = d->training ? d->need_dx + !d->frozen : 0;
     double bytes = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y) + out * d->x.c * (int64_t)sizeof(float));
     info->flops_forward = 2.0 * (double)(d->x.n * out * d->x.c);
     info->flops_backward = passes * info->flops_forward;
@@ -201,9 +202,11 @@ static lk_status forward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk
 static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)cpu;
     linear_bound *bound = call->bound;
-    LK_RETURN_IF(lk_dnnl_set(&bound->weight, WEIGHT, lk_cpu_grad(call, run, 0), err));
-    LK_RETURN_IF(lk_dnnl_set(&bound->weight, BIAS, lk_cpu_grad(call, run, 1), err));
-    LK_RETURN_IF(lk_dnnl_run(&bound->weight, stream->dnnl, err));
+    if (!call->op->desc.frozen) {
+        LK_RETURN_IF(lk_dnnl_set(&bound->weight, WEIGHT, lk_cpu_grad(call, run, 0), err));
+        LK_RETURN_IF(lk_dnnl_set(&bound->weight, BIAS, lk_cpu_grad(call, run, 1), err));
+        LK_RETURN_IF(lk_dnnl_run(&bound->weight, stream->dnnl, err));
+    }
     if (!call->op->desc.need_dx) return LK_OK;
     if (call->op->desc.x.c % call->op->desc.x.block != 0) /* the rows' padding */
         memset(call->buffers.dx, 0, (size_t)lk_act_bytes(&call->op->desc.x));

@@ -56,13 +56,11 @@ static void fill_info(lk_op *op) {
     winograd_plan *p = op->plan;
     lk_op_info *info = &op->info;
     int64_t in = d->x.c, out = d->conv.out_channels;
-    double passes = !d->training ? 0
-                    : d->need_dx ? 2
-                                 : 1,
-           bytes = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y));
+    double passes = d->training ? d->need_dx + !d->frozen : 0;
+    double bytes = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y));
     info->param_count = 1;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, lk_shape_of(4, out, in, 3, 3), 9 * in * out};
-    info->keeps_x = d->training;
+    info->keeps_x = d->training && !d->frozen;
     info->flops_forward = 18.0 * (double)(lk_act_count(&info->y) * in);
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes + (double)weight_bytes(in, out);
@@ -73,11 +71,11 @@ static void fill_info(lk_op *op) {
     p->second_at = area_bytes(in);
     p->sums_at = p->second_at + area_bytes(out);
     info->workspace_bytes = p->sums_at;
-    if (d->training)
+    if (d->training && !d->frozen)
         info->workspace_bytes +=
             LK_WINOGRAD_POINTS * sum_rows(p) * lk_winograd_round(out, LK_WINOGRAD_PANEL) * (int64_t)sizeof(float);
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:winograd avx2");
-    if (d->training) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+    if (d->training && !d->frozen) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
     if (d->training && d->need_dx) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
 
@@ -240,8 +238,9 @@ static lk_status backward(lk_cpu *cpu, lk_stream *stream, lk_call *call, const l
     const winograd_plan *p = call->op->plan;
     const lk_op_buffers *b = &call->buffers;
     int threads = lk_cpu_threads(cpu);
-    weight_pass(p, threads, b->x, b->dy[0], area(call, 0), area(call, p->second_at), area(call, p->sums_at),
-                lk_cpu_grad(call, run, 0));
+    if (!call->op->desc.frozen)
+        weight_pass(p, threads, b->x, b->dy[0], area(call, 0), area(call, p->second_at), area(call, p->sums_at),
+                    lk_cpu_grad(call, run, 0));
     if (call->op->desc.need_dx)
         convolve(p, threads, &p->y, &p->x, b->dy[0], derived(call, run, p->turned_at), b->dx, area(call, p->second_at),
                  area(call, 0));

@@ -1,4 +1,5 @@
-/* Batch normalisation on the own kernels: two launches forward and two backward. The stash holds mean, inverse
+/* Batch normalisation on the own kernels: two launches forward and two backward, one each with fixed statistics and
+ * frozen parameters. The stash holds mean, inverse
  * deviation, scale and beta of each channel, with drop_path a factor for each sample, and with RELU over a residual one
  * bit an element: whether it was stopped. Other activations over a residual keep the residual. */
 #include "core/memory.h"
@@ -9,6 +10,12 @@ typedef struct batchnorm_plan {
     int64_t keep_at, mask_at; /* bytes into the stash; before them: saved */
     int64_t terms_at;         /* bytes into the workspace; before it: partial sums */
 } batchnorm_plan;
+
+/* Are mean and variance found here, not given? */
+static bool is_measured(const lk_op_desc *d) { return d->training && !d->batchnorm.fixed; }
+
+/* Does backward need sums over a channel: of dx, or for the parameters? */
+static bool has_sums(const lk_op_desc *d) { return !d->batchnorm.fixed || !d->frozen; }
 
 static int64_t saved_bytes(const lk_op *op) {
     return (int64_t)lk_round_up((size_t)(4 * op->desc.x.block) * sizeof(float));
@@ -25,26 +32,29 @@ static void fill_info(lk_op *op) {
     info->params[0] = (lk_param_info){LK_PARAM_GAMMA, lk_shape_of(1, d->x.c), d->x.c};
     info->params[1] = (lk_param_info){LK_PARAM_BETA, lk_shape_of(1, d->x.c), d->x.c};
     info->stats_count = 2 * d->x.c;
-    info->flops_forward = (d->training ? 7 : 3) * count;
-    info->bytes_forward = bytes * (2 + d->training + d->batchnorm.residual);
+    info->flops_forward = (is_measured(d) ? 7 : 3) * count;
+    info->bytes_forward = bytes * (2 + is_measured(d) + d->batchnorm.residual);
     lk_cuda_info_own(op, "one-pass norm");
     if (!d->training) return;
-    info->launches_forward = 2;
-    p->mask = d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
+    info->launches_forward = 1 + is_measured(d);
+    bool back = lk_op_has_backward(d);
+    p->mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
     p->keep = d->batchnorm.drop_path > 0;
     p->keep_at = saved_bytes(op);
     p->mask_at = p->keep_at + (p->keep ? (int64_t)lk_round_up((size_t)d->x.n * sizeof(float)) : 0);
-    info->keeps_residual = d->batchnorm.residual && d->batchnorm.act != LK_ACT_NONE && !p->mask;
     p->terms_at = (int64_t)lk_round_up((size_t)lk_cuda_partial_bytes(&d->x));
-    info->keeps_x = true;
     info->stash_bytes = p->mask_at + (p->mask ? mask_bytes : 0);
     info->workspace_bytes = p->terms_at + 2 * d->x.block * (int64_t)sizeof(float);
-    info->flops_backward = 10 * count;
-    bool second = d->need_dx || d->batchnorm.residual;
-    info->launches_backward = 1 + second;
-    info->bytes_backward = bytes * (1 + d->dy_count + info->keeps_residual) * (second ? 2 : 1) + bytes * d->need_dx +
-                           bytes * d->batchnorm.residual + (p->mask ? (double)mask_bytes * 2 : 0);
     if (p->mask) info->bytes_forward += (double)mask_bytes;
+    if (!back) return;
+    bool derivative = d->batchnorm.act != LK_ACT_NONE && !p->mask;
+    info->keeps_x = has_sums(d) || derivative;
+    info->keeps_residual = d->batchnorm.residual && derivative;
+    info->flops_backward = (has_sums(d) ? 10 : 2) * count;
+    int walks = has_sums(d) + (d->need_dx || d->batchnorm.residual);
+    info->launches_backward = walks;
+    info->bytes_backward = bytes * (info->keeps_x + d->dy_count + info->keeps_residual) * walks + bytes * d->need_dx +
+                           bytes * d->batchnorm.residual + (p->mask ? (double)mask_bytes * 2 : 0);
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
@@ -74,14 +84,15 @@ static lk_cuda_norm norm_of(lk_stream *stream, const lk_call *call, const lk_run
                          .gamma = lk_cuda_param(call, run, 0),
                          .beta = lk_cuda_param(call, run, 1),
                          .counters = stream->counters};
-    norm.mean = (float *)run->stats + b->stats_offset;
+    bool fixed = d->training && d->batchnorm.fixed;
+    norm.mean = (float *)(fixed ? (void *)run->running : run->stats) + b->stats_offset; /* running ones are read only */
     norm.variance = norm.mean + d->x.c;
     if (!d->training) return norm;
-    norm.saved = b->stash;
+    if (!fixed) norm.saved = b->stash;
     if (p->keep) norm.keep = (const float *)((char *)b->stash + p->keep_at);
     if (p->mask) norm.mask = (uint8_t *)b->stash + p->mask_at;
     norm.partial = b->workspace;
-    norm.terms = (float *)((char *)b->workspace + p->terms_at);
+    if (!fixed) norm.terms = (float *)((char *)b->workspace + p->terms_at);
     return norm;
 }
 
@@ -120,7 +131,7 @@ static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const 
     norm.residual = call->op->desc.batchnorm.residual ? call->buffers.residual : NULL;
     norm.y = call->buffers.y;
     if (norm.keep != NULL) LK_TRY(send_keep(stream, call, run, norm.keep, err));
-    if (call->op->desc.training) LK_CUDA(lk_cuda_norm_statistics(stream->cuda, &norm));
+    if (is_measured(&call->op->desc)) LK_CUDA(lk_cuda_norm_statistics(stream->cuda, &norm));
     LK_CUDA(lk_cuda_norm_apply(stream->cuda, &norm));
 out:
     return status;
@@ -134,11 +145,11 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     norm.residual = call->op->info.keeps_residual ? call->buffers.residual : NULL;
     norm.dy[0] = call->buffers.dy[0];
     norm.dy[1] = lk_cuda_second_dy(call);
-    norm.dgamma = lk_cuda_grad(call, run, 0);
-    norm.dbeta = lk_cuda_grad(call, run, 1);
+    norm.dgamma = d->frozen ? NULL : lk_cuda_grad(call, run, 0);
+    norm.dbeta = d->frozen ? NULL : lk_cuda_grad(call, run, 1);
     norm.dx = d->need_dx ? call->buffers.dx : NULL;
     norm.dresidual = d->batchnorm.residual ? call->buffers.dresidual : NULL;
-    LK_CUDA(lk_cuda_norm_sums(stream->cuda, &norm));
+    if (has_sums(d)) LK_CUDA(lk_cuda_norm_sums(stream->cuda, &norm));
     if (norm.dx != NULL || norm.dresidual != NULL) LK_CUDA(lk_cuda_norm_gradient(stream->cuda, &norm));
 out:
     return status;

@@ -35,7 +35,8 @@ static const char *settings_fault(const lk_op_desc *d) {
         case LK_OP_BATCHNORM:
             if (!(d->batchnorm.eps >= 0) || isinf(d->batchnorm.eps)) return "its eps is negative or no number";
             if (!(d->batchnorm.drop_path >= 0 && d->batchnorm.drop_path < 1)) return "its drop_path is outside [0, 1)";
-            if (d->training && d->batchnorm.group > 1) return "it cannot normalise over a group of leaves";
+            if (d->training && !d->batchnorm.fixed && d->batchnorm.group > 1)
+                return "it cannot normalise over a group of leaves";
             if (d->batchnorm.drop_path > 0 && !d->batchnorm.residual) return "its drop_path has no residual to go by";
             return act_ok(d->batchnorm.act) ? NULL : "its activation is unknown";
         case LK_OP_ACTIVATION: return act_ok(d->activation.act) ? NULL : "its activation is unknown";
@@ -69,12 +70,12 @@ lk_status lk_cuda_check_op(const lk_op *op, const lk_op *like, lk_error *err) {
         return lk_cuda_unsupported(op, "the device computes in float32 or bfloat16", err);
     if (d->x.dtype != (input ? LK_U8 : d->compute)) return lk_cuda_unsupported(op, "its input has another type", err);
     if (!shape_ok(&d->x)) return lk_cuda_unsupported(op, "its input is empty or too large", err);
-    if (d->kind == LK_OP_BATCHNORM && d->training && d->x.n * d->x.h * d->x.w < 2)
+    if (d->kind == LK_OP_BATCHNORM && d->training && !d->batchnorm.fixed && d->x.n * d->x.h * d->x.w < 2)
         return lk_fail(err, LK_ERR_CONFIG,
                        "batch normalisation in training needs at least 2 values a channel, and the cuda device was "
                        "asked for 1; use a larger microbatch or drop_last");
     if (!layout_ok(d)) return lk_cuda_unsupported(op, "its input is not NHWC in whole vectors of 16 bytes", err);
-    if (d->training && takes_dy && (d->dy_count < 1 || d->dy_count > most))
+    if (lk_op_has_backward(d) && takes_dy && (d->dy_count < 1 || d->dy_count > most))
         return lk_cuda_unsupported(op, "it cannot sum that many gradients", err);
     const char *fault = settings_fault(d);
     if (fault != NULL) return lk_cuda_unsupported(op, fault, err);

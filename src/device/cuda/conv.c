@@ -67,7 +67,7 @@ static lk_status plan_passes(lk_cuda *cuda, lk_op *op, lk_error *err) {
     const lk_op_desc *d = &op->desc;
     LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_FORWARD, err));
     if (d->training && d->need_dx) LK_RETURN_IF(plan_pass(cuda, op, LK_CUDNN_DATA, err));
-    return d->training ? plan_pass(cuda, op, LK_CUDNN_WEIGHT, err) : LK_OK;
+    return d->training && !d->frozen ? plan_pass(cuda, op, LK_CUDNN_WEIGHT, err) : LK_OK;
 }
 
 static void fill_info(lk_op *op) {
@@ -79,31 +79,34 @@ static void fill_info(lk_op *op) {
     info->param_count = d->conv.bias ? 2 : 1;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, shape, p->weights};
     if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, out), out};
-    info->keeps_x = d->training;
+    bool trained = d->training && !d->frozen;
+    info->keeps_x = trained;
     if (p->shape.bf16) info->derived_bytes = p->weights * (int64_t)sizeof(uint16_t);
     for (int i = 0; i < LK_CUDNN_PASSES; i++)
         if (p->passes[i].workspace_bytes > most) most = p->passes[i].workspace_bytes;
-    int64_t partial = d->training && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
+    int64_t partial = trained && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
     info->workspace_bytes = p->scratch + LK_CUDA_WORKSPACE_ALIGNMENT + (partial > most ? partial : most);
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1, y = (double)lk_act_bytes(&info->y);
+    double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
     double bytes = (double)lk_act_bytes(&d->x) + y + (double)(p->weights * (p->shape.bf16 ? 2 : 4));
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(group * d->conv.kernel_h * d->conv.kernel_w);
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
-    info->bytes_backward = passes * bytes + (d->training && d->conv.bias ? y : 0);
+    info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
     info->launches_forward = 1 + p->gaps + d->conv.bias;
-    if (d->training) info->launches_backward = 1 + p->shape.bf16_dweight + d->conv.bias + d->need_dx * (1 + p->gaps);
+    if (trained) info->launches_backward = 1 + p->shape.bf16_dweight + d->conv.bias;
+    if (d->training && d->need_dx) info->launches_backward += 1 + p->gaps;
     info->launches_refresh = p->shape.bf16;
     if (p->product) {
         info->workspace_bytes = 0;
         info->bytes_forward = bytes;
         info->bytes_backward = passes * bytes;
         lk_cuda_info_own(op, "product");
-        if (d->training) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+        if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
         return;
     }
     snprintf(info->impl_forward, sizeof info->impl_forward, "%s", p->passes[LK_CUDNN_FORWARD].name);
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);
+    if (!trained) return;
     snprintf(info->impl_dw, sizeof info->impl_dw, "%.32s%s", p->passes[LK_CUDNN_WEIGHT].name,
              p->shape.bf16_dweight ? " in bf16" : "");
 }
@@ -226,13 +229,14 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
     if (p->product) {
         lk_cuda_product product = product_of(call->op);
-        float *dbias = d->conv.bias ? lk_cuda_grad(call, run, 1) : NULL;
+        float *dweights = d->frozen ? NULL : lk_cuda_grad(call, run, 0);
+        float *dbias = d->conv.bias && !d->frozen ? lk_cuda_grad(call, run, 1) : NULL;
         return lk_cuda_check(lk_cuda_product_backward(stream->cuda, &product, b->x, weights_of(call, run), b->dy[0],
-                                                      d->need_dx ? b->dx : NULL, lk_cuda_grad(call, run, 0), dbias),
+                                                      d->need_dx ? b->dx : NULL, dweights, dbias),
                              "product_backward", err);
     }
-    LK_TRY(backward_weights(stream, call, run, err));
-    if (d->conv.bias)
+    if (!d->frozen) LK_TRY(backward_weights(stream, call, run, err));
+    if (d->conv.bias && !d->frozen)
         LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels,
                                     lk_cuda_align_workspace((char *)b->workspace + p->scratch), stream->counters));
     if (!d->need_dx) goto out;

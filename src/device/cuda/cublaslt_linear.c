@@ -124,15 +124,16 @@ static void fill_info(lk_op *op) {
     info->param_count = 2;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, lk_shape_of(2, d->linear.out_features, d->x.c), p->out * p->in};
     info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, d->linear.out_features), p->out};
-    info->keeps_x = d->training;
+    bool trained = d->training && !d->frozen;
+    info->keeps_x = trained;
     if (d->x.dtype == LK_BF16) {
         p->bias_at = (int64_t)lk_round_up((size_t)(p->out * p->in) * sizeof(uint16_t));
         info->derived_bytes = p->bias_at + p->out * (int64_t)sizeof(uint16_t);
     }
-    int64_t partial = d->training ? lk_cuda_partial_bytes(&info->y) : 0;
+    int64_t partial = trained ? lk_cuda_partial_bytes(&info->y) : 0;
     info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + larger(larger(p->forward.workspace, p->data.workspace),
                                                                  larger(p->weight.workspace, partial));
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1;
+    double passes = d->training ? d->need_dx + trained : 0;
     double bytes =
         (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y) + p->out * p->in * (int64_t)lk_dtype_size(d->x.dtype));
     info->flops_forward = 2.0 * (double)d->x.n * (double)(p->out * p->in);
@@ -140,11 +141,11 @@ static void fill_info(lk_op *op) {
     info->bytes_forward = bytes;
     info->bytes_backward = passes * bytes;
     info->launches_forward = 1;
-    if (d->training) info->launches_backward = 2 + d->need_dx;
+    if (d->training) info->launches_backward = 2 * trained + d->need_dx;
     info->launches_refresh = info->derived_bytes > 0 ? 2 : 0;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cublaslt:%d", p->forward.id);
     if (d->training && d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "cublaslt:%d", p->data.id);
-    if (d->training) snprintf(info->impl_dw, sizeof info->impl_dw, "cublaslt:%d", p->weight.id);
+    if (trained) snprintf(info->impl_dw, sizeof info->impl_dw, "cublaslt:%d", p->weight.id);
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
@@ -164,7 +165,7 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     weight_t.transposed = y_t.transposed = true;
     LK_TRY(matmul_plan(cuda, &p->forward, op, weight_t, x, y, true, err));
     if (d->training && d->need_dx) LK_TRY(matmul_plan(cuda, &p->data, op, weight, y, x, false, err));
-    if (d->training) LK_TRY(matmul_plan(cuda, &p->weight, op, x, y_t, dweight, false, err));
+    if (d->training && !d->frozen) LK_TRY(matmul_plan(cuda, &p->weight, op, x, y_t, dweight, false, err));
     fill_info(op);
 out:
     return status;
@@ -240,10 +241,12 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     const linear_plan *p = call->op->plan;
     const lk_op_buffers *b = &call->buffers;
     lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
-    LK_TRY(matmul_run(cuda, stream, &p->weight, p->weight.desc, b->x, b->dy[0], lk_cuda_grad(call, run, 0),
-                      b->workspace, err));
-    LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.block,
-                                lk_cuda_align_workspace(b->workspace), stream->counters));
+    if (!call->op->desc.frozen) {
+        LK_TRY(matmul_run(cuda, stream, &p->weight, p->weight.desc, b->x, b->dy[0], lk_cuda_grad(call, run, 0),
+                          b->workspace, err));
+        LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.block,
+                                    lk_cuda_align_workspace(b->workspace), stream->counters));
+    }
     if (!call->op->desc.need_dx) goto out;
     LK_TRY(matmul_run(cuda, stream, &p->data, p->data.desc, weights_of(call, run), b->dy[0], b->dx, b->workspace, err));
 out:

@@ -47,7 +47,7 @@ void lk_cuda_info_start(lk_op *op, int64_t c, int64_t h, int64_t w, int64_t bloc
 void lk_cuda_info_own(lk_op *op, const char *name) {
     snprintf(op->info.impl_forward, sizeof op->info.impl_forward, "own:%s", name);
     op->info.launches_forward = 1;
-    if (!op->desc.training) return;
+    if (!lk_op_has_backward(&op->desc)) return;
     memcpy(op->info.impl_dx, op->info.impl_forward, sizeof op->info.impl_dx);
     op->info.launches_backward = 1;
 }

@@ -15,19 +15,21 @@ static void fill_info(lk_op *op, const lk_cuda_depthwise *conv) {
     info->param_count = d->conv.bias ? 2 : 1;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, lk_shape_of(4, c, 1, conv->kernel, conv->kernel), weights};
     if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, c), c};
-    info->keeps_x = d->training;
+    bool trained = d->training && !d->frozen;
+    info->keeps_x = trained;
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)area;
     info->bytes_forward = x + y + w + (d->conv.bias ? 2 * y : 0);
     lk_cuda_info_own(op, "depthwise");
     info->launches_forward += d->conv.bias;
     if (!d->training) return;
-    int64_t partial = lk_cuda_depthwise_partials(conv) * (int64_t)sizeof(float);
-    int64_t bias_partial = d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
+    int64_t partial = trained ? lk_cuda_depthwise_partials(conv) * (int64_t)sizeof(float) : 0;
+    int64_t bias_partial = trained && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
     info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + (partial > bias_partial ? partial : bias_partial);
-    info->flops_backward = (d->need_dx ? 2 : 1) * info->flops_forward;
-    info->bytes_backward = x + y + w + 2 * (double)partial + (d->need_dx ? x + y + w : 0) + (d->conv.bias ? y : 0);
-    info->launches_backward = 2 + d->need_dx + d->conv.bias;
-    memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+    info->flops_backward = (d->need_dx + trained) * info->flops_forward;
+    info->bytes_backward =
+        (d->need_dx + trained) * (x + y + w) + 2 * (double)partial + (trained && d->conv.bias ? y : 0);
+    info->launches_backward = d->need_dx + (trained ? 2 + d->conv.bias : 0);
+    if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
@@ -85,9 +87,10 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     const lk_op_buffers *b = &call->buffers;
     lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
     float *partial = lk_cuda_align_workspace(b->workspace);
-    LK_CUDA(
-        lk_cuda_depthwise_weight(stream->cuda, call->op->plan, b->x, b->dy[0], lk_cuda_grad(call, run, 0), partial));
-    if (d->conv.bias)
+    if (!d->frozen)
+        LK_CUDA(lk_cuda_depthwise_weight(stream->cuda, call->op->plan, b->x, b->dy[0], lk_cuda_grad(call, run, 0),
+                                         partial));
+    if (d->conv.bias && !d->frozen)
         LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels, partial,
                                     stream->counters));
     if (d->need_dx)

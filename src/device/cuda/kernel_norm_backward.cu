@@ -1,7 +1,8 @@
 /* Batch normalisation backward. With dz the gradient before the activation and g = keep dz, over the m values of a
  * channel:
  *   dbeta = sum g,  dgamma = inverse sum g (x - mean),  dresidual = dz,
- *   dx = scale g + slope (x - mean) + offset,  slope = -scale inverse dgamma / m,  offset = -scale dbeta / m. */
+ *   dx = scale g + slope (x - mean) + offset,  slope = -scale inverse dgamma / m,  offset = -scale dbeta / m;
+ * where the statistics are constants, dx = scale g. */
 #include "device/cuda/kernel_norm.cuh"
 
 /* Vectors of each operand that a thread has under way: x, the gradient, a second one (TWO). With blocks of 256 threads,
@@ -74,12 +75,18 @@ static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape 
         return p;
     };
     if (!lk_merge_chunks<T>(r, block, n.partial, scratch, pair_of, &channel, &total)) return;
-    n.terms[channel] = n.terms[block + channel] = 0;
+    if (n.terms != nullptr) n.terms[channel] = n.terms[block + channel] = 0;
     if (channel >= n.shape.channels) return;
-    const double inverse = n.saved[block + channel], count = (double)n.shape.rows;
-    const double scale = n.saved[2 * block + channel], dgamma = total.b * inverse;
-    n.dgamma[channel] = (float)dgamma;
-    n.dbeta[channel] = (float)total.a;
+    const bool given = n.saved == nullptr;
+    const double inverse = given ? (double)(float)(1 / sqrt((double)n.variance[channel] + (double)n.eps))
+                                 : (double)n.saved[block + channel];
+    const double dgamma = total.b * inverse;
+    if (n.dgamma != nullptr) {
+        n.dgamma[channel] = (float)dgamma;
+        n.dbeta[channel] = (float)total.a;
+    }
+    if (n.terms == nullptr) return;
+    const double count = (double)n.shape.rows, scale = n.saved[2 * block + channel];
     n.terms[channel] = (float)(-scale * inverse * dgamma / count);
     n.terms[block + channel] = (float)(-scale * total.a / count);
 }
@@ -143,10 +150,13 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk
     const int64_t begin = blockIdx.y * r.chunk;
     const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
     channels<T> c;
-    float slope[L], offset[L];
+    const bool moving = n.terms != nullptr;
+    float slope[L] = {0}, offset[L] = {0};
     lk_norm_channels<T>(n, first, c.mean, c.scale, c.beta);
-    lk_load_floats(slope, n.terms + first);
-    lk_load_floats(offset, n.terms + block + first);
+    if (moving) {
+        lk_load_floats(slope, n.terms + first);
+        lk_load_floats(offset, n.terms + block + first);
+    }
     auto put = [&](int64_t row, const arrival<T> &a) {
         const int64_t at = row * block + first;
         const float keep = lk_norm_keep(n, row);
@@ -155,7 +165,8 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk
         if (n.dresidual != nullptr) lk_store<T>((T *)n.dresidual + at, g);
         if (n.dx == nullptr) return;
 #pragma unroll
-        for (int i = 0; i < L; i++) g[i] = fmaf(c.scale[i], keep * g[i], fmaf(slope[i], distance[i], offset[i]));
+        for (int i = 0; i < L; i++) /* x need not have been kept where it does not move the statistics */
+            g[i] = fmaf(c.scale[i], keep * g[i], moving ? fmaf(slope[i], distance[i], offset[i]) : 0);
         lk_store<T>((T *)n.dx + at, g);
     };
     /* What arrives is fetched before anything is written: dresidual may be dy[0], at the same place. */

@@ -150,7 +150,7 @@ template <typename T>
 static int run_backward(cudaStream_t stream, const lk_cuda_product *p, const void *x, const void *weights,
                         const void *dy, void *dx, float *dweights, float *dbias) {
     sums<T> weight = {}, data = {};
-    set_shape<T>(&weight, p->out, p->n, p->in);
+    if (dweights != nullptr) set_shape<T>(&weight, p->out, p->n, p->in);
     weight.factor = data.factor = (const T *)dy;
     weight.row_stride = data.term_stride = 1;
     weight.term_stride = data.row_stride = p->out;

@@ -43,12 +43,12 @@ typedef struct lk_cuda_norm {
     void *y, *dx, *dresidual;
     const float *gamma, *beta; /* channels */
     float *mean, *variance;    /* channels: of the microbatch (written) or running (read) */
-    float *dgamma, *dbeta;     /* channels */
+    float *dgamma, *dbeta;     /* channels, or NULL: the parameters are frozen */
     float *saved;              /* 4 x block: mean, 1 / sqrt(variance + eps), gamma times that, beta; or NULL */
     const float *keep;         /* a factor for each sample, or NULL: 1 */
     uint8_t *mask;             /* rows x block / lanes: bit i is set where RELU stopped lane i; or NULL */
     float *partial;            /* lk_cuda_chunks x 2 x block */
-    float *terms;              /* 2 x block: slope and offset of dx */
+    float *terms;              /* 2 x block: slope and offset of dx, or NULL: the statistics are constants */
     unsigned *counters;        /* LK_CUDA_COUNTERS zeros; zero again afterwards */
 } lk_cuda_norm;
 
@@ -57,7 +57,8 @@ int lk_cuda_norm_statistics(cudaStream_t stream, const lk_cuda_norm *norm);
 /* y = act(keep ((x - mean) gamma inverse + beta) + residual), with saved, or with mean and variance where saved is
  * NULL. Writes mask where it is given. */
 int lk_cuda_norm_apply(cudaStream_t stream, const lk_cuda_norm *norm);
-/* Writes dgamma, dbeta, terms. What went into the activation is known from mask, or computed again from x, keep and
+/* Writes dgamma, dbeta, terms, as far as they are given; both this and what follows take mean and variance where saved
+ * is NULL. What went into the activation is known from mask, or computed again from x, keep and
  * residual (NULL: there was none). */
 int lk_cuda_norm_sums(cudaStream_t stream, const lk_cuda_norm *norm);
 /* Writes dx and dresidual, as far as they are given. */
@@ -92,7 +93,7 @@ int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *conv,
 int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *conv);
 
 /* y = x weights^T + bias: x is n x in, weights out x in of the same type, both with padding; dweights are float32. bias
- * and dbias (`outputs` floats) and dx may be NULL. */
+ * and dbias (`outputs` floats), dx and dweights (then dbias too) may be NULL. */
 typedef struct lk_cuda_product {
     lk_cuda_type type;
     int64_t n;

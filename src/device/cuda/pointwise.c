@@ -145,7 +145,7 @@ static lk_status dropout_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     op->info.flops_forward = count;
     op->info.bytes_forward = 2 * bytes;
     lk_cuda_info_own(op, "Philox");
-    if (!d->training) return LK_OK;
+    if (!lk_op_has_backward(d)) return LK_OK;
     op->info.flops_backward = count;
     op->info.bytes_backward = bytes * (1 + d->dy_count);
     op->info.launches_backward = d->need_dx;

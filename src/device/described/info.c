@@ -19,9 +19,9 @@ static void start(const lk_op_desc *d, lk_op_info *info, int64_t c, int64_t h, i
     memset(info, 0, sizeof *info);
     info->y = (lk_act_desc){d->compute, d->x.n, c, h, w, block};
     info->launches_forward = 1;
-    info->launches_backward = d->training && d->kind != LK_OP_INPUT;
+    info->launches_backward = lk_op_has_backward(d);
     snprintf(info->impl_forward, sizeof info->impl_forward, "own");
-    if (d->training) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
+    if (lk_op_has_backward(d)) memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
 
 /* Bytes of the partial sums over the rows of a tensor. */
@@ -78,9 +78,10 @@ static void own_depthwise(const lk_op_desc *d, lk_op_info *info) {
     info->bytes_forward = x + y + weights + 2 * bias;
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:depthwise");
     if (!d->training) return;
-    info->launches_backward = 2 + d->need_dx + d->conv.bias;
-    info->bytes_backward = (d->need_dx ? 2 : 1) * (x + y + weights) + bias;
-    memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+    bool trained = !d->frozen;
+    info->launches_backward = d->need_dx + (trained ? 2 + d->conv.bias : 0);
+    info->bytes_backward = (d->need_dx + trained) * (x + y + weights) + trained * bias;
+    if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
     memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
 
@@ -94,23 +95,24 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     info->param_count = d->conv.bias ? 2 : 1;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, shape, s.weights};
     if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, out), out};
-    info->keeps_x = d->training;
+    bool trained = d->training && !d->frozen;
+    info->keeps_x = trained;
     if (bf16) info->derived_bytes = s.weights * 2;
-    int64_t scratch = bf16 && d->training ? aligned(s.weights * 2) : 0;
-    info->workspace_bytes = scratch + LIBRARY_ALIGNMENT + (d->training && d->conv.bias ? partial_bytes(&info->y) : 0);
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1, y = (double)lk_act_bytes(&info->y);
+    int64_t scratch = bf16 && trained ? aligned(s.weights * 2) : 0;
+    info->workspace_bytes = scratch + LIBRARY_ALIGNMENT + (trained && d->conv.bias ? partial_bytes(&info->y) : 0);
+    double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
     double bytes = (double)lk_act_bytes(&d->x) + y + (double)(s.weights * (bf16 ? 2 : 4));
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(s.group * area);
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
-    info->bytes_backward = passes * bytes + (d->training && d->conv.bias ? y : 0);
+    info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
     info->launches_forward = 1 + gaps + d->conv.bias;
     /* A bfloat16 layer's weight gradient is widened by a launch of its own. */
-    info->launches_backward = d->training ? 1 + bf16 + d->conv.bias + d->need_dx * (1 + gaps) : 0;
+    info->launches_backward = d->training ? (trained ? 1 + bf16 + d->conv.bias : 0) + d->need_dx * (1 + gaps) : 0;
     info->launches_refresh = bf16;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cudnn");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
-    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !d->training ? "" : bf16 ? "cudnn in bf16" : "cudnn");
+    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : bf16 ? "cudnn in bf16" : "cudnn");
     if (is_own_depthwise(d)) own_depthwise(d, info);
 }
 
@@ -122,22 +124,25 @@ static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     info->params[0] = (lk_param_info){LK_PARAM_GAMMA, lk_shape_of(1, d->x.c), d->x.c};
     info->params[1] = (lk_param_info){LK_PARAM_BETA, lk_shape_of(1, d->x.c), d->x.c};
     info->stats_count = 2 * d->x.c;
-    info->flops_forward = (d->training ? 7 : 3) * count;
-    info->bytes_forward = bytes * (2 + d->training + d->batchnorm.residual);
+    bool measured = d->training && !d->batchnorm.fixed, back = lk_op_has_backward(d);
+    info->flops_forward = (measured ? 7 : 3) * count;
+    info->bytes_forward = bytes * (2 + measured + d->batchnorm.residual);
+    info->launches_forward = 1 + measured;
     if (!d->training) return;
-    bool mask = d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
-    bool second = d->need_dx || d->batchnorm.residual;
-    info->keeps_residual = d->batchnorm.residual && d->batchnorm.act != LK_ACT_NONE && !mask;
-    info->keeps_x = true;
+    bool mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
     info->stash_bytes = aligned(4 * d->x.block * (int64_t)sizeof(float)) + (mask ? mask_bytes : 0);
     if (d->batchnorm.drop_path > 0) info->stash_bytes += aligned(d->x.n * (int64_t)sizeof(float));
     info->workspace_bytes = aligned(partial_bytes(&d->x)) + 2 * d->x.block * (int64_t)sizeof(float);
-    info->flops_backward = 10 * count;
-    info->bytes_backward = bytes * (1 + d->dy_count + info->keeps_residual) * (second ? 2 : 1) + bytes * d->need_dx +
-                           bytes * d->batchnorm.residual + (mask ? (double)mask_bytes * 2 : 0);
     info->bytes_forward += mask ? (double)mask_bytes : 0;
-    info->launches_forward = 2;
-    info->launches_backward = 1 + second;
+    if (!back) return;
+    bool sums = !d->batchnorm.fixed || !d->frozen, derivative = d->batchnorm.act != LK_ACT_NONE && !mask;
+    int walks = sums + (d->need_dx || d->batchnorm.residual);
+    info->keeps_x = sums || derivative;
+    info->keeps_residual = d->batchnorm.residual && derivative;
+    info->flops_backward = (sums ? 10 : 2) * count;
+    info->bytes_backward = bytes * (info->keeps_x + d->dy_count + info->keeps_residual) * walks + bytes * d->need_dx +
+                           bytes * d->batchnorm.residual + (mask ? (double)mask_bytes * 2 : 0);
+    info->launches_backward = walks;
 }
 
 /* ACTIVATION and ADD. */
@@ -173,7 +178,7 @@ static void dropout_info(const lk_op_desc *d, lk_op_info *info) {
     start(d, info, d->x.c, d->x.h, d->x.w, d->x.block);
     info->flops_forward = (double)lk_act_count(&d->x);
     info->bytes_forward = 2 * bytes;
-    if (!d->training) return;
+    if (!lk_op_has_backward(d)) return;
     info->flops_backward = info->flops_forward;
     info->bytes_backward = bytes * (1 + d->dy_count);
     info->launches_backward = d->need_dx;
@@ -203,19 +208,20 @@ static void linear_info(const lk_op_desc *d, lk_op_info *info) {
     info->param_count = 2;
     info->params[0] = (lk_param_info){LK_PARAM_WEIGHT, lk_shape_of(2, d->linear.out_features, d->x.c), out * in};
     info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, d->linear.out_features), out};
-    info->keeps_x = d->training;
+    bool trained = d->training && !d->frozen;
+    info->keeps_x = trained;
     if (d->x.dtype == LK_BF16) info->derived_bytes = aligned(out * in * 2) + out * 2;
-    info->workspace_bytes = LIBRARY_ALIGNMENT + (d->training ? partial_bytes(&info->y) : 0);
-    double passes = !d->training ? 0 : d->need_dx ? 2 : 1;
+    info->workspace_bytes = LIBRARY_ALIGNMENT + (trained ? partial_bytes(&info->y) : 0);
+    double passes = d->training ? d->need_dx + trained : 0;
     info->flops_forward = 2.0 * (double)d->x.n * (double)(out * in);
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y) + out * in * size);
     info->bytes_backward = passes * info->bytes_forward;
-    info->launches_backward = d->training ? 2 + d->need_dx : 0;
+    info->launches_backward = d->training ? 2 * trained + d->need_dx : 0;
     info->launches_refresh = info->derived_bytes > 0 ? 2 : 0;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cublaslt");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cublaslt" : "");
-    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", d->training ? "cublaslt" : "");
+    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", trained ? "cublaslt" : "");
 }
 
 static void loss_info(const lk_op_desc *d, lk_op_info *info) {

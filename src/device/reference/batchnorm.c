@@ -3,13 +3,17 @@
  * sqrt(var + eps),  var = sum (x - mean)^2 / m y = act(keep (gamma xhat + beta) + residual),  keep: a number per sample
  * With dz the gradient before the activation and g = keep dz:
  *   dbeta = sum g,  dgamma = sum g xhat,  dx = gamma / sqrt(var + eps) (g - dbeta / m - xhat dgamma / m),
- *   dresidual = dz. */
+ *   dresidual = dz.
+ * With fixed statistics mean and var are constants:  dx = gamma / sqrt(var + eps) g. */
 #include <math.h>
 
 #include "device/reference/internal.h"
 
+/* Are mean and variance found here, not given? */
+static bool is_measured(const lk_op_desc *d) { return d->training && !d->batchnorm.fixed; }
+
 /* Do other leaves normalise with this one? */
-static bool is_synchronised(const lk_op_desc *d) { return d->training && d->batchnorm.group > 1; }
+static bool is_synchronised(const lk_op_desc *d) { return is_measured(d) && d->batchnorm.group > 1; }
 
 static lk_group_scratch scratch_of(const lk_call *call) {
     return lk_group_place(call->buffers.workspace, call->op->desc.batchnorm.group, call->op->desc.x.c);
@@ -27,7 +31,7 @@ static lk_status plan(lk_op *op, lk_error *err) {
                                    op->desc.batchnorm.drop_path);
     if (op->desc.batchnorm.group < 0)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err, "a group of %d leaves", op->desc.batchnorm.group);
-    if (op->desc.training && x->n * x->h * x->w < 2)
+    if (is_measured(&op->desc) && x->n * x->h * x->w < 2)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "training needs at least 2 values a channel; use a larger microbatch or drop_last");
     LK_RETURN_IF(lk_reference_set_y(op, x->c, x->h, x->w, err));
@@ -35,14 +39,14 @@ static lk_status plan(lk_op *op, lk_error *err) {
     lk_reference_add_param(op, LK_PARAM_BETA, lk_shape_of(1, x->c));
     op->info.stats_count = 2 * x->c;
     double count = (double)lk_act_count(&op->info.y);
-    op->info.flops_forward = (op->desc.training ? 7 : 3) * count;
-    if (!op->desc.training) return LK_OK;
+    op->info.flops_forward = (is_measured(&op->desc) ? 7 : 3) * count;
+    if (is_synchronised(&op->desc)) op->info.workspace_bytes = lk_group_bytes(op->desc.batchnorm.group, x->c);
+    if (!lk_op_has_backward(&op->desc)) return LK_OK;
     op->info.flops_backward = 10 * count;
     op->info.keeps_x = true;
     op->info.keeps_y = op->desc.batchnorm.act != LK_ACT_NONE && lk_act_invertible(op->desc.batchnorm.act);
     op->info.keeps_residual = op->desc.batchnorm.residual && !lk_act_invertible(op->desc.batchnorm.act);
-    op->info.stash_bytes = 2 * x->c * (int64_t)sizeof(double);
-    if (is_synchronised(&op->desc)) op->info.workspace_bytes = lk_group_bytes(op->desc.batchnorm.group, x->c);
+    op->info.stash_bytes = 4 * x->c * (int64_t)sizeof(double);
     return LK_OK;
 }
 
@@ -59,6 +63,12 @@ static void statistics(const lk_act_desc *d, const double *x, int64_t c, double 
             squares += distance * distance;
         }
     *variance = squares / count;
+}
+
+/* Mean and variance of every channel that the forward pass takes. */
+static const double *statistics_of(const lk_call *call, const lk_run *run) {
+    bool fixed = call->op->desc.training && call->op->desc.batchnorm.fixed;
+    return (const double *)(fixed ? run->running : run->stats) + call->buffers.stats_offset;
 }
 
 /* What the normalised values of a sample are multiplied by. */
@@ -93,14 +103,17 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
     const lk_act_desc *d = &op->x;
     const double *x = call->buffers.x, *residual = op->batchnorm.residual ? call->buffers.residual : NULL;
     const double *gamma = lk_reference_param(call, run, 0), *beta = lk_reference_param(call, run, 1);
-    double *y = call->buffers.y, *stats = (double *)run->stats + call->buffers.stats_offset;
-    double *stash = call->buffers.stash; /* mean[C], 1 / sqrt(var + eps)[C] */
+    double *y = call->buffers.y;
+    /* mean[C], 1 / sqrt(var + eps)[C]; then what backward's sums are, dgamma[C], dbeta[C] */
+    double *stash = call->buffers.stash;
     int64_t area = d->h * d->w;
-    if (op->training) LK_RETURN_IF(write_statistics(call, run, stats, err));
+    if (is_measured(op))
+        LK_RETURN_IF(write_statistics(call, run, (double *)run->stats + call->buffers.stats_offset, err));
+    const double *stats = statistics_of(call, run);
 #pragma omp parallel for schedule(static) num_threads(call->op->threads)
     for (int64_t c = 0; c < d->c; c++) {
         double mean = stats[c], inverse = 1 / sqrt(stats[d->c + c] + op->batchnorm.eps);
-        if (op->training) {
+        if (lk_op_has_backward(op)) {
             stash[c] = mean;
             stash[d->c + c] = inverse;
         }
@@ -152,8 +165,9 @@ static void write_gradients(const lk_call *call, const channel *k, int64_t first
         double xhat = (x[at] - k->mean) * k->inverse;
         double dz = dz_at(call, at, keep * (k->gamma * xhat + k->beta) + (adds ? residual[at] : 0));
         if (dresidual != NULL) dresidual[at] = dz;
-        if (dx != NULL)
-            dx[at] = k->gamma * k->inverse * (keep * dz - k->sum / k->count - xhat * (k->weighted / k->count));
+        if (dx == NULL) continue;
+        double moved = k->sum / k->count + xhat * (k->weighted / k->count); /* mean and variance, with x */
+        dx[at] = k->gamma * k->inverse * (keep * dz - (call->op->desc.batchnorm.fixed ? 0 : moved));
     }
 }
 
@@ -185,7 +199,10 @@ static void write_channels(const lk_call *call, const lk_run *run, const double 
 
 static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err) {
     const lk_act_desc *d = &call->op->desc.x;
-    double *dgamma = lk_reference_grad(call, run, 0), *dbeta = lk_reference_grad(call, run, 1);
+    bool frozen = call->op->desc.frozen;
+    double *sums = (double *)call->buffers.stash + 2 * d->c;
+    double *dgamma = frozen ? sums : lk_reference_grad(call, run, 0);
+    double *dbeta = frozen ? sums + d->c : lk_reference_grad(call, run, 1);
     int64_t area = d->h * d->w;
 #pragma omp parallel for schedule(static) num_threads(call->op->threads)
     for (int64_t c = 0; c < d->c; c++) {

@@ -65,11 +65,11 @@ static lk_status plan(lk_op *op, lk_error *err) {
     lk_reference_add_param(op, LK_PARAM_WEIGHT, weight);
     if (op->desc.conv.bias) lk_reference_add_param(op, LK_PARAM_BIAS, lk_shape_of(1, out_c));
 
-    op->info.keeps_x = op->desc.training;
+    op->info.keeps_x = op->desc.training && !op->desc.frozen;
     op->info.workspace_bytes = op->threads * TILE * shape_of(op).patch * (int64_t)sizeof(double);
     double macs = (double)lk_act_count(&op->info.y) * (double)shape_of(op).patch;
     op->info.flops_forward = 2 * macs + (op->desc.conv.bias ? (double)lk_act_count(&op->info.y) : 0);
-    op->info.flops_backward = (op->desc.need_dx ? 4 : 2) * macs;
+    op->info.flops_backward = 2 * (op->desc.need_dx + !op->desc.frozen) * macs;
     return LK_OK;
 }
 
@@ -202,6 +202,7 @@ static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err)
     (void)err;
     const conv_shape s = shape_of(call->op);
     if (call->op->desc.need_dx) backward_data(call, &s, lk_reference_param(call, run, 0));
+    if (call->op->desc.frozen) return LK_OK;
     backward_weights(call, &s, lk_reference_grad(call, run, 0));
     if (call->op->desc.conv.bias) backward_bias(call, &s, lk_reference_grad(call, run, 1));
     return LK_OK;

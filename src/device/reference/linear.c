@@ -14,10 +14,10 @@ static lk_status plan(lk_op *op, lk_error *err) {
     lk_shape weight = lk_shape_of(2, out, x->c);
     lk_reference_add_param(op, LK_PARAM_WEIGHT, weight);
     lk_reference_add_param(op, LK_PARAM_BIAS, lk_shape_of(1, out));
-    op->info.keeps_x = op->desc.training;
+    op->info.keeps_x = op->desc.training && !op->desc.frozen;
     double macs = (double)x->n * (double)lk_shape_count(&weight);
     op->info.flops_forward = 2 * macs + (double)(x->n * out);
-    op->info.flops_backward = (op->desc.need_dx ? 4 : 2) * macs + (double)(x->n * out);
+    op->info.flops_backward = 2 * (op->desc.need_dx + !op->desc.frozen) * macs + (double)(x->n * out);
     return LK_OK;
 }
 
@@ -42,14 +42,15 @@ static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err)
     double *dx = call->op->desc.need_dx ? call->buffers.dx : NULL;
     double *dweight = lk_reference_grad(call, run, 0), *dbias = lk_reference_grad(call, run, 1);
     int64_t batch = call->op->desc.x.n, in = call->op->desc.x.c, out = call->op->info.y.c;
+    bool trained = !call->op->desc.frozen;
     if (dx != NULL) memset(dx, 0, (size_t)(batch * in) * sizeof *dx);
-    memset(dweight, 0, (size_t)(out * in) * sizeof *dweight);
-    memset(dbias, 0, (size_t)out * sizeof *dbias);
+    if (trained) memset(dweight, 0, (size_t)(out * in) * sizeof *dweight);
+    if (trained) memset(dbias, 0, (size_t)out * sizeof *dbias);
     for (int64_t n = 0; n < batch; n++)
         for (int64_t o = 0; o < out; o++) {
             double dy = lk_reference_dy(call, n * out + o);
-            dbias[o] += dy;
-            for (int64_t i = 0; i < in; i++) dweight[o * in + i] += dy * x[n * in + i];
+            if (trained) dbias[o] += dy;
+            for (int64_t i = 0; trained && i < in; i++) dweight[o * in + i] += dy * x[n * in + i];
             if (dx == NULL) continue;
             for (int64_t i = 0; i < in; i++) dx[n * in + i] += dy * weight[o * in + i];
         }

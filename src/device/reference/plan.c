@@ -66,8 +66,8 @@ lk_status lk_reference_check_common(const lk_op *op, lk_error *err) {
         return lk_reference_refuse(op, LK_ERR_UNSUPPORTED, err,
                                    "the input must be %s, not %s with channel block %" PRId64,
                                    input ? "uint8 NHWC" : "float64 NCHW", lk_dtype_name(x->dtype), x->block);
-    bool takes_dy = !input && d->kind != LK_OP_LOSS;
-    if (d->training && takes_dy && d->dy_count != 1 && d->dy_count != 2)
+    bool takes_dy = d->kind != LK_OP_LOSS;
+    if (lk_op_has_backward(d) && takes_dy && d->dy_count != 1 && d->dy_count != 2)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err, "%d gradients arrive at its output; 1 or 2 are possible",
                                    d->dy_count);
     return LK_OK;
@@ -96,7 +96,7 @@ lk_status lk_reference_check_buffers(const lk_op *op, const lk_op_buffers *b, lk
     if (residual) LK_RETURN_IF(need(op, b->residual, "residual", err));
     if (op->info.stash_bytes > 0) LK_RETURN_IF(need(op, b->stash, "stash", err));
     if (op->info.workspace_bytes > 0) LK_RETURN_IF(need(op, b->workspace, "workspace", err));
-    if (!d->training || d->kind == LK_OP_INPUT) return LK_OK;
+    if (!lk_op_has_backward(d)) return LK_OK;
     if (d->need_dx) LK_RETURN_IF(need(op, b->dx, "dx", err));
     if (d->kind == LK_OP_LOSS) return LK_OK;
     LK_RETURN_IF(need(op, b->dy[0], "dy[0]", err));
@@ -114,13 +114,14 @@ void lk_reference_fill_costs(lk_op *op) {
     double stash = (double)info->stash_bytes, stats = (double)info->stats_count * sizeof(double);
     info->bytes_forward = x + y + params + stash + stats + residual;
     snprintf(info->impl_forward, sizeof info->impl_forward, "ref");
-    if (!d->training || op->kind->backward == NULL) {
+    if (!lk_op_has_backward(d)) {
         info->flops_backward = 0;
         return;
     }
     bool takes_dy = d->kind != LK_OP_LOSS;
-    info->bytes_backward = (takes_dy ? d->dy_count * y : 0) + (d->need_dx ? x : 0) + residual + stash + 2 * params +
-                           (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0) + (info->keeps_residual ? residual : 0);
+    info->bytes_backward = (takes_dy ? d->dy_count * y : 0) + (d->need_dx ? x : 0) + residual + stash +
+                           (d->frozen ? 1 : 2) * params + (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0) +
+                           (info->keeps_residual ? residual : 0);
     if (d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "ref");
-    if (info->param_count > 0) snprintf(info->impl_dw, sizeof info->impl_dw, "ref");
+    if (info->param_count > 0 && !d->frozen) snprintf(info->impl_dw, sizeof info->impl_dw, "ref");
 }

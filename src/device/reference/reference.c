@@ -154,7 +154,7 @@ static lk_status forward(lk_device *device, lk_stream *stream, lk_call *call, co
 static lk_status backward(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)device, (void)stream;
     const lk_op *op = call->op;
-    if (!op->desc.training || op->kind->backward == NULL)
+    if (!lk_op_has_backward(&op->desc) || op->kind->backward == NULL)
         return lk_fail(err, LK_ERR_INTERNAL, "%s was planned without a backward pass", lk_op_kind_name(op->desc.kind));
     return op->kind->backward(call, run, err);
 }

@@ -19,7 +19,8 @@ typedef struct reduce_case {
     int leaves, buckets, levels;
     lk_dtype dtype;
     int64_t count;
-    int64_t ends[MAX_BUCKETS];
+    int64_t ends[MAX_BUCKETS], begins[MAX_BUCKETS];
+    bool gaps;          /* begins are given: what lies in no bucket keeps this rank's bits */
     bool exact, device; /* device: the slab lies in a device's memory */
     unsigned seed;
     int failures; /* under the lock of the world */
@@ -93,15 +94,23 @@ static lk_status one_update(lk_comm *comm, reduce_case *c, lk_reducer *reducer, 
     return lk_reducer_wait(reducer, err);
 }
 
+static bool in_bucket(const reduce_case *c, int64_t i) {
+    for (int b = 0; b < c->buckets; b++)
+        if (i >= (c->gaps ? c->begins[b] : 0) && i < c->ends[b]) return true;
+    return false;
+}
+
 static void check_bits(lk_comm *comm, reduce_case *c, const char *slab, const char *guard, int present) {
     size_t size = lk_dtype_size(c->dtype);
     char expected[8], plain_total[8];
     for (int64_t i = 0; i < c->count; i++) {
         double x = NAN, plain = 0;
-        tree_value(c, (lk_span){0, c->leaves}, present, i, &x);
+        bool total = in_bucket(c, i);
+        lk_span own = lk_tree_share(c->leaves, comm->size, comm->rank);
+        tree_value(c, total ? (lk_span){0, c->leaves} : own, present, i, &x);
         store(c, expected, 0, x);
         bool equal = memcmp(expected, slab + (size_t)i * size, size) == 0;
-        if (c->exact) {
+        if (c->exact && total) {
             for (int leaf = 0; leaf < present; leaf++) plain += leaf_value(c, leaf, i);
             store(c, plain_total, 0, plain);
             equal = equal && memcmp(plain_total, slab + (size_t)i * size, size) == 0;
@@ -127,7 +136,12 @@ static void run_case(lk_comm *comm, void *context) {
     lk_reducer *reducer = NULL;
     char *slab = NULL;
     size_t bytes = (size_t)c->count * lk_dtype_size(c->dtype);
-    lk_reducer_config config = {c->leaves, c->count, c->dtype, c->ends, c->buckets, NULL, NULL, false};
+    lk_reducer_config config = {.leaves = c->leaves,
+                                .count = c->count,
+                                .dtype = c->dtype,
+                                .bucket_ends = c->ends,
+                                .bucket_begins = c->gaps ? c->begins : NULL,
+                                .buckets = c->buckets};
     lk_reducer_stats stats;
     lk_device device = fake_device(c->dtype);
     lk_stream lane = {0};
@@ -220,6 +234,24 @@ static void test_every_split(void **state) {
 static void test_every_split_on_device(void **state) {
     (void)state;
     every_split(true);
+}
+
+/* Buckets with nothing between some of them, at the start and at the end: frozen parameters. */
+static void test_gaps(void **state) {
+    (void)state;
+    for (size_t s = 0; s < SHAPES; s++)
+        for (int64_t gap = 0; gap <= 6; gap += 3) {
+            reduce_case c = {.leaves = 12,
+                             .buckets = 3,
+                             .count = 40,
+                             .dtype = gap == 3 ? LK_F32 : LK_F64,
+                             .exact = s % 2 == 0,
+                             .gaps = true,
+                             .begins = {gap, 9, 20 + gap},
+                             .ends = {9, 20, 40 - gap},
+                             .seed = (unsigned)(s + 50 * (size_t)gap)};
+            run_shape(&c, shapes[s]);
+        }
 }
 
 /* Slabs beyond the block of a sum, in 1 to 40 buckets at odd places. */
@@ -322,6 +354,13 @@ static void test_misuse(void **state) {
     ends[1] = 7;
     assert_int_equal(lk_reducer_create(&reducer, comm, &config, &err), LK_ERR_INTERNAL);
     assert_null(reducer);
+    lk_error_clear(&err);
+    config.bucket_begins = (int64_t[]){0, 3}; /* inside the bucket before */
+    assert_int_equal(lk_reducer_create(&reducer, comm, &config, &err), LK_ERR_INTERNAL);
+    lk_error_clear(&err);
+    ends[1] = 9; /* behind the slab */
+    config.bucket_begins = (int64_t[]){0, 5};
+    assert_int_equal(lk_reducer_create(&reducer, comm, &config, &err), LK_ERR_INTERNAL);
     lk_reducer_free(NULL);
     lk_comm_free(comm);
 }
@@ -382,13 +421,10 @@ static void test_broken_link(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_shows),
-        cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_rank_count),
-        cmocka_unit_test(test_negative_zero),
-        cmocka_unit_test(test_every_split),
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_every_split_on_device),
+        cmocka_unit_test(test_order_shows), cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_rank_count),  cmocka_unit_test(test_negative_zero),
+        cmocka_unit_test(test_every_split), cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_large),       cmocka_unit_test(test_every_split_on_device),
         cmocka_unit_test(test_broken_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

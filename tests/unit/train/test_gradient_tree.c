@@ -8,7 +8,7 @@
 
 enum { MOST = 24, BUCKETS = 3, COUNT = 7, MOST_LANES = 5 };
 
-static const int64_t BUCKET_ENDS[BUCKETS] = {2, 3, COUNT};
+static const int64_t BUCKET_BEGINS[BUCKETS] = {0, 2, 3}, BUCKET_ENDS[BUCKETS] = {2, 3, COUNT};
 
 static void assert_ok(lk_status status, const lk_error *err) {
     if (status != LK_OK) print_error("%s\n", err->message);
@@ -55,8 +55,7 @@ static void run_round(lk_gradient_tree *tree, int first, int count, unsigned *ra
     for (int done = 0; done < count * BUCKETS;) {
         int i = (int)draw(random, (unsigned)count), bucket = (int)draw(random, BUCKETS);
         if (complete[i][bucket]) continue;
-        for (int64_t k = bucket == 0 ? 0 : BUCKET_ENDS[bucket - 1]; k < BUCKET_ENDS[bucket]; k++)
-            slabs[i][k] = gradient(first + i, (int)k);
+        for (int64_t k = BUCKET_BEGINS[bucket]; k < BUCKET_ENDS[bucket]; k++) slabs[i][k] = gradient(first + i, (int)k);
         complete[i][bucket] = true;
         done++;
         assert_ok(lk_gradient_tree_complete(tree, NULL, first + i, bucket, err), err);
@@ -71,9 +70,9 @@ static void check_share(lk_device *device, shape s, int rank, unsigned *random) 
     lk_error err = {0};
     lk_gradient_tree tree;
     lk_span share = lk_tree_share(s.leaves, s.ranks, rank);
-    assert_ok(
-        lk_gradient_tree_create(&tree, device, s.leaves, s.chain, share, s.lanes, COUNT, BUCKET_ENDS, BUCKETS, &err),
-        &err);
+    assert_ok(lk_gradient_tree_create(&tree, device, s.leaves, s.chain, share, s.lanes, COUNT, BUCKET_BEGINS,
+                                      BUCKET_ENDS, BUCKETS, &err),
+              &err);
     for (int again = 0; again < 2; again++) { /* slabs are free again in the next window */
         lk_gradient_tree_begin(&tree, s.present);
         int end = share.first + share.count < s.present ? share.first + share.count : s.present, taken = 0;
@@ -129,7 +128,8 @@ static void test_too_many_at_once(void **state) {
     lk_gradient_tree tree;
     void *slab;
     assert_ok(lk_device_create(&device, "reference", 1, &err), &err);
-    assert_ok(lk_gradient_tree_create(&tree, device, 8, 8, (lk_span){0, 8}, 1, COUNT, BUCKET_ENDS, BUCKETS, &err),
+    assert_ok(lk_gradient_tree_create(&tree, device, 8, 8, (lk_span){0, 8}, 1, COUNT, BUCKET_BEGINS, BUCKET_ENDS,
+                                      BUCKETS, &err),
               &err);
     assert_int_equal(tree.slab_total, 2);
     lk_gradient_tree_begin(&tree, 8);
