@@ -102,19 +102,24 @@ struct lk_strips {
     unsigned count;           /* images x chunks x columns */
 };
 
+/* Threads of a block, and blocks that a multiprocessor holds at once, of the passes that add nothing across threads: 5
+ * of 128 leave each 102 registers, which 3x3 is content with on every GPU; 5x5 takes 128. */
+#define LK_STRIP_BLOCK 128
+#define LK_STRIP_BLOCKS(kernel) ((kernel) == 3 ? 5 : 4)
+
 #define LK_STRIP_ROWS 32        /* at most: long strips load few rows twice */
 #define LK_STRIP_LEAST 8        /* at least, where there are so many */
 #define LK_STRIP_THREADS 262144 /* wanted: four times what an H100 runs at once with 128 registers each */
 
 /* rows x columns: of what a pass walks over. The widest row of threads of which 1/8 or less has no channels. */
-static inline lk_strips lk_strips_of(const lk_cuda_depthwise *d, int rows, int columns, int width) {
+static inline lk_strips lk_strips_of(const lk_cuda_depthwise *d, int rows, int columns, int width, int threads) {
     const int pairs = d->block / 2;
     lk_strips s = {32, 0, 0, (int)lk_ceil_div(columns, width), 1, width, rows, 0};
     while (s.across > 4 && lk_ceil_div(pairs, s.across) * s.across * 8 > (int64_t)pairs * 9) s.across /= 2;
-    s.down = LK_CUDA_THREADS / s.across;
+    s.down = threads / s.across;
     s.groups = (int)lk_ceil_div(pairs, s.across);
-    const int64_t threads = d->n * s.columns * pairs, most = lk_ceil_div(rows, LK_STRIP_LEAST);
-    int64_t chunks = lk_ceil_div(LK_STRIP_THREADS, threads);
+    const int64_t all = d->n * s.columns * pairs, most = lk_ceil_div(rows, LK_STRIP_LEAST);
+    int64_t chunks = lk_ceil_div(LK_STRIP_THREADS, all);
     if (chunks > most) chunks = most;
     if (chunks < lk_ceil_div(rows, LK_STRIP_ROWS)) chunks = lk_ceil_div(rows, LK_STRIP_ROWS);
     s.rows = (int)lk_ceil_div(rows, chunks);

@@ -3,16 +3,16 @@
  * at an even X, so that which taps meet is known when the kernel is compiled. */
 #include "device/cuda/kernel_depthwise.cuh"
 
-/* Columns of dx in a strip. 5x5 and bfloat16: 50 weights, 24 sums, 6 numbers and 3 loads under way of at most 128
- * registers, 3x3 18 + 32 + 6 + 3. Stores are most of the work, 4 bytes for each load of 2 (5x5) or 3 (3x3) of 4 bytes a
- * thread: expected are 80% of the 3.0 TB/s of an H100. */
+/* Columns of dx in a strip. 5x5 and bfloat16: 50 weights, 24 sums, 3 loads in use and 3 under way of at most 128
+ * registers, 3x3 18 + 32 + 3 + 3 of 102. Stores are most of the bytes, 4 of each thread for 0.75 loaded: they wait for
+ * nobody, and expected are 80% of the 3.0 TB/s of an H100. */
 template <typename T, int K>
 struct strip_width {
     static const int VALUE = K == 3 && sizeof(T) == 2 ? 4 : 2;
 };
 
 template <typename T, int K>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) == 2 ? 3 : 2)
+static __global__ void __launch_bounds__(LK_STRIP_BLOCK, LK_STRIP_BLOCKS(K))
     depthwise_data(lk_cuda_depthwise d, lk_strips strips, const T *dy, const float *weights, T *dx) {
     constexpr int TW = strip_width<T, K>::VALUE, R = (K + 1) / 2; /* R pairs of rows under way */
     constexpr int IN = R - 1 + TW / 2;                            /* columns of dy */
@@ -80,7 +80,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
 template <typename T, int K>
 static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, const float *weights, void *dx) {
     const int rows = (d->h + d->pad_top + 1) / 2 - d->pad_top / 2, columns = d->w + d->pad_left % 2;
-    lk_strips s = lk_strips_of(d, rows, columns, strip_width<T, K>::VALUE);
+    lk_strips s = lk_strips_of(d, rows, columns, strip_width<T, K>::VALUE, LK_STRIP_BLOCK);
     dim3 grid((unsigned)(lk_ceil_div(s.count, s.down) * s.groups)), block(s.across, s.down);
     return lk_launch(depthwise_data<T, K>, grid, block, stream, *d, s, (const T *)dy, weights, (T *)dx);
 }

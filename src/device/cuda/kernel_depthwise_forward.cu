@@ -2,12 +2,12 @@
  * rows of the output that a row of the input touches, the oldest is then complete and is stored. */
 #include "device/cuda/kernel_depthwise.cuh"
 
-/* Columns of a strip. What a thread holds is weights, rows under way, one row of the input as numbers and the next as
- * it lies in memory: 5x5 stride 1 and bfloat16, 50 + 20 + 12 + 6 registers of at most 128. Two blocks of 256 threads
- * are then on a multiprocessor, each thread with 6 loads of 4 bytes under way: 12 KB, of which 2/3 are other threads'
- * too; with 3x3 it is 3 blocks and 18 KB. The multiplications of 5x5, 25 for 4 bytes of bfloat16, take 0.6 of the time
- * that the memory of an H100 does (30 T/s; 3.0 TB/s), with the instructions around them as long: expected are 60% of
- * 3.0 TB/s with 5x5, 80% with 3x3. */
+/* Columns of a strip. What a thread holds is weights, rows of sums, one row of the input in use and the next under way:
+ * 5x5 stride 1 and bfloat16, 50 + 20 + 6 + 6 registers of 128, 3x3 18 + 24 + 6 + 6 of 102. 16 warps (3x3: 20) are then
+ * on a multiprocessor of 64, with 6 loads of 128 bytes under way each: 12 KB (15 KB), of which an H100 hides its 600
+ * ns. Of what a row costs, 5x5 multiplies 100 of 165 instructions, 3x3 72 of 150: for 4 bytes of bfloat16 that is 20 or
+ * 9 instructions a thread, and 132 multiprocessors issue 29 T/s. Expected are 60% of 3.0 TB/s with 5x5, which
+ * instructions bound, and 80% with 3x3. */
 template <typename T, int K>
 struct strip_width {
     static const int VALUE = (K == 3 ? 8 : 4) / (int)sizeof(T);
@@ -19,7 +19,7 @@ struct walk {
 };
 
 template <typename T, int K, int S>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) == 2 ? 3 : 2)
+static __global__ void __launch_bounds__(LK_STRIP_BLOCK, LK_STRIP_BLOCKS(K))
     depthwise_forward(walk d, lk_strips strips, const T *x, const float *weights, T *y) {
     constexpr int TW = strip_width<T, K>::VALUE, IN = (TW - 1) * S + K;
     constexpr int R = (K + S - 1) / S; /* rows of the output under way */
@@ -78,7 +78,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, K == 3 && sizeof(T) ==
 template <typename T, int K, int S>
 static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const walk &walk, const void *x, const float *weights,
                void *y) {
-    lk_strips s = lk_strips_of(d, walk.out_h, walk.out_w, strip_width<T, K>::VALUE);
+    lk_strips s = lk_strips_of(d, walk.out_h, walk.out_w, strip_width<T, K>::VALUE, LK_STRIP_BLOCK);
     dim3 grid((unsigned)(lk_ceil_div(s.count, s.down) * s.groups)), block(s.across, s.down);
     return lk_launch(depthwise_forward<T, K, S>, grid, block, stream, walk, s, (const T *)x, weights, (T *)y);
 }

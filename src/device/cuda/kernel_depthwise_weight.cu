@@ -4,9 +4,9 @@
  * follows from the shape alone. */
 #include "device/cuda/kernel_depthwise.cuh"
 
-/* Columns of dy in a strip. 5x5 stride 1 and bfloat16: 50 sums, 20 numbers of dy, 12 of x and 8 loads under way of at
- * most 128 registers: 2 blocks of 256 threads, 16 KB. The work is that of the forward pass, and twice what it reads:
- * expected are 60% of the 3.0 TB/s of an H100 with 5x5, 80% with 3x3. */
+/* Columns of dy in a strip. 5x5 stride 1 and bfloat16: 50 sums, 20 numbers of dy, 6 loads in use and 8 under way of at
+ * most 128 registers; 2 blocks of 256 threads are 16 KB under way. Instructions are those of the forward pass, bytes as
+ * many: expected are 60% of the 3.0 TB/s of an H100 with 5x5, 75% with 3x3. */
 template <typename T, int K>
 struct strip_width {
     static const int VALUE = (K == 3 ? 8 : 4) / (int)sizeof(T);
@@ -131,7 +131,8 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS)
 
 template <typename T>
 static lk_strips strips_in(const lk_cuda_depthwise *d) {
-    return lk_strips_of(d, d->out_h, d->out_w, d->kernel == 3 ? strip_width<T, 3>::VALUE : strip_width<T, 5>::VALUE);
+    const int width = d->kernel == 3 ? strip_width<T, 3>::VALUE : strip_width<T, 5>::VALUE;
+    return lk_strips_of(d, d->out_h, d->out_w, width, LK_CUDA_THREADS);
 }
 
 static lk_strips strips_of(const lk_cuda_depthwise *d) {
