@@ -73,7 +73,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS) scale_backward(lk_cuda
         if (s.dgate == nullptr) continue;
         lk_plane_sum<L>(p, totals, sum);
         if (threadIdx.y != 0 || first >= s.gate_block) continue;
-        for (int i = 0; i < L; i++) sum[i] = first < p.block ? totals[i][thread] : 0;
+        for (int i = 0; i < L; i++) sum[i] = totals[i][thread];
         lk_store<T>((T *)s.dgate + image * s.gate_block + first, sum);
     }
 }
