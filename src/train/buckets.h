@@ -4,7 +4,9 @@
 
 #include "nn/plan.h"
 
-#define LK_BUCKET_ELEMENTS (1 << 20) /* 4 MiB of float32: large enough for full bandwidth, small enough to overlap */
+/* Least elements of a bucket: large enough for full bandwidth, small enough to overlap. Part of no bits. */
+#define LK_BUCKET_ELEMENTS (1 << 20)        /* 4 MiB of float32 */
+#define LK_DEVICE_BUCKET_ELEMENTS (1 << 22) /* between GPUs, where a message costs more and a byte less */
 
 typedef struct lk_buckets {
     int64_t *begins, *ends; /* ascending element offsets: bucket b is [begins[b], ends[b]) */

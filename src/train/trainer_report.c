@@ -75,7 +75,7 @@ void lk_report_start(const lk_trainer *t) {
     char counts[256];
     int busy = t->lanes->count * (int)t->job->threads_per_microbatch;
     int idle = lk_topology_idle_cores(t->options->topology, t->comm->node, busy);
-    if (idle > 0)
+    if (idle > 0 && t->device->host_memory) /* a GPU wants no more lanes */
         lk_log_write(
             &t->log, LK_LOG_INFO,
             "%d core%s of this node stay idle: a rank runs %d of its %d microbatches at a time; rank counts that work: "

@@ -9,8 +9,6 @@
 #include "train/pixel_memory.h"
 #include "train/trainer_internal.h"
 
-#define DEVICE_BUCKET_ELEMENTS (4 * LK_BUCKET_ELEMENTS) /* between GPUs a message costs more, and a byte less */
-
 static lk_status open_dataset(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_dataset_open(&t->dataset, t->job->data, err));
     LK_RETURN_IF(lk_training_set_read(&t->samples, t->job, t->dataset, err));
@@ -157,14 +155,15 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_trainer_check_init(t, err));
     LK_RETURN_IF(lk_trainer_connect_devices(t, err));
     LK_RETURN_IF(create_lanes(t, err));
-    lk_window_config config = {.leaves = lk_job_leaves(t->job),
-                               .chain = lk_job_chain(t->job),
-                               .microbatch = t->job->microbatch,
-                               .bucket_elements = t->device_comm == NULL ? LK_BUCKET_ELEMENTS : DEVICE_BUCKET_ELEMENTS,
-                               .device_comm = t->device_comm,
-                               .ring = t->device_comm != NULL && t->job->reduce == LK_REDUCE_RING,
-                               .group = (int)t->job->sync_batchnorm,
-                               .dataset = t->dataset};
+    lk_window_config config = {
+        .leaves = lk_job_leaves(t->job),
+        .chain = lk_job_chain(t->job),
+        .microbatch = t->job->microbatch,
+        .bucket_elements = t->device_comm == NULL ? LK_BUCKET_ELEMENTS : LK_DEVICE_BUCKET_ELEMENTS,
+        .device_comm = t->device_comm,
+        .ring = t->device_comm != NULL && t->job->reduce == LK_REDUCE_RING,
+        .group = (int)t->job->sync_batchnorm,
+        .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
     LK_RETURN_IF(lk_comm_agree(t->comm, status, err));
     set_snapshot(t);

@@ -48,6 +48,10 @@ static lk_status append_calls(lk_update_rows *rows, const lk_update_config *conf
     return LK_OK;
 }
 
+static int64_t bucket_elements(const lk_update_config *config) {
+    return config->ranks > 1 ? LK_DEVICE_BUCKET_ELEMENTS : LK_BUCKET_ELEMENTS;
+}
+
 /* What follows the microbatches: one launch for all parameters or layers, each. */
 static lk_status append_update(lk_update_rows *rows, const lk_update_config *config, int64_t microbatches,
                                lk_error *err) {
@@ -56,7 +60,7 @@ static lk_status append_update(lk_update_rows *rows, const lk_update_config *con
     lk_plan_get_totals(config->plan, &t);
     lk_job_optimizer(config->job, &optimizer);
     double slab = (double)t.slab_count * sizeof(float), elements = (double)t.slab_count;
-    int state = lk_optimizer_state_slabs(&optimizer), buckets = 1 + (int)(t.slab_count / LK_BUCKET_ELEMENTS);
+    int state = lk_optimizer_state_slabs(&optimizer), buckets = 1 + (int)(t.slab_count / bucket_elements(config));
     LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_SUM, 3 * slab, elements, buckets, microbatches - 1, err));
     LK_RETURN_IF(append_slabs(rows, config, LK_STAGE_NORM, slab, 2 * elements, 1, 1, err));
     LK_RETURN_IF(
@@ -100,7 +104,7 @@ lk_status lk_update_predict(double *seconds, const lk_update_config *config, lk_
     LK_RETURN_IF(lk_update_rows_create(&rows, config, err));
     int64_t microbatches = config->leaves / config->ranks;
     double backward = lk_update_seconds(&rows, LK_STAGE_BACKWARD) / (double)microbatches; /* of the last one */
-    double slab = (double)t.slab_count * sizeof(float), bucket = LK_BUCKET_ELEMENTS * sizeof(float);
+    double slab = (double)t.slab_count * sizeof(float), bucket = (double)(bucket_elements(config) * sizeof(float));
     *seconds = lk_update_seconds(&rows, LK_STAGE_COUNT) +
                lk_cost_exchange_seconds(config->cost, config->ranks, slab, bucket < slab ? bucket : slab, backward);
     lk_update_rows_free(&rows);
