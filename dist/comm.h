@@ -3,6 +3,7 @@
 #ifndef LK_DIST_COMM_H
 #define LK_DIST_COMM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/error.h"
@@ -29,6 +30,10 @@ LK_MUST_CHECK lk_status lk_comm_self_create(lk_comm **out, lk_error *err);
  * Errors: LK_ERR_COMM when the launcher started N processes but MPI sees one (P20), with the command that works, or
  * when MPI fails; LK_ERR_UNSUPPORTED for an MPI built without threads; LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_comm_mpi_create(lk_comm **out, lk_error *err);
+
+/* What the MPI library says that it is, several lines of it. Starts nothing. Not Collective.
+ * Errors: LK_ERR_UNSUPPORTED where there is none. */
+LK_MUST_CHECK lk_status lk_comm_mpi_library(char *text, size_t size, lk_error *err);
 
 /* Looks at the launcher's environment (Open MPI, MPICH/PMI, Slurm) and creates one of the two: MPI only where a
  * launcher started this process, and more than it alone. Collective. Errors: those of the two. */

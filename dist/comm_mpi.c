@@ -384,3 +384,11 @@ out:
     lk_free(comm);
     return status;
 }
+
+lk_status lk_comm_mpi_library(char *text, size_t size, lk_error *err) {
+    char library[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length = 0;
+    MPI_TRY(MPI_Get_library_version, (library, &length));
+    snprintf(text, size, "%s", library);
+    return LK_OK;
+}

@@ -1,5 +1,5 @@
-/* Checks of what is installed. Versions are asked of the libraries that this process has loaded, found by name, so that
- * neither mpi.h nor hdf5.h is needed here. */
+/* Checks of what is installed. HDF5's version is asked of the library that this process has loaded, found by name, so
+ * that hdf5.h is not needed here. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "device/device.h"
+#include "dist/comm.h"
 #include "dist/launcher.h"
 #include "jobs/doctor.h"
 
@@ -39,20 +40,13 @@ void lk_check_arithmetic(lk_finding *finding) {
     lk_device_free(device);
 }
 
-/* What MPI_Get_library_version says, callable before MPI_Init; false where no MPI is loaded. */
-static bool mpi_library(char text[LIBRARY_TEXT]) {
-    int (*get_version)(char *, int *) = NULL;
-    *(void **)&get_version = dlsym(RTLD_DEFAULT, "MPI_Get_library_version");
-    int length = 0;
-    text[0] = '\0';
-    return get_version != NULL && get_version(text, &length) == 0;
-}
-
 void lk_check_mpi(lk_finding *finding) {
     char library[LIBRARY_TEXT], line[160];
-    if (!mpi_library(library)) {
-        lk_finding_text(finding, LK_FINDING_WARNING, "no MPI library is loaded: one rank only");
-        lk_finding_cure(finding, "install libopenmpi-dev or libmpich-dev and build again");
+    lk_error err = {0};
+    if (lk_comm_mpi_library(library, sizeof library, &err) != LK_OK) {
+        lk_finding_text(finding, LK_FINDING_WARNING, "one rank only: %.280s", err.message);
+        lk_finding_cure(finding,
+                        "install the MPI that this program was built with (Debian, Ubuntu: openmpi-bin or mpich)");
         return;
     }
     snprintf(line, sizeof line, "%.*s", (int)strcspn(library, ",\n"), library);
@@ -73,7 +67,7 @@ void lk_check_mpi(lk_finding *finding) {
  * separate worlds (P20). The files that the usual names lead to tell whose they are. */
 void lk_check_launcher(lk_finding *finding) {
     char library[LIBRARY_TEXT], program[PATH_MAX], command[200];
-    if (!mpi_library(library)) {
+    if (lk_comm_mpi_library(library, sizeof library, NULL) != LK_OK) {
         lk_finding_text(finding, LK_FINDING_NOTE, "no MPI, no launcher needed");
         return;
     }

@@ -9,20 +9,21 @@
 
 #include "core/module_libraries.h"
 
-/* The module's path, or LK_ERR_UNSUPPORTED where it is too long. */
-static lk_status find_path(char *path, size_t size, const char *name, lk_error *err) {
+lk_status lk_module_path(char *path, size_t size, const char *name, lk_error *err) {
     char program[PATH_MAX];
+    ssize_t bytes = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[bytes < 0 ? 0 : bytes] = '\0';
+    char *slash = strrchr(program, '/');
+    if (slash != NULL) *slash = '\0';
+    int length = snprintf(path, size, "%s/../lib/lockstep/lockstep_%s.so", program, name);
+    if (length >= 0 && (size_t)length < size) return LK_OK;
+    return lk_fail(err, LK_ERR_UNSUPPORTED, "the path of the module lockstep_%s.so is too long", name);
+}
+
+static lk_status find_path(char *path, size_t size, const char *name, lk_error *err) {
     const char *folder = getenv("LOCKSTEP_MODULES");
-    int length;
-    if (folder != NULL) {
-        length = snprintf(path, size, "%s/lockstep_%s.so", folder, name);
-    } else {
-        ssize_t bytes = readlink("/proc/self/exe", program, sizeof program - 1);
-        program[bytes < 0 ? 0 : bytes] = '\0';
-        char *slash = strrchr(program, '/');
-        if (slash != NULL) *slash = '\0';
-        length = snprintf(path, size, "%s/../lib/lockstep/lockstep_%s.so", program, name);
-    }
+    if (folder == NULL) return lk_module_path(path, size, name, err);
+    int length = snprintf(path, size, "%s/lockstep_%s.so", folder, name);
     if (length >= 0 && (size_t)length < size) return LK_OK;
     return lk_fail(err, LK_ERR_UNSUPPORTED, "the path of the module lockstep_%s.so is too long", name);
 }

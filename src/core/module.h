@@ -3,6 +3,8 @@
 #ifndef LK_CORE_MODULE_H
 #define LK_CORE_MODULE_H
 
+#include <stddef.h>
+
 #include "core/error.h"
 
 /* Loads lockstep_NAME.so and finds a function of it. It is looked for in the folder LOCKSTEP_MODULES of the
@@ -15,5 +17,9 @@ LK_MUST_CHECK lk_status lk_module_find(void **function, const char *name, const 
 
 /* Is there such a module, whether it can be loaded or not? Not Collective. */
 bool lk_module_exists(const char *name);
+
+/* The place of lockstep_NAME.so beside the program's folder, whatever the environment says. Not Collective.
+ * Errors: LK_ERR_UNSUPPORTED where it is too long. */
+LK_MUST_CHECK lk_status lk_module_path(char *path, size_t size, const char *name, lk_error *err);
 
 #endif
