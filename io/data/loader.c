@@ -162,17 +162,47 @@ out:
     return status;
 }
 
+static lk_load *first_unclaimed(const lk_loader *loader) {
+    lk_load *load = loader->first;
+    while (load != NULL && load->taken) load = load->next;
+    return load;
+}
+
 /* The first load that nobody has claimed. */
 static lk_load *claim(lk_loader *loader) {
     /* Only does something when buffers could not be had before: released ones may serve now. */
     lk_load_activate(loader);
-    lk_load *load = loader->first;
-    while (load != NULL && load->taken) load = load->next;
+    lk_load *load = first_unclaimed(loader);
     if (load == NULL) return NULL;
     load->taken = true;
     loader->ahead--;
     lk_load_activate(loader);
     return load;
+}
+
+/* A claimed load that is done leaves the list. */
+static lk_microbatch hand_out(lk_loader *loader, lk_load *load) {
+    lk_load_unlink(loader, load);
+    lk_microbatch batch = {.tag = load->request.tag,
+                           .rows = load->request.rows,
+                           .images = load->images,
+                           .labels = load->labels,
+                           .samples = load->request.samples,
+                           .owner = load};
+    if (load->mix.kind == LK_MIX_NONE) return batch;
+    batch.partner = load->partner;
+    batch.pixel_share = load->pixel_share;
+    batch.label_share = load->label_share;
+    return batch;
+}
+
+bool lk_loader_try_next(lk_loader *loader, lk_microbatch *out) {
+    pthread_mutex_lock(&loader->mutex);
+    const lk_load *load = first_unclaimed(loader);
+    bool ready = load != NULL && lk_load_is_done(load) && load->failed_row < 0;
+    if (ready) *out = hand_out(loader, claim(loader));
+    pthread_mutex_unlock(&loader->mutex);
+    return ready;
 }
 
 lk_status lk_loader_next(lk_loader *loader, lk_microbatch *out, lk_error *err) {
@@ -191,22 +221,12 @@ lk_status lk_loader_next(lk_loader *loader, lk_microbatch *out, lk_error *err) {
         while (!lk_load_is_done(load)) pthread_cond_wait(&loader->done, &loader->mutex);
         loader->wait_seconds += lk_clock_seconds() - start;
     }
-    lk_load_unlink(loader, load);
     if (load->failed_row >= 0) {
         status = lk_fail(err, load->error.status, "%s", load->error.message);
+        lk_load_unlink(loader, load);
         lk_load_recycle(loader, load);
     } else {
-        *out = (lk_microbatch){.tag = load->request.tag,
-                               .rows = load->request.rows,
-                               .images = load->images,
-                               .labels = load->labels,
-                               .samples = load->request.samples,
-                               .owner = load};
-        if (load->mix.kind != LK_MIX_NONE) {
-            out->partner = load->partner;
-            out->pixel_share = load->pixel_share;
-            out->label_share = load->label_share;
-        }
+        *out = hand_out(loader, load);
     }
     pthread_mutex_unlock(&loader->mutex);
     return status;

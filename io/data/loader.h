@@ -59,6 +59,9 @@ LK_MUST_CHECK lk_status lk_loader_submit(lk_loader *loader, const lk_load_reques
 /* Takes the next microbatch in order of submission; waits for it. Any thread; concurrent callers get different ones.
  * Errors: LK_ERR_DATA naming the sample's source path and reason (P14); LK_ERR_INTERNAL when nothing is queued. */
 LK_MUST_CHECK lk_status lk_loader_next(lk_loader *loader, lk_microbatch *out, lk_error *err);
+/* The same without waiting: false where the next microbatch is not ready, or is an error that lk_loader_next shall
+ * tell. */
+bool lk_loader_try_next(lk_loader *loader, lk_microbatch *out);
 /* Gives the buffers back; nobody may read them any more, no device either. Any thread. */
 void lk_loader_release(lk_loader *loader, lk_microbatch *microbatch);
 /* Drops what is queued or decoded and not taken. */

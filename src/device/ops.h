@@ -209,6 +209,9 @@ typedef struct lk_run {
                               fixed statistics; evaluation: running statistics, read */
     const void *running;   /* training: running statistics, read by a BATCHNORM with fixed ones */
     const uint8_t *images; /* N x H x W x C uint8 */
+    /* The same pixels in the memory of a device without host_memory, whole when its stream comes to the pass; NULL: the
+     * pass copies `images`. */
+    const void *device_images;
     const int32_t *labels; /* N; rows at `rows` and after are padding and give loss 0, gradient 0 */
     int64_t rows;          /* valid samples of this microbatch, <= N; only evaluation pads */
     double loss_scale;     /* d(total loss) / d(loss of one sample): 1 / samples in the window */

@@ -176,9 +176,9 @@ void lk_trainer_release(lk_trainer *t) {
     lk_free(t->golden.samples);
     lk_free(t->golden.images);
     lk_free(t->golden.logits);
-    lk_loader_free(t->loader);
     lk_device_comm_free(t->device_comm); /* first: freeing what it still sends would wait for it */
     lk_window_free(t->window);
+    lk_loader_free(t->loader);
     lk_lanes_free(t->lanes);
     lk_optimizer_free(t->optimizer);
     lk_network_free(t->network);

@@ -87,6 +87,15 @@ static lk_status create_exchange(lk_window *window, int leaves, lk_error *err) {
     return lk_lanes_run(window->lanes, do_nothing, NULL, window->lanes->count, err);
 }
 
+/* With several lanes, one that took ahead would take another's leaf of the round. */
+static lk_status create_ahead(lk_window *window, lk_error *err) {
+    const lk_graph *graph = window->network->graph;
+    lk_device *device = window->network->device;
+    if (device->host_memory || window->lanes->count > 1) return LK_OK;
+    int64_t bytes = window->microbatch * graph->in_channels * graph->in_h * graph->in_w;
+    return lk_ahead_create(&window->ahead, device, window->loader, bytes, err);
+}
+
 lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm, lk_loader *loader,
                            const lk_window_config *config, lk_error *err) {
     lk_status status;
@@ -122,6 +131,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
                                    window->buckets.ends, window->buckets.count, err));
     LK_TRY(create_buffers(window, err));
     LK_TRY(lk_window_counts_create(window, err));
+    LK_TRY(create_ahead(window, err));
     if (window->group > 1) LK_TRY(create_exchange(window, config->leaves, err));
     *out = window;
     return LK_OK;
@@ -133,6 +143,7 @@ out:
 void lk_window_free(lk_window *window) {
     if (window == NULL) return;
     lk_device *device = window->network->device;
+    lk_ahead_free(window->ahead);
     for (int i = 0; window->workers != NULL && i < window->lanes->count; i++) free_worker(window, &window->workers[i]);
     lk_free(window->workers);
     if (window->stats != NULL) device->release(device, window->stats);
@@ -159,6 +170,7 @@ lk_status lk_window_prefetch(lk_window *window, const lk_sampler *sampler, int64
                                    .first_position = first,
                                    .epoch = sampler->epoch};
         LK_RETURN_IF(lk_loader_submit(window->loader, &request, 1, augment, sampler->seed, err));
+        if (window->ahead != NULL) lk_ahead_expect(window->ahead, 1);
     }
     return LK_OK;
 }

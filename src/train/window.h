@@ -35,7 +35,8 @@ typedef struct lk_window_result {
 /* Tells whether this rank was asked to stop. */
 typedef bool (*lk_stop_requested)(void *context);
 
-/* network, lanes, comm and loader are borrowed. Collective. Owner: the caller, with lk_window_free. */
+/* network, lanes, comm and loader are borrowed until lk_window_free. Collective. Owner: the caller, with
+ * lk_window_free. */
 LK_MUST_CHECK lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm,
                                          lk_loader *loader, const lk_window_config *config, lk_error *err);
 void lk_window_free(lk_window *window);

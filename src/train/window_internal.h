@@ -2,6 +2,7 @@
 #ifndef LK_TRAIN_WINDOW_INTERNAL_H
 #define LK_TRAIN_WINDOW_INTERNAL_H
 
+#include "train/ahead.h"
 #include "train/buckets.h"
 #include "train/gradient_tree.h"
 #include "train/window.h"
@@ -43,6 +44,7 @@ struct lk_window {
     lk_lanes *lanes;
     lk_comm *comm;
     lk_loader *loader;
+    lk_ahead *ahead; /* of the only lane of a device without host memory; else NULL */
     lk_span share;
     int chain; /* microbatches of a leaf of the reduction */
     int64_t microbatch;

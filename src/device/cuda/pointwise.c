@@ -55,6 +55,7 @@ static lk_status send_mixing(lk_stream *stream, const lk_call *call, const lk_ru
  * driver has read when the call returns. */
 static lk_status send_images(lk_stream *stream, const lk_call *call, const lk_run *run, lk_error *err) {
     size_t bytes = (size_t)lk_act_bytes(&call->op->desc.x);
+    if (run->device_images != NULL) return LK_OK;
     if (run->images == NULL) return lk_fail(err, LK_ERR_INTERNAL, "the input op was run without images");
     return lk_cuda_check(
         (int)cudaMemcpyAsync(call->buffers.workspace, run->images, bytes, cudaMemcpyHostToDevice, stream->cuda),
@@ -66,7 +67,8 @@ static lk_status input_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, 
     lk_status status = LK_OK;
     const lk_op_desc *d = &call->op->desc;
     const lk_act_desc *y = &call->op->info.y;
-    const char *pixels = call->buffers.workspace;
+    const char *workspace = call->buffers.workspace;
+    const void *pixels = run->device_images != NULL ? run->device_images : workspace;
     lk_cuda_images images = {
         .pixels = y->n * y->h * y->w, .area = y->h * y->w, .channels = (int)y->c, .block = (int)y->block};
     for (int64_t c = 0; c < y->c; c++) {
@@ -76,10 +78,10 @@ static lk_status input_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, 
     LK_TRY(send_images(stream, call, run, err));
     LK_TRY(send_mixing(stream, call, run, err));
     if (run->partner != NULL) {
-        images.partner = (const int32_t *)(pixels + image_bytes(call->op));
-        images.share = (const float *)(pixels + image_bytes(call->op) + 4 * y->n);
+        images.partner = (const int32_t *)(workspace + image_bytes(call->op));
+        images.share = (const float *)(workspace + image_bytes(call->op) + 4 * y->n);
     }
-    LK_CUDA(lk_cuda_input(stream->cuda, lk_cuda_type_of(y->dtype), &images, (const uint8_t *)pixels, call->buffers.y));
+    LK_CUDA(lk_cuda_input(stream->cuda, lk_cuda_type_of(y->dtype), &images, pixels, call->buffers.y));
 out:
     return status;
 }

@@ -1,5 +1,6 @@
 /* The loader: the same pixels for any number of workers, in order, with errors that name the sample. */
 #include <pthread.h>
+#include <time.h>
 
 #include "core/clock.h"
 #include "io/data/loader.h"
@@ -416,6 +417,47 @@ static void test_pixel_memory(void **state) {
     lk_dataset_free(set);
 }
 
+/* Taking without waiting gives the same microbatches in the same order, and leaves errors to those that wait. */
+static void test_try_next(void **state) {
+    char path[320];
+    lk_error err = {0};
+    lk_dataset *set = NULL;
+    lk_loader *loader = NULL;
+    const lk_loader_config config = config_for(2, 2);
+    lk_load_request requests[REQUESTS];
+    int64_t samples[REQUESTS * MICROBATCH];
+    lk_microbatch got = {0};
+    path_in(path, state, "a.h5");
+    write_jpegs(path, 8, false); /* 8 and 9 are cut */
+    make_requests(requests, samples);
+    check_ok(lk_dataset_open(&set, path, &err), err);
+    check_ok(lk_loader_create(&loader, set, &config, &err), err);
+    assert_false(lk_loader_try_next(loader, &got)); /* nothing is queued */
+    check_ok(lk_loader_submit(loader, requests, REQUESTS, NULL, 1, &err), err);
+    int bad = 0;
+    for (int r = 0; r < REQUESTS; r++) {
+        bool holds_bad = false;
+        for (int64_t i = 0; i < requests[r].rows; i++) holds_bad |= requests[r].samples[i] / 2 == 4;
+        for (int tries = 0; !lk_loader_try_next(loader, &got); tries++) {
+            if (tries < 100 || !holds_bad) {
+                struct timespec pause = {.tv_nsec = 1000000};
+                nanosleep(&pause, NULL);
+                continue;
+            }
+            assert_int_equal(lk_loader_next(loader, &got, &err), LK_ERR_DATA);
+            bad++;
+            break;
+        }
+        if (holds_bad) continue;
+        assert_int_equal(got.tag, 100 + r);
+        lk_loader_release(loader, &got);
+    }
+    assert_true(bad > 0);
+    assert_false(lk_loader_try_next(loader, &got));
+    lk_loader_free(loader);
+    lk_dataset_free(set);
+}
+
 /* Holding more microbatches than are made ahead must not block. */
 static void test_hold_many(void **state) {
     char path[320];
@@ -516,6 +558,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_sample, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_concurrent_takers, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_pixel_memory, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(test_try_next, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_hold_many, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_cancel, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, folder_setup, folder_teardown),
