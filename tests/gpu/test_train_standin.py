@@ -99,6 +99,33 @@ def test_auto_takes_the_gpu_that_answers(build, job, tmp_path):
     assert "oneDNN" in (tmp_path / "none/metrics.jsonl").read_text()
 
 
+def counts_of_an_update(build, job, folder, *overrides):
+    """By name, what two updates ask of the GPU more than one does."""
+    seen = []
+    for updates in (2, 3):
+        path = folder / f"counts{updates}"
+        train(build, job, folder / "run", "device=cuda", f"max_updates={updates}", *overrides, LK_SIM_COUNTS=path)
+        seen.append({name: int(count) for name, count in (line.split("\t") for line in path.read_text().splitlines())})
+    return {name: seen[1][name] - seen[0].get(name, 0) for name in seen[1] if seen[1][name] != seen[0].get(name, 0)}
+
+
+@pytest.mark.parametrize("leaves", [1, 4])
+def test_what_surrounds_the_passes_does_not_grow_with_the_network(build, job, tmp_path, leaves):
+    """One launch of a kind for all parameters or layers, and two waits an update beside one for each microbatch."""
+    around = ["run_task", "run_tasks", "slab_squares", "a copy", "a wait of the host"]
+    overrides = [f"microbatch={32 // leaves}", "compute=bfloat16", "ema.decay=0.9", "optimizer.kind=adamw", "optimizer.lr=0.001"]
+    small, large = (
+        counts_of_an_update(build, job, tmp_path, f"model={model}", *overrides) for model in ("cifar_resnet8", "cifar_resnet20")
+    )
+    print(small, large, sep="\n")
+    assert large["a convolution"] > 2 * small["a convolution"]  # the passes themselves do grow
+    assert [small.get(name, 0) for name in around] == [large.get(name, 0) for name in around]
+    assert large["a wait of the host"] <= leaves + 1
+    assert large.get("run_task", 0) == 0
+    assert large["run_tasks"] == 3 + leaves  # the step, the averages, the copies in bfloat16; statistics of each microbatch
+    assert large["slab_squares"] == 1
+
+
 @pytest.mark.parametrize(
     "overrides, options, sentence",
     [

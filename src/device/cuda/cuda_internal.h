@@ -32,7 +32,7 @@ typedef struct lk_cuda_staging {
 } lk_cuda_staging;
 #define LK_CUDA_SUMS 65536 /* chunks of LK_CUDA_CHUNK elements that are summed at once */
 #define LK_CUDA_TASKS 2048 /* of one launch */
-#define LK_CUDA_TABLES 4   /* launches of tasks that may be under way before the host waits for the first */
+#define LK_CUDA_TABLES 8   /* launches of tasks that may be under way before the host waits for the first */
 
 /* Elementwise work that waits to be launched together: tables of tasks, used in turn. */
 typedef struct lk_cuda_gather {

@@ -213,10 +213,10 @@ static void kernel_drop(void *state) {
     free(k);
 }
 
-cudaError_t sim_launch(dim3 grid, dim3 block, cudaStream_t stream, void (*body)(void *state), void *state,
-                       void (*drop)(void *state)) {
+cudaError_t sim_launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream, void (*body)(void *state),
+                       void *state, void (*drop)(void *state)) {
     kernel *k = malloc(sizeof *k);
     if (k == NULL) sim_fault("out of host memory");
     *k = (kernel){grid, block, body, drop, state};
-    return sim_enqueue(stream, (sim_work){"a kernel", kernel_run, kernel_drop, k, false, NULL});
+    return sim_enqueue(stream, (sim_work){name, kernel_run, kernel_drop, k, false, NULL});
 }

@@ -47,13 +47,17 @@ static inline unsigned atomicAdd(unsigned *p, unsigned value) {
     return before;
 }
 
+/* name: the arguments as text, of which the kernel's name is the first word. */
 template <typename... P, typename... A>
-static int lk_launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... args) {
+static int sim_launch_named(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream,
+                            A... args) {
     auto body = [=] { kernel(args...); };
     typedef decltype(body) closure;
     return (int)sim_launch(
-        grid, block, stream, [](void *state) { (*(closure *)state)(); }, new closure(body),
+        name, grid, block, stream, [](void *state) { (*(closure *)state)(); }, new closure(body),
         [](void *state) { delete (closure *)state; });
 }
+
+#define lk_launch(...) sim_launch_named(#__VA_ARGS__, __VA_ARGS__)
 
 #endif

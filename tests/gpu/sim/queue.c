@@ -90,6 +90,7 @@ void sim_push(sim_stream *stream, sim_work work) {
     item *new = malloc(sizeof *new);
     if (new == NULL) sim_fault("out of host memory");
     *new = (item){.work = work, .number = ++enqueued};
+    sim_count(work.what);
     launches += !work.transfer || strcmp(work.what, "a fill") == 0;
     if (stream->last == NULL)
         stream->first = new;
@@ -141,6 +142,7 @@ static void run_head(sim_stream *s, bool *opened) {
 
 void sim_drain(bool (*until)(void *argument), void *argument) {
     bool opened = false;
+    if (!until(argument)) sim_count("a wait of the host");
     while (!until(argument)) {
         sim_stream *s = draw();
         if (s != NULL)

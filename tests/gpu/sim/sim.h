@@ -1,8 +1,9 @@
 /* The stand-in GPU: what its libraries share. A process has one: device memory is an arena whose pages are out of reach
  * but while work is done; calls enqueue, and whoever waits runs what may run, in an order drawn from a seed.
  * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (how many the machine has; 0: none
- * answers), CUDA_VISIBLE_DEVICES (numbers), LK_SIM_OTHER (number of the GPU that is of another kind), LK_SIM_CUDNN
- * (version that the cuDNN stand-in claims); nccl.c says those of NCCL. */
+ * answers), LK_SIM_COUNTS (file of what was asked for, by name), CUDA_VISIBLE_DEVICES (numbers), LK_SIM_OTHER (number
+ * of the GPU that is of another kind), LK_SIM_CUDNN (version that the cuDNN stand-in claims); nccl.c says those of
+ * NCCL. */
 #ifndef LK_TESTS_GPU_SIM_H
 #define LK_TESTS_GPU_SIM_H
 
@@ -33,9 +34,10 @@ SIM_API cudaError_t sim_enqueue(cudaStream_t stream, sim_work work);
 /* Counts the works that may have to wait for another process: a call that waits for one is no mistake. */
 SIM_API void sim_outside(int change);
 
-/* Threads of a kernel launch: body(state) is run once for each, with sim_at set. Owner of state: as sim_enqueue. */
-SIM_API cudaError_t sim_launch(dim3 grid, dim3 block, cudaStream_t stream, void (*body)(void *state), void *state,
-                               void (*drop)(void *state));
+/* Threads of a kernel launch: name is static and begins with the kernel's; body(state) is run once for each, with
+ * sim_at set. Owner of state: as sim_enqueue. */
+SIM_API cudaError_t sim_launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream, void (*body)(void *state),
+                               void *state, void (*drop)(void *state));
 
 /* Where the running thread is: threadIdx and the like. */
 typedef struct sim_place {
@@ -56,6 +58,10 @@ SIM_API void sim_fault(const char *format, ...) __attribute__((noreturn, format(
 
 /* How many kernels, library calls and fills were enqueued so far. */
 SIM_API int64_t sim_launches(void);
+
+/* Counts one of what its first word names; LK_SIM_COUNTS is a file that gets "NAME COUNT" lines when the process ends
+ * (count.c). Under the lock. */
+void sim_count(const char *name);
 
 /* Device memory (memory.c), all under the lock. */
 void sim_memory_open(void);           /* within reach */
