@@ -61,6 +61,7 @@ static lk_status compile_one(lk_compiled *c, lk_plan **out, int64_t batch, bool 
                               .compute = lk_job_compute(c->job),
                               .training = training,
                               .group = (int)c->job->sync_batchnorm,
+                              .recompute = (lk_recompute)c->job->recompute,
                               .like = c->train};
     LK_RETURN_IF(lk_plan_create(out, c->graph, c->device, &wanted, err));
     lk_plan_get_totals(*out, &totals);
@@ -140,6 +141,7 @@ static lk_status size_row(const lk_compiled *c, lk_device *device, int64_t micro
     double seconds;
     int64_t leaves = c->job->batch / microbatch > 1 ? c->job->batch / microbatch : 1;
     lk_plan_options options = {.batch = microbatch, .compute = lk_job_compute(c->job), .training = true};
+    options.recompute = (lk_recompute)c->job->recompute;
     LK_TRY(lk_plan_create(&plan, c->graph, device, &options, err));
     lk_plan_get_totals(plan, &totals);
     lk_update_config config = {.job = c->job, .plan = plan, .leaves = (int)leaves, .ranks = 1, .cost = &c->cost};

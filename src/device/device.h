@@ -124,6 +124,9 @@ struct lk_device {
     /* Async: enqueue on the stream (the CPU devices block). backward writes dx, dresidual and the gradients. */
     lk_status (*forward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
     lk_status (*backward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+    /* Writes y again during the backward pass of the same run, the same bits; the stash holds what forward left there.
+     * Of CONV2D, and of BATCHNORM without residual or group. */
+    lk_status (*again)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
 
     /* Over slabs, `count` elements of the master dtype; elementwise, so any split gives the same bits. */
     /* sum[i] = sum[i] + x[i] */

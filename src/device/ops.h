@@ -180,6 +180,7 @@ typedef struct lk_op_info {
     /* Kernels, library calls and fills that a pass enqueues, and a rewriting of the derived parameters of this op alone
      * (lk_plan_refresh gathers them all); copies from the host aside. 0 on devices of the host. */
     int launches_forward, launches_backward, launches_refresh;
+    double bytes_again; /* of lk_device.again where it takes one launch less than forward; 0: all that forward does */
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
 } lk_op_info;
 

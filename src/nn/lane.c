@@ -10,6 +10,8 @@ struct lk_lane {
     lk_stream *stream;
     char *arena;
     lk_call **nodes; /* graph->count */
+    lk_call **later; /* graph->count: backward calls whose inputs lie elsewhere than forward; NULL: nodes' */
+    lk_call **again; /* graph->count: values that are computed again, or NULL */
     lk_call **adds;  /* plan->add_count */
 };
 
@@ -17,14 +19,19 @@ static void *at(const lk_lane *lane, int buffer) {
     return buffer < 0 ? NULL : lane->arena + lane->plan->live[buffer].offset;
 }
 
-static lk_status bind_node(lk_lane *lane, lk_node_id id, lk_error *err) {
+/* y: where the value goes. backward: the inputs are those that the backward pass finds. */
+static lk_status bind_call(const lk_lane *lane, lk_call **call, lk_node_id id, int y, bool backward, lk_error *err) {
     const lk_plan *plan = lane->plan;
     const lk_node *node = &plan->graph->nodes[id];
     const lk_plan_node *planned = &plan->nodes[id];
     lk_op_buffers buffers = {
-        .x = node->x >= 0 ? at(lane, plan->nodes[node->x].y) : NULL,
-        .residual = node->residual >= 0 ? at(lane, plan->nodes[node->residual].y) : NULL,
-        .y = at(lane, planned->y),
+        .x = at(lane, backward       ? lk_plan_value(plan, node->x)
+                      : node->x >= 0 ? plan->nodes[node->x].y
+                                     : -1),
+        .residual = at(lane, backward              ? lk_plan_value(plan, node->residual)
+                             : node->residual >= 0 ? plan->nodes[node->residual].y
+                                                   : -1),
+        .y = at(lane, y),
         .dy = {at(lane, planned->dy[0]), at(lane, planned->dy[1])},
         .dx = at(lane, planned->dx),
         .dresidual = at(lane, planned->dresidual),
@@ -35,7 +42,20 @@ static lk_status bind_node(lk_lane *lane, lk_node_id id, lk_error *err) {
     };
     for (int k = 0; k < planned->info.param_count; k++)
         buffers.param_offset[k] = plan->params[planned->first_param + k].offset;
-    return plan->device->bind(plan->device, &lane->nodes[id], planned->op, &buffers, err);
+    return plan->device->bind(plan->device, call, planned->op, &buffers, err);
+}
+
+static bool lies_elsewhere(const lk_plan *plan, lk_node_id id) { return id >= 0 && plan->nodes[id].again; }
+
+static lk_status bind_node(lk_lane *lane, lk_node_id id, lk_error *err) {
+    const lk_plan *plan = lane->plan;
+    const lk_node *node = &plan->graph->nodes[id];
+    const lk_plan_node *planned = &plan->nodes[id];
+    LK_RETURN_IF(bind_call(lane, &lane->nodes[id], id, planned->y, false, err));
+    if (planned->again) LK_RETURN_IF(bind_call(lane, &lane->again[id], id, planned->again_y, true, err));
+    if (!planned->has_backward || !(lies_elsewhere(plan, node->x) || lies_elsewhere(plan, node->residual)))
+        return LK_OK;
+    return bind_call(lane, &lane->later[id], id, planned->y, true, err);
 }
 
 static lk_status bind_add(lk_lane *lane, int i, lk_error *err) {
@@ -56,6 +76,8 @@ lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_stream *stream, 
     lane->stream = stream;
     lane->arena = arena;
     LK_TRY(LK_NEW(&lane->nodes, plan->graph->count, "a lane's calls", err));
+    LK_TRY(LK_NEW(&lane->later, plan->graph->count, "a lane's calls", err));
+    LK_TRY(LK_NEW(&lane->again, plan->graph->count, "a lane's calls", err));
     LK_TRY(LK_NEW(&lane->adds, plan->add_count, "a lane's calls", err));
     for (int i = 0; i < plan->graph->count; i++)
         if (!plan->nodes[i].skipped) LK_TRY(bind_node(lane, i, err));
@@ -67,15 +89,19 @@ out:
     return status;
 }
 
+static void free_calls(lk_device *device, lk_call **calls, int count) {
+    for (int i = 0; calls != NULL && i < count; i++)
+        if (calls[i] != NULL) device->call_free(device, calls[i]);
+    lk_free(calls);
+}
+
 void lk_lane_free(lk_lane *lane) {
     if (lane == NULL) return;
     lk_device *device = lane->plan->device;
-    for (int i = 0; lane->nodes != NULL && i < lane->plan->graph->count; i++)
-        if (lane->nodes[i] != NULL) device->call_free(device, lane->nodes[i]);
-    for (int i = 0; lane->adds != NULL && i < lane->plan->add_count; i++)
-        if (lane->adds[i] != NULL) device->call_free(device, lane->adds[i]);
-    lk_free(lane->nodes);
-    lk_free(lane->adds);
+    free_calls(device, lane->nodes, lane->plan->graph->count);
+    free_calls(device, lane->later, lane->plan->graph->count);
+    free_calls(device, lane->again, lane->plan->graph->count);
+    free_calls(device, lane->adds, lane->plan->add_count);
     lk_free(lane);
 }
 
@@ -89,6 +115,10 @@ lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_grad_ready betwee
     return LK_OK;
 }
 
+static lk_call *backward_call(const lk_lane *lane, lk_node_id id) {
+    return lane->later[id] != NULL ? lane->later[id] : lane->nodes[id];
+}
+
 lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context, lk_error *err) {
     const lk_plan *plan = lane->plan;
     lk_device *device = plan->device;
@@ -96,11 +126,13 @@ lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready
         lk_plan_step step = plan->backward[i];
         if (step.add >= 0)
             LK_RETURN_IF(device->forward(device, lane->stream, lane->adds[step.add], run, err));
+        else if (step.again)
+            LK_RETURN_IF(device->again(device, lane->stream, lane->again[step.node], run, err));
         else
-            LK_RETURN_IF(device->backward(device, lane->stream, lane->nodes[step.node], run, err));
+            LK_RETURN_IF(device->backward(device, lane->stream, backward_call(lane, step.node), run, err));
         if (ready == NULL) continue;
         const lk_plan_node *planned = &plan->nodes[step.node];
-        for (int k = 0; step.add < 0 && k < planned->info.param_count; k++)
+        for (int k = 0; step.add < 0 && !step.again && k < planned->info.param_count; k++)
             if (!plan->params[planned->first_param + k].frozen)
                 LK_RETURN_IF(ready(context, planned->first_param + k, err));
         LK_RETURN_IF(ready(context, -1, err));

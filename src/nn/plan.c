@@ -54,6 +54,7 @@ lk_status lk_plan_create(lk_plan **out, const lk_graph *graph, lk_device *device
     LK_TRY(lk_plan_find_gradients(plan, err));
     LK_TRY(lk_plan_ops(plan, err));
     LK_TRY(lk_plan_slabs(plan, err));
+    lk_plan_choose_again(plan);
     LK_TRY(lk_plan_forward_buffers(plan, err));
     LK_TRY(lk_plan_backward_calls(plan, err));
     LK_TRY(lk_plan_arena(plan, err));

@@ -35,13 +35,22 @@ typedef struct lk_stat {
     lk_node_id node;
 } lk_stat;
 
+/* Which values the backward pass computes again instead of the forward pass keeping them. The bits are the same. */
+typedef enum lk_recompute {
+    LK_RECOMPUTE_NONE,
+    LK_RECOMPUTE_CONVS, /* of 1x1 convolutions that widen: their input is small beside what they make */
+    LK_RECOMPUTE_ALL,   /* also of BatchNorm with an activation and no residual */
+    LK_RECOMPUTE_COUNT
+} lk_recompute;
+
 typedef struct lk_plan_options {
     int64_t batch;    /* samples of one microbatch */
     lk_dtype compute; /* LK_F32, LK_BF16; ignored by the reference device (float64) */
     bool training;
-    int group;           /* training: leaves that BatchNorm normalises together (lk_run.group); 0 or 1: each alone */
-    const lk_plan *like; /* plan of the same graph whose slabs of parameters and statistics are shared, or NULL; read
-                            while compiling only. Derived parameters are each plan's own. */
+    int group;              /* training: leaves that BatchNorm normalises together (lk_run.group); 0 or 1: each alone */
+    lk_recompute recompute; /* training */
+    const lk_plan *like;    /* plan of the same graph whose slabs of parameters and statistics are shared, or NULL; read
+                               while compiling only. Derived parameters are each plan's own. */
 } lk_plan_options;
 
 typedef struct lk_plan_totals {

@@ -48,6 +48,13 @@ static void add_up(lk_plan *plan) {
         totals->bytes += info->bytes_backward;
         totals->launches += info->launches_backward;
     }
+    for (int i = 0; i < plan->backward_count; i++) {
+        const lk_op_info *info = &plan->nodes[plan->backward[i].node].info;
+        if (!plan->backward[i].again) continue;
+        totals->flops += info->flops_forward;
+        totals->bytes += info->bytes_again > 0 ? info->bytes_again : info->bytes_forward;
+        totals->launches += info->launches_forward - (info->bytes_again > 0);
+    }
     for (int i = 0; i < plan->add_count; i++) {
         totals->flops += plan->adds[i].info.flops_forward;
         totals->bytes += plan->adds[i].info.bytes_forward;

@@ -92,6 +92,21 @@ static void add_call(lk_plan_call *call, const lk_plan_add *add) {
     snprintf(call->implementation, sizeof call->implementation, "%s", info->impl_forward);
 }
 
+static void again_call(lk_plan_call *call, const lk_plan *plan, lk_node_id id) {
+    const lk_plan_node *planned = &plan->nodes[id];
+    const lk_op_info *info = &planned->info;
+    bool less = info->bytes_again > 0;
+    call->op = "compute again";
+    call->made = &info->y;
+    call->flops = info->flops_forward;
+    call->bytes = less ? info->bytes_again : info->bytes_forward;
+    call->operand_bytes =
+        (double)(lk_act_bytes(&planned->desc.x) + lk_act_bytes(&info->y)) + parameter_bytes(plan, info);
+    call->launches = info->launches_forward - less;
+    name_kind(call, &planned->desc);
+    snprintf(call->implementation, sizeof call->implementation, "%s", info->impl_forward);
+}
+
 static void backward_call(lk_plan_call *call, const lk_plan *plan, int i) {
     lk_plan_step step = plan->backward[i];
     const lk_plan_node *planned = &plan->nodes[step.node];
@@ -100,6 +115,10 @@ static void backward_call(lk_plan_call *call, const lk_plan *plan, int i) {
         (lk_plan_call){.number = plan->graph->count + i, .backward = true, .layer = plan->graph->nodes[step.node].name};
     if (step.add >= 0) {
         add_call(call, &plan->adds[step.add]);
+        return;
+    }
+    if (step.again) {
+        again_call(call, plan, step.node);
         return;
     }
     call->op = lk_op_kind_name(plan->graph->nodes[step.node].op.kind);

@@ -104,19 +104,43 @@ static lk_status arrive(lk_plan *plan, arrivals *all, lk_node_id value, int buff
     return append_add(plan, value, at->buffer[0], at->buffer[1], &at->buffer[0], err);
 }
 
+/* Computes a value again where it is not there; what it is made of comes first. */
+static lk_status compute_again(lk_plan *plan, lk_node_id id, lk_error *err) {
+    if (id < 0 || !plan->nodes[id].again || plan->nodes[id].again_y >= 0) return LK_OK;
+    lk_plan_node *planned = &plan->nodes[id];
+    lk_node_id x = plan->graph->nodes[id].x;
+    LK_RETURN_IF(compute_again(plan, x, err));
+    int step = next_step(plan);
+    LK_RETURN_IF(lk_plan_buffer(plan, &planned->again_y, lk_act_bytes(&planned->info.y), step, err));
+    lk_plan_use(plan, lk_plan_value(plan, x), step);
+    lk_plan_use(plan, planned->stash, step);
+    return append_step(plan, (lk_plan_step){.node = id, .add = -1, .again = true}, err);
+}
+
+/* What a node's backward reads of the forward pass is there, and stays until its call. */
+static lk_status use_kept(lk_plan *plan, lk_node_id id, lk_error *err) {
+    const lk_node *node = &plan->graph->nodes[id];
+    lk_plan_node *planned = &plan->nodes[id];
+    if (planned->info.keeps_x) LK_RETURN_IF(compute_again(plan, node->x, err));
+    if (planned->info.keeps_residual) LK_RETURN_IF(compute_again(plan, node->residual, err));
+    int step = next_step(plan);
+    lk_plan_use(plan, planned->stash, step);
+    if (planned->info.keeps_y) lk_plan_use(plan, planned->y, step);
+    if (planned->info.keeps_x) lk_plan_use(plan, lk_plan_value(plan, node->x), step);
+    if (planned->info.keeps_residual) lk_plan_use(plan, lk_plan_value(plan, node->residual), step);
+    return LK_OK;
+}
+
 static lk_status backward_node(lk_plan *plan, arrivals *all, lk_node_id id, lk_error *err) {
     const lk_node *node = &plan->graph->nodes[id];
     lk_plan_node *planned = &plan->nodes[id];
     assert(all[id].missing == 0 && all[id].count == planned->desc.dy_count);
+    LK_RETURN_IF(use_kept(plan, id, err));
     int step = next_step(plan);
     for (int k = 0; k < all[id].count; k++) {
         planned->dy[k] = all[id].buffer[k];
         lk_plan_use(plan, planned->dy[k], step);
     }
-    lk_plan_use(plan, planned->stash, step);
-    if (planned->info.keeps_y) lk_plan_use(plan, planned->y, step);
-    if (planned->info.keeps_x && node->x >= 0) lk_plan_use(plan, plan->nodes[node->x].y, step);
-    if (planned->info.keeps_residual && node->residual >= 0) lk_plan_use(plan, plan->nodes[node->residual].y, step);
     if (planned->desc.need_dx)
         LK_RETURN_IF(lk_plan_buffer(plan, &planned->dx, lk_act_bytes(&planned->desc.x), step, err));
     bool residual = node->residual >= 0 && plan->nodes[node->residual].needs_grad;

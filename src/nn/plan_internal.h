@@ -19,6 +19,8 @@ typedef struct lk_plan_node {
     int first_param;   /* index into lk_plan.params */
     int64_t stats_offset, derived_offset;
     int y, stash, dx, dresidual, dy[2];
+    bool again;  /* backward finds y no more, and computes it again where it is read */
+    int again_y; /* where; -1 until then */
 } lk_plan_node;
 
 /* A sum of two gradients, sum = a + b, where a value gets more of them than its op's backward takes: an LK_OP_ADD. */
@@ -29,10 +31,12 @@ typedef struct lk_plan_add {
     int a, b, sum; /* buffers */
 } lk_plan_add;
 
-/* One call of the backward pass: the sum `add` (an index) or, with add = -1, the backward of `node`. */
+/* One call of the backward pass: the sum `add` (an index) or, with add = -1, the backward of `node`, or its value
+ * computed again. */
 typedef struct lk_plan_step {
     lk_node_id node;
     int add;
+    bool again;
 } lk_plan_step;
 
 struct lk_plan {
@@ -78,6 +82,11 @@ LK_MUST_CHECK lk_status lk_plan_arena(lk_plan *plan, lk_error *err);
 LK_MUST_CHECK lk_status lk_plan_buffer(lk_plan *plan, int *out, int64_t bytes, int step, lk_error *err);
 /* Buffer `index` (or -1) is used in call `step` too. */
 void lk_plan_use(lk_plan *plan, int index, int step);
+
+/* Where the value of a node lies in the backward pass (lk_plan_node.y or again_y), -1 for node -1. Pure. */
+int lk_plan_value(const lk_plan *plan, lk_node_id node);
+/* Which values are computed again: `again` of every node. Their ops are planned. */
+void lk_plan_choose_again(lk_plan *plan);
 
 /* Does the op of this kind have parameters? Pure. */
 bool lk_plan_has_params(lk_op_kind kind);

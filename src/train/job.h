@@ -34,6 +34,7 @@ typedef struct lk_job {
     bool drop_last;
     int64_t max_ranks;      /* R: leaves of the tree of gradients, each a chain of m / R microbatches; 0: m */
     int reduce;             /* lk_reduce_order */
+    int recompute;          /* lk_recompute */
     int64_t sync_batchnorm; /* leaves that normalise together; 0 or 1: each alone */
 
     struct {

@@ -10,6 +10,7 @@ static lk_status compile(lk_network *network, lk_network_mode mode, int64_t batc
                                .compute = config->compute,
                                .training = mode != LK_NETWORK_EVALUATE,
                                .group = config->group,
+                               .recompute = config->recompute,
                                .like = network->plans[LK_NETWORK_TRAIN]};
     LK_RETURN_IF(lk_plan_create(&network->plans[mode], network->graph, network->device, &options, err));
     lk_plan_totals totals;

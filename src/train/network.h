@@ -17,6 +17,7 @@ typedef struct lk_network_config {
     lk_model_spec spec;
     const lk_loss_config *loss; /* copied */
     lk_dtype compute;
+    lk_recompute recompute;
     int group;                                     /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     int64_t microbatch, tail_rows, evaluate_batch; /* samples; tail_rows 0: no tail */
     bool average;                                  /* keep a moving average of parameters and statistics */

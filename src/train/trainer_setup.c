@@ -47,6 +47,7 @@ static lk_status create_network(lk_trainer *t, lk_error *err) {
     lk_network_config config = {.model = t->job->model,
                                 .loss = &t->loss.config,
                                 .group = (int)t->job->sync_batchnorm,
+                                .recompute = (lk_recompute)t->job->recompute,
                                 .compute = lk_job_compute(t->job),
                                 .microbatch = t->job->microbatch,
                                 .tail_rows = tail_rows(t),

@@ -91,12 +91,12 @@ def pytorch(name, batch, size):
     return sum(launches.values()), sum(moved.values()), counter.peak + momentum, launches, moved
 
 
-def lockstep(build, device, name, batch, size):
+def lockstep(build, device, name, batch, size, recompute="none"):
     """The rows of a microbatch, and the bytes of memory of a rank."""
     with tempfile.TemporaryDirectory() as folder:
         job = pathlib.Path(folder) / "job.yaml"
         job.write_text(JOB.format(model=name, batch=batch, size=size))
-        command = [build / "bin/lockstep", "plan", job, "--classes", "1000", "--device", device]
+        command = [build / "bin/lockstep", "plan", job, "--classes", "1000", "--device", device, f"recompute={recompute}"]
         listed = [subprocess.run([*command, f], capture_output=True, text=True, check=True).stdout for f in ("--csv", "--json")]
     rows = [row for row in csv.DictReader(listed[0].splitlines()) if row["stage"] in ("forward", "backward")]
     found = json.loads(listed[1])
@@ -125,6 +125,11 @@ def compare(build, device, name, batch, size):
     print(f"| MB an image, a launch's operands once | {own['bytes'] / batch / 1e6:.1f} | | |")
     bar = bars[2] and (bars[2], peak / 1e6)
     print(f"| MB of memory | {memory / 1e6:,.0f}{verdict(memory / 1e6, bar)} | {peak / 1e6:,.0f} | {memory / peak:.2f} |")
+    for level in ("convs", "all"):
+        again, less, _ = lockstep(build, device, name, batch, size, level)
+        total, launched = (sum(float(row[key]) for row in again) for key in ("operand_bytes", "launches"))
+        print(f"| MB of memory, recompute: {level} ({launched:,.0f} launches, {total / batch / 1e6:.1f} MB an image) |"
+              f" {less / 1e6:,.0f}{verdict(less / 1e6, bar)} | {peak / 1e6:,.0f} | {less / peak:.2f} |")
     kinds = collections.defaultdict(lambda: [0, 0, 0.0, 0.0])
     for row in rows:
         entry = kinds[row["kind"]]

@@ -212,3 +212,16 @@ def test_the_average_is_what_leaves(small_job, small_data, tmp_path):
     assert "moving average (EMA) of decay 0.9" in run("inspect", best).stdout
     beside = pathlib.Path(f"{best.resolve()}.json")  # best_f1.h5 is a link
     assert json.loads(beside.read_text())["ema_decay"] == 0.9
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_what_is_computed_again_is_the_same(small_job, tmp_path, device):
+    """recompute changes memory, not a bit; a run may go on with another setting (P5, P10)."""
+    keys = ["model=mobilenetv3_large_100", f"device={device}", "batch=16", "microbatch=4", "drop_last=true"]
+    train(small_job, tmp_path / "kept", *keys, "max_updates=3")
+    train(small_job, tmp_path / "again", *keys, "max_updates=2", "recompute=convs", ranks=2)
+    run("train", small_job, *keys, "max_updates=3", "recompute=all", "--run", tmp_path / "again", "--resume")
+    assert_same_tensors(tmp_path / "kept/checkpoints/last.h5", tmp_path / "again/checkpoints/last.h5")
+    plans = [json.loads(run("plan", small_job, *keys, f"recompute={r}", "--json").stdout)["plan"] for r in ("none", "all")]
+    again = [call for call in plans[1]["calls"] if call["op"] == "compute again"]
+    assert len(again) > 10 and plans[1]["arena_bytes"] < plans[0]["arena_bytes"]

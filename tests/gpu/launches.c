@@ -1,6 +1,6 @@
-/* gpu_launches MODEL PIXELS BATCH float32|bfloat16: runs one microbatch on the stand-in GPU and compares, call by call,
- * the launches that the plan counts with those that the stand-in saw. Prints a line for each call that differs and one
- * with the sums; status 1 where any differs. Needs LOCKSTEP_MODULES. */
+/* gpu_launches MODEL PIXELS BATCH float32|bfloat16 RECOMPUTE: runs one microbatch on the stand-in GPU and compares,
+ * call by call, the launches that the plan counts with those that the stand-in saw. Prints a line for each call that
+ * differs and one with the sums; status 1 where any differs. Needs LOCKSTEP_MODULES. */
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,6 +45,9 @@ static lk_status on_call(void *context, int param, lk_error *err) {
     const char *layer = plan->graph->nodes[step.node].name;
     if (step.add >= 0)
         compare(c, "gradient sum", layer, plan->adds[step.add].info.launches_forward);
+    else if (step.again)
+        compare(c, "again", layer,
+                plan->nodes[step.node].info.launches_forward - (plan->nodes[step.node].info.bytes_again > 0));
     else
         compare(c, "backward", layer, plan->nodes[step.node].info.launches_backward);
     return LK_OK;
@@ -114,6 +117,7 @@ static lk_status compile(lk_plan **plan, lk_graph **graph, lk_device *device, ch
     lk_model_spec spec = {.channels = 3, .h = pixels, .w = pixels, .classes = CLASSES, .std = {1, 1, 1}};
     spec.dropout = spec.drop_path = 0.2;
     lk_plan_options options = {.batch = strtoll(argv[3], NULL, 10), .training = true};
+    options.recompute = (lk_recompute)strtol(argv[5], NULL, 10);
     options.compute = strcmp(argv[4], "bfloat16") == 0 ? LK_BF16 : LK_F32;
     LK_RETURN_IF(lk_model_build(graph, argv[1], &spec, err));
     LK_RETURN_IF(lk_graph_cross_entropy(*graph, &loss, 0.1, err));
@@ -134,8 +138,8 @@ int main(int argc, char **argv) {
     lk_plan *plan = NULL;
     count c = {0};
     memory m = {0};
-    if (argc != 5) {
-        fprintf(stderr, "usage: gpu_launches MODEL PIXELS BATCH float32|bfloat16\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: gpu_launches MODEL PIXELS BATCH float32|bfloat16 RECOMPUTE\n");
         return 2;
     }
     LK_TRY(lk_device_create(&device, "cuda", 1, &err));

@@ -92,6 +92,14 @@ def test_the_same_bits_in_any_legal_order(build, job, tmp_path, compute):
     assert losses(tmp_path / "1") == losses(tmp_path / "2")
 
 
+def test_what_is_computed_again_is_the_same(build, job, tmp_path):
+    """recompute changes memory, not a bit (P5)."""
+    for level in ("none", "all"):
+        train(build, job, tmp_path / level, "device=cuda", "compute=bfloat16", f"recompute={level}", "max_updates=2")
+    one, two = tensors(tmp_path / "none"), tensors(tmp_path / "all")
+    assert all(one[name].tobytes() == two[name].tobytes() for name in one)
+
+
 def test_auto_takes_the_gpu_that_answers(build, job, tmp_path):
     train(build, job, tmp_path / "gpu", "device=auto", "max_updates=1")
     train(build, job, tmp_path / "none", "device=auto", "max_updates=1", LK_SIM_GPUS=0)

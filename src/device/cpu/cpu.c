@@ -274,6 +274,7 @@ static const lk_device TEMPLATE = {
     .call_free = call_free,
     .forward = forward,
     .backward = backward,
+    .again = forward,
 };
 
 lk_status lk_device_cpu_create(lk_device **out, int threads, lk_error *err) {

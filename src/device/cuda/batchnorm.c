@@ -37,6 +37,7 @@ static void fill_info(lk_op *op) {
     lk_cuda_info_own(op, "one-pass norm");
     if (!d->training) return;
     info->launches_forward = 1 + is_measured(d);
+    info->bytes_again = is_measured(d) ? 2 * bytes : 0;
     bool back = lk_op_has_backward(d);
     p->mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
     p->keep = d->batchnorm.drop_path > 0;
@@ -137,6 +138,14 @@ out:
     return status;
 }
 
+/* Mean and deviation are in the stash. */
+static lk_status again(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    (void)cuda;
+    lk_cuda_norm norm = norm_of(stream, call, run);
+    norm.y = call->buffers.y;
+    return lk_cuda_check(lk_cuda_norm_apply(stream->cuda, &norm), "norm_apply", err);
+}
+
 static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)cuda;
     lk_status status = LK_OK;
@@ -155,5 +164,10 @@ out:
     return status;
 }
 
-const lk_cuda_op_class lk_cuda_class_batchnorm = {
-    .plan = plan, .drop = drop, .bind = bind, .unbind = unbind, .forward = forward, .backward = backward};
+const lk_cuda_op_class lk_cuda_class_batchnorm = {.plan = plan,
+                                                  .drop = drop,
+                                                  .bind = bind,
+                                                  .unbind = unbind,
+                                                  .forward = forward,
+                                                  .backward = backward,
+                                                  .again = again};

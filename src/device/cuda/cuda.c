@@ -175,6 +175,11 @@ static lk_status backward(lk_device *device, lk_stream *stream, lk_call *call, c
     return call->op->class->backward(cuda_of(device), stream, call, run, err);
 }
 
+static lk_status again(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    const lk_cuda_op_class *class = call->op->class;
+    return (class->again != NULL ? class->again : class->forward)(cuda_of(device), stream, call, run, err);
+}
+
 static void device_free(lk_device *device) {
     lk_cuda *cuda = cuda_of(device);
     if (cuda->described != NULL) (void)cudnnBackendDestroyDescriptor(cuda->described);
@@ -200,6 +205,7 @@ static const lk_device TEMPLATE = {
     .call_free = call_free,
     .forward = forward,
     .backward = backward,
+    .again = again,
 };
 
 static lk_status check_cudnn(lk_error *err) {

@@ -83,6 +83,8 @@ struct lk_cuda_op_class {
     lk_status (*forward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
     lk_status (*backward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run,
                           lk_error *err); /* (opt) */
+    /* (opt) lk_device.again, where it is less than forward: one launch less, info->bytes_again. */
+    lk_status (*again)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
 };
 
 extern const lk_cuda_op_class lk_cuda_class_input, lk_cuda_class_conv, lk_cuda_class_batchnorm,

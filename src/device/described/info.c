@@ -85,6 +85,26 @@ static void own_depthwise(const lk_op_desc *d, lk_op_info *info) {
     memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
 
+#define MOST_PRODUCT_WEIGHTS (1 << 20)
+
+/* Is it a product of matrices by own kernels, one launch a pass? */
+static bool is_own_product(const lk_op_desc *d, int64_t weights) {
+    return d->x.h == 1 && d->x.w == 1 && d->conv.kernel_h == 1 && d->conv.kernel_w == 1 && d->conv.groups == 1 &&
+           d->conv.pad == 0 && weights <= MOST_PRODUCT_WEIGHTS;
+}
+
+static void own_product(const lk_op_desc *d, lk_op_info *info, double bytes) {
+    info->workspace_bytes = 0;
+    info->launches_forward = 1;
+    info->bytes_forward = bytes;
+    snprintf(info->impl_forward, sizeof info->impl_forward, "own:product");
+    if (!d->training) return;
+    info->launches_backward = d->need_dx || !d->frozen;
+    info->bytes_backward = (d->need_dx + !d->frozen) * bytes;
+    if (!d->frozen) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+    memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
+}
+
 static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     conv_size s = size_of(d);
     bool bf16 = d->compute == LK_BF16, gaps = s.c != d->x.block || s.k != s.y_block;
@@ -114,6 +134,7 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
     snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : bf16 ? "cudnn in bf16" : "cudnn");
     if (is_own_depthwise(d)) own_depthwise(d, info);
+    if (is_own_product(d, s.weights)) own_product(d, info, bytes);
 }
 
 static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
@@ -134,6 +155,7 @@ static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     if (d->batchnorm.drop_path > 0) info->stash_bytes += aligned(d->x.n * (int64_t)sizeof(float));
     info->workspace_bytes = aligned(partial_bytes(&d->x)) + 2 * d->x.block * (int64_t)sizeof(float);
     info->bytes_forward += mask ? (double)mask_bytes : 0;
+    info->bytes_again = measured ? 2 * bytes : 0;
     if (!back) return;
     bool sums = !d->batchnorm.fixed || !d->frozen, derivative = d->batchnorm.act != LK_ACT_NONE && !mask;
     int walks = sums + (d->need_dx || d->batchnorm.residual);

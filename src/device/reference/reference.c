@@ -194,6 +194,7 @@ lk_status lk_device_reference_create(lk_device **out, int threads, lk_error *err
         .call_free = call_free,
         .forward = forward,
         .backward = backward,
+        .again = forward,
         .slab_add = lk_reference_slab_add,
         .slab_sgd = lk_reference_slab_sgd,
         .slab_adam = lk_reference_slab_adam,

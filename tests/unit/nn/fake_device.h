@@ -30,6 +30,7 @@ typedef struct fake_settings {
     int64_t batchnorm_block;   /* layout that BATCHNORM with ReLU picks, 0: NCHW */
     bool batch_changes_layout; /* stored_count depends on the batch, unless a plan must be like another */
     bool ignores_like;         /* a broken device */
+    bool keeps_no_y;           /* BATCHNORM's backward computes y from x */
 } fake_settings;
 
 /* Mixing in whole numbers below 2^40: exact in double, and the order of arguments matters. */
@@ -132,7 +133,8 @@ static lk_status fake_op_plan(lk_device *device, lk_op **out, const lk_op_desc *
     }
     op->info.keeps_x = desc->training && (desc->kind == LK_OP_CONV2D || desc->kind == LK_OP_LINEAR ||
                                           desc->kind == LK_OP_BATCHNORM || desc->kind == LK_OP_LOSS);
-    op->info.keeps_y = desc->training && desc->kind == LK_OP_BATCHNORM && desc->batchnorm.act == LK_ACT_RELU;
+    op->info.keeps_y =
+        desc->training && desc->kind == LK_OP_BATCHNORM && desc->batchnorm.act == LK_ACT_RELU && !settings->keeps_no_y;
     op->info.keeps_residual = desc->training && desc->kind == LK_OP_SCALE;
     op->info.stash_bytes = desc->training && desc->kind != LK_OP_CONV2D ? FAKE_STASH : 0;
     op->info.workspace_bytes = desc->kind == LK_OP_CONV2D ? 64 * desc->conv.kernel_h : 0;
@@ -279,7 +281,8 @@ static inline lk_device fake_device(fake_settings *settings) {
                         .bind = fake_bind,
                         .call_free = fake_call_free,
                         .forward = fake_forward,
-                        .backward = fake_backward};
+                        .backward = fake_backward,
+                        .again = fake_forward};
     lk_device_host_install(&device);
     return device;
 }

@@ -89,7 +89,7 @@ static bool has_params_at_or_before(const lk_graph *g, lk_node_id id) {
            has_params_at_or_before(g, node->residual);
 }
 
-static void interpret(const lk_graph *g, expectation *e) {
+static void interpret(const lk_graph *g, bool keeps_no_y, expectation *e) {
     memset(e, 0, sizeof *e);
     for (int i = 0; i < g->count; i++) {
         const lk_node *node = &g->nodes[i];
@@ -102,7 +102,7 @@ static void interpret(const lk_graph *g, expectation *e) {
         if (!has_params_at_or_before(g, i)) continue;
         double dy = kind == LK_OP_LOSS ? 1 : e->gradient[i];
         bool keeps_x = kind == LK_OP_CONV2D || kind == LK_OP_LINEAR || kind == LK_OP_BATCHNORM || kind == LK_OP_LOSS;
-        bool keeps_y = kind == LK_OP_BATCHNORM && node->op.batchnorm.act == LK_ACT_RELU;
+        bool keeps_y = kind == LK_OP_BATCHNORM && node->op.batchnorm.act == LK_ACT_RELU && !keeps_no_y;
         double stash = kind == LK_OP_CONV2D ? 0 : e->value[i];
         fake_gradient gradient = fake_backward_rule(kind, dy, fake_mix(keeps_x ? e->value[node->x] : 0, stash, 0),
                                                     keeps_y ? e->value[i] : 0);
@@ -145,11 +145,15 @@ static lk_run run_of(const fixture *f) {
     return (lk_run){.grads = f->grads, .stats = f->stats, .images = PIXEL, .rows = 2, .loss_scale = 1};
 }
 
-static void check_against_interpreter(const lk_graph *g, bool two_dy) {
-    fixture f = {.settings = {.two_dy = two_dy, .missing = LK_OP_COUNT}};
-    compile(&f, g, &(lk_plan_options){.batch = 2, .compute = LK_F32, .training = true});
+/* Returns how many values were computed again. */
+static int check_against_interpreter(const lk_graph *g, bool two_dy, lk_recompute recompute) {
+    bool keeps_no_y = recompute != LK_RECOMPUTE_NONE;
+    fixture f = {.settings = {.two_dy = two_dy, .missing = LK_OP_COUNT, .keeps_no_y = keeps_no_y}};
+    compile(&f, g, &(lk_plan_options){.batch = 2, .compute = LK_F32, .training = true, .recompute = recompute});
+    int again = 0;
+    for (int i = 0; i < f.plan->backward_count; i++) again += f.plan->backward[i].again;
     expectation e;
-    interpret(g, &e);
+    interpret(g, keeps_no_y, &e);
     lk_run run = run_of(&f);
     lk_error err = {0};
     if (lk_lane_forward(f.lane, &run, NULL, NULL, &err) != LK_OK) fail_msg("%s", err.message);
@@ -176,15 +180,17 @@ static void check_against_interpreter(const lk_graph *g, bool two_dy) {
     assert_int_equal(lk_lane_read_losses(f.lane, losses, NULL), LK_OK);
     assert_true(logits[0] == e.value[g->logits] && losses[1] == e.value[g->count - 1]);
     dispose(&f);
+    return again;
 }
 
 static void random_graphs_compute_what_the_graph_says(void **state) {
     (void)state;
-    int many = 0;
+    int many = 0, again = 0;
     for (uint32_t round = 0; round < 200; round++) {
         lk_graph *g = random_graph(round);
-        check_against_interpreter(g, false);
-        check_against_interpreter(g, true);
+        assert_int_equal(check_against_interpreter(g, false, LK_RECOMPUTE_NONE), 0);
+        check_against_interpreter(g, true, LK_RECOMPUTE_NONE);
+        again += check_against_interpreter(g, round % 2 == 0, LK_RECOMPUTE_ALL);
         fixture f = {.settings = {.missing = LK_OP_COUNT}};
         compile(&f, g, &(lk_plan_options){.batch = 2, .compute = LK_F32, .training = true});
         assert_true(lk_arena_is_sound(f.plan->live, f.plan->live_count, f.totals.arena_bytes, NULL, NULL));
@@ -193,6 +199,69 @@ static void random_graphs_compute_what_the_graph_says(void **state) {
         lk_graph_free(g);
     }
     assert_true(many > 100); /* values with three gradients and more were among them */
+    assert_true(again > 100);
+}
+
+static lk_graph *residual_net(const char *name, int64_t size) {
+    lk_graph *g = NULL;
+    lk_node_id loss = -1;
+    lk_model_spec spec = {.channels = 3, .h = size, .w = size, .classes = 5, .std = {1, 1, 1}};
+    assert_int_equal(lk_model_build(&g, name, &spec, NULL), LK_OK);
+    assert_int_equal(lk_graph_cross_entropy(g, &loss, 0.1, NULL), LK_OK);
+    return g;
+}
+
+typedef struct ready_log {
+    int params[MAX_PARAMS], count, polls, fail_at;
+} ready_log;
+
+static lk_status log_ready(void *context, int param, lk_error *err) {
+    ready_log *log = context;
+    if (param < 0) return log->polls++ == log->fail_at ? lk_fail(err, LK_STOPPED, "stopped") : LK_OK;
+    log->params[log->count++] = param;
+    return LK_OK;
+}
+
+/* Gradients of all parameters, and the bytes of the arena. */
+static double *gradients_of(const lk_graph *g, lk_recompute recompute, lk_plan_totals *totals) {
+    fixture f = {.settings = {.two_dy = true, .missing = LK_OP_COUNT, .keeps_no_y = true}};
+    lk_error err = {0};
+    compile(&f, g, &(lk_plan_options){.batch = 2, .training = true, .recompute = recompute});
+    assert_true(lk_arena_is_sound(f.plan->live, f.plan->live_count, f.totals.arena_bytes, NULL, NULL));
+    lk_run run = run_of(&f);
+    ready_log log = {.fail_at = -1};
+    int count;
+    (void)lk_plan_get_params(f.plan, &count);
+    if (lk_lane_forward(f.lane, &run, NULL, NULL, &err) != LK_OK) fail_msg("%s", err.message);
+    if (lk_lane_backward(f.lane, &run, log_ready, &log, &err) != LK_OK) fail_msg("%s", err.message);
+    assert_int_equal(log.count, count); /* a value that is computed again completes no gradient */
+    double *gradients = f.grads;
+    *totals = f.totals;
+    f.grads = NULL;
+    dispose(&f);
+    return gradients;
+}
+
+static void what_is_computed_again_is_the_same_and_takes_less_memory(void **state) {
+    (void)state;
+    const char *const names[] = {"resnet50", "efficientnet_b0"};
+    for (size_t m = 0; m < sizeof names / sizeof *names; m++) {
+        lk_graph *g = residual_net(names[m], 64);
+        lk_plan_totals first, totals;
+        double *expected = gradients_of(g, LK_RECOMPUTE_NONE, &first);
+        int64_t arena = first.arena_bytes;
+        int calls = first.calls;
+        for (lk_recompute level = LK_RECOMPUTE_CONVS; level < LK_RECOMPUTE_COUNT; level++) {
+            double *gradients = gradients_of(g, level, &totals);
+            assert_memory_equal(gradients, expected, (size_t)first.slab_count * sizeof *expected);
+            assert_true(totals.arena_bytes < arena && totals.calls > calls);
+            arena = totals.arena_bytes;
+            calls = totals.calls;
+            lk_free(gradients);
+        }
+        lk_free(expected);
+        lk_graph_free(g);
+    }
 }
 
 /* Nothing that can learn lies before the first convolution: nobody asks for the gradient of the pixels. */
@@ -208,15 +277,6 @@ static void no_gradient_goes_to_the_pixels(void **state) {
     for (int i = 2; i < g->count; i++) assert_true(f.plan->nodes[i].desc.need_dx);
     dispose(&f);
     lk_graph_free(g);
-}
-
-static lk_graph *residual_net(const char *name, int64_t size) {
-    lk_graph *g = NULL;
-    lk_node_id loss = -1;
-    lk_model_spec spec = {.channels = 3, .h = size, .w = size, .classes = 5, .std = {1, 1, 1}};
-    assert_int_equal(lk_model_build(&g, name, &spec, NULL), LK_OK);
-    assert_int_equal(lk_graph_cross_entropy(g, &loss, 0.1, NULL), LK_OK);
-    return g;
 }
 
 static void models_are_sound_and_near_the_lower_bound(void **state) {
@@ -238,17 +298,6 @@ static void models_are_sound_and_near_the_lower_bound(void **state) {
         }
         lk_graph_free(g);
     }
-}
-
-typedef struct ready_log {
-    int params[MAX_PARAMS], count, polls, fail_at;
-} ready_log;
-
-static lk_status log_ready(void *context, int param, lk_error *err) {
-    ready_log *log = context;
-    if (param < 0) return log->polls++ == log->fail_at ? lk_fail(err, LK_STOPPED, "stopped") : LK_OK;
-    log->params[log->count++] = param;
-    return LK_OK;
 }
 
 static void gradients_are_reported_once_and_polls_after_each_op(void **state) {
@@ -365,8 +414,8 @@ static const lk_plan_node *planned(const lk_plan *plan, const char *name) {
 static void layers_that_draw_are_numbered_and_gates_get_their_gradient(void **state) {
     (void)state;
     lk_graph *g = gated_net();
-    check_against_interpreter(g, false);
-    check_against_interpreter(g, true);
+    check_against_interpreter(g, false, LK_RECOMPUTE_NONE);
+    check_against_interpreter(g, true, LK_RECOMPUTE_NONE);
     fixture f = {.settings = {.missing = LK_OP_COUNT}};
     compile(&f, g, &(lk_plan_options){.batch = 2, .training = true});
     assert_int_equal(planned(f.plan, "drop1")->desc.layer, 0);
@@ -502,6 +551,7 @@ static void the_printed_plan_lists_every_call(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_graphs_compute_what_the_graph_says),
+        cmocka_unit_test(what_is_computed_again_is_the_same_and_takes_less_memory),
         cmocka_unit_test(no_gradient_goes_to_the_pixels),
         cmocka_unit_test(models_are_sound_and_near_the_lower_bound),
         cmocka_unit_test(gradients_are_reported_once_and_polls_after_each_op),
