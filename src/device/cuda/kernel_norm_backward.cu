@@ -8,7 +8,11 @@
 /* Vectors of each operand that a thread has under way: x, the gradient, a second one (TWO). With blocks of 256 threads,
  * LK_BLOCKS of them on a multiprocessor, that is 64 (with a second one 48) KB or more; an H100 needs about 40 KB (see
  * kernel_norm_forward.cu). */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 /* where the compiler needs more registers for the same */
+#define LK_AHEAD(two) ((two) ? 2 : 3)
+#else
 #define LK_AHEAD(two) ((two) ? 2 : 4)
+#endif
 #define LK_BLOCKS 2
 
 /* What a thread knows of its channels. */
