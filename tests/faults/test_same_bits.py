@@ -178,6 +178,8 @@ RECIPES = {
     "rmsprop_tf": ["optimizer.kind=rmsprop_tf", "optimizer.lr=0.001", "optimizer.no_decay=bn1, fc.bias", "ema.decay=0.9",
                    "schedule.kind=plateau", "schedule.patience=0", "schedule.threshold=0.9"],
     "sgd": ["optimizer.nesterov=true", "optimizer.clip_norm=0.3", "ema.decay=0.9", "schedule.kind=one_cycle"],
+    "frozen": ["freeze.names=conv1, bn1, layer1, layer2.0.*2, fc.bias", "freeze.batchnorm=true", "optimizer.clip_norm=0.3",
+               "ema.decay=0.9", "sync_batchnorm=2"],
 }
 
 
@@ -191,6 +193,9 @@ def test_recipes_on_ranks_and_resumed(small_job, tmp_path, name):
     train(small_job, tmp_path / "parts", *words, "max_updates=18", ranks=4, flags=("--resume",))
     train(small_job, tmp_path / "parts", *words, flags=("--resume",))
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    if name == "frozen":
+        other = run("train", small_job, *words, "freeze.names=conv1, bn1", "--run", tmp_path / "parts", "--resume", check=False)
+        assert other.returncode == 1 and "cannot resume: 'freeze.names' is" in other.stderr
     rates = [line["lr"] for line in records(tmp_path / "whole", "update")]
     if name == "rmsprop_tf":
         assert rates == pytest.approx([0.001] * 16 + [0.0001] * 8)
