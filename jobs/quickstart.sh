@@ -11,7 +11,7 @@ idx=/usr/share/datasets/fashion-mnist
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $DATA_PACKAGES
 install_onednn
-# Without the CUDA module, which takes minutes to compile: two ranks train here, and on GPUs there is one so far.
+# Without the CUDA module, which takes minutes to compile: two ranks train here, on the processor.
 build_lockstep "$here/build/release" -DCMAKE_BUILD_TYPE=Release -DLOCKSTEP_TESTS=OFF -DLOCKSTEP_CUDA=OFF
 lockstep=$here/build/release/bin/lockstep
 mkdir -p "$work"

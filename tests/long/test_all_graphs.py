@@ -1,4 +1,4 @@
-"""The real cuDNN accepts every convolution graph of every model there is, training and inference (docs/gpu.md): half an hour."""
+"""The real cuDNN accepts every convolution graph of every model there is, training and inference (docs/gpu.md): an hour."""
 
 import os
 import pathlib
