@@ -9,10 +9,33 @@ struct columns {
     unsigned *counters;
 };
 
+/* How the last block of a group shares out its channels' partial results: `width` channels side by side, the chunks
+ * of each split in `split` runs of `each`. Threads beyond width * split have none. */
+struct finish {
+    int width, split, each;
+    int thread, channel, begin, end; /* of this thread; begin == end: nothing */
+};
+
+template <typename T>
+static __device__ inline finish finish_of(const lk_reduce_shape &r, int block) {
+    finish f;
+    f.width = r.across * lk_lanes<T>::COUNT;
+    f.split = r.across * r.down / f.width;
+    f.each = (r.chunks + f.split - 1) / f.split;
+    f.thread = threadIdx.y * r.across + threadIdx.x;
+    f.channel = (int)blockIdx.x * f.width + f.thread % f.width;
+    const int part = f.thread / f.width, begin = part * f.each,
+              end = begin + f.each < r.chunks ? begin + f.each : r.chunks;
+    const bool idle = part >= f.split || f.channel >= block || begin >= end;
+    f.begin = idle ? 0 : begin;
+    f.end = idle ? 0 : end;
+    return f;
+}
+
 template <typename T>
 static __device__ void finish_columns(const columns &c, const lk_reduce_shape &r) {
     __shared__ double sums[LK_CUDA_THREADS];
-    const lk_finish f = lk_finish_of<T>(r, c.shape.block);
+    const finish f = finish_of<T>(r, c.shape.block);
     double sum = 0;
 #pragma unroll 8
     for (int i = f.begin; i < f.end; i++) sum += (double)__ldcg(c.partial + (int64_t)i * c.shape.block + f.channel);

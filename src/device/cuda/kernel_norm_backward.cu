@@ -38,6 +38,22 @@ static __device__ inline arrival<T> fetch(const lk_cuda_norm &n, int64_t at) {
     return a;
 }
 
+/* visit(row, what arrives there) for every `step`th row from `row` on. What arrives at a place is fetched before it is
+ * visited: dresidual, which a visit may write, may be dy[0]. */
+template <typename T, int ACT, bool TWO, typename F>
+static __device__ inline void walk(const lk_cuda_norm &n, int first, int64_t row, int64_t end, int step, F &visit) {
+    constexpr int AHEAD = LK_AHEAD(TWO);
+    const int block = n.shape.block;
+    for (; row + (AHEAD - 1) * step < end; row += AHEAD * step) {
+        arrival<T> a[AHEAD];
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) a[u] = fetch<T, ACT, TWO>(n, (row + u * step) * block + first);
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++) visit(row + u * step, a[u]);
+    }
+    for (; row < end; row += step) visit(row, fetch<T, ACT, TWO>(n, row * block + first));
+}
+
 /* dz and x - mean of one vector. With a mask it says what RELU stopped; else what went into the activation is computed
  * again. */
 template <typename T, int ACT, bool TWO>
@@ -73,9 +89,9 @@ template <typename T>
 static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape &r, lk_scratch<T> &scratch) {
     const int block = n.shape.block;
     int channel;
-    lk_pair total;
+    lk_sums total;
     auto pair_of = [](int, float sum, float dot, int) {
-        const lk_pair p = {(double)sum, (double)dot};
+        const lk_sums p = {(double)sum, (double)dot};
         return p;
     };
     if (!lk_merge_chunks<T>(r, block, n.partial, scratch, pair_of, &channel, &total)) return;
@@ -97,7 +113,7 @@ static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape 
 
 template <typename T, int ACT, bool TWO>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cuda_norm n, lk_reduce_shape r) {
-    constexpr int L = lk_lanes<T>::COUNT, AHEAD = LK_AHEAD(TWO);
+    constexpr int L = lk_lanes<T>::COUNT;
     __shared__ lk_scratch<T> scratch;
     const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
     const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
@@ -118,24 +134,16 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cud
                 dot[i] = fmaf(g[i], distance[i], dot[i]);
             }
         };
-        int64_t row = begin + threadIdx.y;
-        for (; row + (AHEAD - 1) * r.down < end; row += AHEAD * r.down) {
-            arrival<T> a[AHEAD];
-#pragma unroll
-            for (int u = 0; u < AHEAD; u++) a[u] = fetch<T, ACT, TWO>(n, (row + u * r.down) * block + first);
-#pragma unroll
-            for (int u = 0; u < AHEAD; u++) add(row + u * r.down, a[u]);
-        }
-        for (; row < end; row += r.down) add(row, fetch<T, ACT, TWO>(n, row * block + first));
+        walk<T, ACT, TWO>(n, first, begin + threadIdx.y, end, r.down, add);
     }
     for (int i = 0; i < L; i++) {
         scratch.values[0][i][thread] = total[i];
         scratch.values[1][i][thread] = dot[i];
     }
-    lk_pair pair;
+    lk_sums pair;
     int channel;
     auto pair_of = [&](int, int at, int lane) {
-        const lk_pair p = {(double)scratch.values[0][lane][at], (double)scratch.values[1][lane][at]};
+        const lk_sums p = {(double)scratch.values[0][lane][at], (double)scratch.values[1][lane][at]};
         return p;
     };
     if (lk_merge_rows<T>(r, block, scratch, pair_of, &channel, &pair)) {
@@ -148,7 +156,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cud
 
 template <typename T, int ACT, bool TWO>
 static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk_cuda_norm n, lk_reduce_shape r) {
-    constexpr int L = lk_lanes<T>::COUNT, AHEAD = LK_AHEAD(TWO);
+    constexpr int L = lk_lanes<T>::COUNT;
     const int first = ((int)blockIdx.x * r.across + threadIdx.x) * L, block = n.shape.block;
     if (first >= block) return;
     const int64_t begin = blockIdx.y * r.chunk;
@@ -173,16 +181,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk
             g[i] = fmaf(c.scale[i], keep * g[i], moving ? fmaf(slope[i], distance[i], offset[i]) : 0);
         lk_store<T>((T *)n.dx + at, g);
     };
-    /* What arrives is fetched before anything is written: dresidual may be dy[0], at the same place. */
-    int64_t row = begin + threadIdx.y;
-    for (; row + (AHEAD - 1) * r.down < end; row += AHEAD * r.down) {
-        arrival<T> a[AHEAD];
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++) a[u] = fetch<T, ACT, TWO>(n, (row + u * r.down) * block + first);
-#pragma unroll
-        for (int u = 0; u < AHEAD; u++) put(row + u * r.down, a[u]);
-    }
-    for (; row < end; row += r.down) put(row, fetch<T, ACT, TWO>(n, row * block + first));
+    walk<T, ACT, TWO>(n, first, begin + threadIdx.y, end, r.down, put);
 }
 
 int lk_cuda_norm_sums(cudaStream_t stream, const lk_cuda_norm *norm) {

@@ -14,8 +14,8 @@
 
 /* Samples merge by their counts n, means m and sums of squared distances s: with p one of the means,
  *   mean = p + sum(n (m - p)) / N,  squares = sum(s + n (m - p)^2) - sum(n (m - p))^2 / N. */
-static __device__ inline lk_pair weigh(double count, double distance, double squares) {
-    const lk_pair p = {count * distance, squares + count * distance * distance};
+static __device__ inline lk_sums weigh(double count, double distance, double squares) {
+    const lk_sums p = {count * distance, squares + count * distance * distance};
     return p;
 }
 
@@ -27,7 +27,7 @@ static __device__ void finish_statistics(const lk_cuda_norm &n, const lk_reduce_
     const int first = (int)blockIdx.x * width + thread % (width / 4) * 4;
     float pivots[4] = {0};
     if (first < block) lk_load_floats(pivots, n.partial + first);
-    lk_pair total;
+    lk_sums total;
     int channel;
     auto pair_of = [&](int chunk, float mean, float squares, int k) {
         const int64_t rest = n.shape.rows - chunk * r.chunk;
@@ -88,7 +88,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS_STATISTICS)
         scratch.values[0][i][thread] = pivot[i] + mean;
         scratch.values[1][i][thread] = rest < 0 ? 0 : rest; /* NaN passes */
     }
-    lk_pair total;
+    lk_sums total;
     int channel;
     auto pair_of = [&](int y, int at, int lane) {
         const int rows = each + (y < more);

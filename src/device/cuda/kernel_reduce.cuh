@@ -58,31 +58,8 @@ static __device__ inline bool lk_last_to_arrive(unsigned *counters) {
     return last;
 }
 
-/* How the last block of a group shares out its channels' partial results: `width` channels side by side, the chunks
- * of each split in `split` runs of `each`. Threads beyond width * split have none. */
-struct lk_finish {
-    int width, split, each;
-    int thread, channel, begin, end; /* of this thread; begin == end: nothing */
-};
-
-template <typename T>
-static __device__ inline lk_finish lk_finish_of(const lk_reduce_shape &r, int block) {
-    lk_finish f;
-    f.width = r.across * lk_lanes<T>::COUNT;
-    f.split = r.across * r.down / f.width;
-    f.each = (r.chunks + f.split - 1) / f.split;
-    f.thread = threadIdx.y * r.across + threadIdx.x;
-    f.channel = (int)blockIdx.x * f.width + f.thread % f.width;
-    const int part = f.thread / f.width, begin = part * f.each,
-              end = begin + f.each < r.chunks ? begin + f.each : r.chunks;
-    const bool idle = part >= f.split || f.channel >= block || begin >= end;
-    f.begin = idle ? 0 : begin;
-    f.end = idle ? 0 : end;
-    return f;
-}
-
 /* Two sums at once. */
-struct lk_pair {
+struct lk_sums {
     double a, b;
 };
 
@@ -103,15 +80,15 @@ struct lk_scratch {
  * number `at`, has of its lane. Threads that return true have a channel (of the whole tensor, below `block`). */
 template <typename T, typename F>
 static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block, lk_scratch<T> &scratch, F pair_of,
-                                            int *channel, lk_pair *total) {
+                                            int *channel, lk_sums *total) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int thread = threadIdx.y * r.across + threadIdx.x, width = r.across * L, split = r.across * r.down / width;
     const int each = (r.down + split - 1) / split, part = thread / width, lane = thread / r.across % L;
     const int x = thread % r.across;
-    lk_pair sum = {0, 0};
+    lk_sums sum = {0, 0};
     __syncthreads();
     for (int y = part * each; part < split && y < (part + 1) * each && y < r.down; y++) {
-        const lk_pair p = pair_of(y, y * r.across + x, lane);
+        const lk_sums p = pair_of(y, y * r.across + x, lane);
         sum.a += p.a;
         sum.b += p.b;
     }
@@ -133,7 +110,7 @@ static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block,
  * last; returns as lk_merge_rows. */
 template <typename T, typename F>
 static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int block, const float *partial,
-                                              lk_scratch<T> &scratch, F pair_of, int *channel, lk_pair *total) {
+                                              lk_scratch<T> &scratch, F pair_of, int *channel, lk_sums *total) {
     const int thread = threadIdx.y * r.across + threadIdx.x, width = r.across * lk_lanes<T>::COUNT;
     const int vectors = width / 4, split = r.across * r.down / vectors, each = (r.chunks + split - 1) / split;
     const int part = thread / vectors, first = (int)blockIdx.x * width + thread % vectors * 4;
@@ -147,7 +124,7 @@ static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int bloc
             const float xs[4] = {x.x, x.y, x.z, x.w}, ys[4] = {y.x, y.y, y.z, y.w};
 #pragma unroll
             for (int k = 0; k < 4; k++) {
-                const lk_pair p = pair_of(i, xs[k], ys[k], k);
+                const lk_sums p = pair_of(i, xs[k], ys[k], k);
                 a[k] += p.a;
                 b[k] += p.b;
             }
@@ -161,7 +138,7 @@ static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int bloc
     __syncthreads();
     *channel = (int)blockIdx.x * width + thread;
     if (thread >= width || *channel >= block) return false;
-    lk_pair sum = {0, 0};
+    lk_sums sum = {0, 0};
     for (int i = 0; i < split; i++) {
         sum.a += scratch.chunks[0][thread % 4][i * vectors + thread / 4];
         sum.b += scratch.chunks[1][thread % 4][i * vectors + thread / 4];
