@@ -3,12 +3,11 @@
  * tree (P5), for faked node shapes and tails. */
 #include "dist/reducer.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/tree.h"
 #include "tests/mpi/check.h"
+#include "tests/mpi/leaf_tree.h"
 
 #define COUNT 5003
 #define MOST_BUCKETS 7
@@ -23,24 +22,8 @@ typedef struct fixture {
 } fixture;
 
 /* Two numbers whose sum is the leaf's: neither alone is it. */
-static float leaf_part(int leaf, int64_t i, int part) {
-    uint64_t x = (uint64_t)(2 * leaf + part + 1) * 0xBF58476D1CE4E5B9u + (uint64_t)i;
-    for (int k = 0; k < 3; k++) x = (x ^ (x >> 29)) * 0x94D049BB133111EBu;
-    return ldexpf((float)(int32_t)(x >> 32), -31 - (int)(x % 20));
-}
-
-static bool tree_value(lk_span node, int present, int64_t i, float *out) {
-    float left = 0, right = 0;
-    if (node.first >= present) return false;
-    if (node.count == 1) {
-        *out = leaf_part(node.first, i, 0) + leaf_part(node.first, i, 1);
-        return true;
-    }
-    bool has_left = tree_value(lk_tree_left(node), present, i, &left);
-    bool has_right = tree_value(lk_tree_right(node), present, i, &right);
-    *out = has_left && has_right ? left + right : has_left ? left : right;
-    return has_left || has_right;
-}
+static float leaf_part(int leaf, int64_t i, int part) { return made_up(2 * leaf + part, i); }
+static float leaf_value(int leaf, int64_t i) { return leaf_part(leaf, i, 0) + leaf_part(leaf, i, 1); }
 
 /* A rank has one leaf. Its slab begins with the first parts; the second are added by the lane, bucket by bucket. */
 static void upload_parts(fixture *f, int leaf, bool present) {
@@ -56,7 +39,7 @@ static void check_total(fixture *f, int leaves, int present) {
     CHECK_OK(f->comm, device->download(device, f->host, f->slab, COUNT * (int64_t)sizeof(float), err));
     for (int64_t i = 0; i < COUNT; i++) {
         float expected = 0;
-        tree_value((lk_span){0, leaves}, present, i, &expected);
+        tree_value(leaf_value, (lk_span){0, leaves}, present, i, &expected);
         CHECK(f->comm, memcmp(&expected, &f->host[i], sizeof expected) == 0);
     }
 }

@@ -2,34 +2,14 @@
  * splits and tails. The exhaustive list runs between threads (tests/unit/dist/test_reducer.c). */
 #include "dist/reducer.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "check.h"
 #include "core/memory.h"
-#include "core/tree.h"
+#include "leaf_tree.h"
 
 #define COUNT 70001
 #define MOST_BUCKETS 9
-
-static float leaf_value(int leaf, int64_t i) {
-    uint64_t x = (uint64_t)(leaf + 1) * 0xBF58476D1CE4E5B9u + (uint64_t)i;
-    for (int k = 0; k < 3; k++) x = (x ^ (x >> 29)) * 0x94D049BB133111EBu;
-    return ldexpf((float)(int32_t)(x >> 32), -31 - (int)(x % 20));
-}
-
-static bool tree_value(lk_span node, int present, int64_t i, float *out) {
-    float left = 0, right = 0;
-    if (node.first >= present) return false;
-    if (node.count == 1) {
-        *out = leaf_value(node.first, i);
-        return true;
-    }
-    bool has_left = tree_value(lk_tree_left(node), present, i, &left);
-    bool has_right = tree_value(lk_tree_right(node), present, i, &right);
-    *out = has_left && has_right ? left + right : has_left ? left : right;
-    return has_left || has_right;
-}
 
 static void test_case(lk_comm *comm, int leaves, int buckets, int present, int levels, float *slab) {
     lk_reducer *reducer = NULL;
@@ -41,7 +21,7 @@ static void test_case(lk_comm *comm, int leaves, int buckets, int present, int l
     CHECK_OK(comm, lk_reducer_create(&reducer, comm, &config, err));
     for (int64_t i = 0; i < COUNT; i++) {
         slab[i] = NAN;
-        tree_value(lk_tree_share(leaves, comm->size, comm->rank), present, i, &slab[i]);
+        tree_value(made_up, lk_tree_share(leaves, comm->size, comm->rank), present, i, &slab[i]);
     }
     CHECK_OK(comm, lk_reducer_begin(reducer, slab, present, err));
     for (int b = 0; b < buckets; b++) {
@@ -51,7 +31,7 @@ static void test_case(lk_comm *comm, int leaves, int buckets, int present, int l
     CHECK_OK(comm, lk_reducer_wait(reducer, err));
     for (int64_t i = 0; i < COUNT; i++) {
         float expected = 0;
-        tree_value((lk_span){0, leaves}, present, i, &expected);
+        tree_value(made_up, (lk_span){0, leaves}, present, i, &expected);
         CHECK(comm, memcmp(&expected, &slab[i], sizeof expected) == 0);
     }
     lk_reducer_get_stats(reducer, &stats);
