@@ -144,6 +144,7 @@ static const op_case CASES[] = {
     {.name = "conv 3x3 frozen 32 channels",
      .desc = {FROZEN, TRAIN, X(2, 32, 10, 14), CONV(40, 3, 3, 1, 1, 1, 1, false)}},
     {.name = "conv 1x1 frozen bias", .desc = {FROZEN, TRAIN, X(2, 40, 7, 7), CONV(16, 1, 1, 1, 0, 1, 1, true)}},
+    {.name = "conv 1x1 on 1 px frozen bias", .desc = {FROZEN, TRAIN, X(6, 40, 1, 1), CONV(24, 1, 1, 1, 0, 1, 1, true)}},
     {.name = "conv depthwise 5x5 frozen", .desc = {FROZEN, TRAIN, X(2, 40, 9, 9), CONV(40, 5, 5, 1, 2, 1, 40, false)}},
     {.name = "conv 3x3 frozen like a larger batch",
      .desc = {FROZEN, TRAIN, X(1, 32, 8, 8), CONV(32, 3, 3, 1, 1, 1, 1, false)},
