@@ -12,11 +12,12 @@
 #define COUNT 50000
 #define KILLS 100
 
-/* Overwrites one file for ever; the parent kills it at a random moment. */
-static void write_for_ever(const char *path) {
+/* Overwrites one file for ever and says when it has done so once; the parent kills it at a random moment then. Without
+ * that word a machine at other work would kill most of them before they wrote anything. */
+static void write_for_ever(const char *path, int started) {
     lk_error err = {0};
-    for (int seed = 1;; seed = seed % 1000 + 1)
-        if (write_small(path, (float)seed, COUNT, &err) != LK_OK) _exit(1);
+    for (int seed = 1, first = 1;; seed = seed % 1000 + 1, first = 0)
+        if (write_small(path, (float)seed, COUNT, &err) != LK_OK || (first && write(started, "", 1) != 1)) _exit(1);
 }
 
 static void test_a_kill_at_any_instant_leaves_a_whole_file(void **state) {
@@ -30,8 +31,14 @@ static void test_a_kill_at_any_instant_leaves_a_whole_file(void **state) {
     uint32_t random = 7;
     int changed = 0, before = 1;
     for (int i = 0; i < KILLS; i++) {
+        int started[2];
+        char word;
+        assert_int_equal(pipe(started), 0);
         pid_t child = fork();
-        if (child == 0) write_for_ever(path);
+        if (child == 0) write_for_ever(path, started[1]);
+        close(started[1]);
+        assert_int_equal(read(started[0], &word, 1), 1);
+        close(started[0]);
         random = random * 1664525u + 1013904223u;
         int64_t wait = (one_write * 3 + 2000000) * (int64_t)(random >> 16) / 65536; /* up to three writes */
         struct timespec delay = {wait / 1000000000, wait % 1000000000};
