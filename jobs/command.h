@@ -21,6 +21,5 @@ lk_status lk_command_models(int argc, char **argv, lk_error *err);
 lk_status lk_command_inspect(int argc, char **argv, lk_error *err);
 lk_status lk_command_compare(int argc, char **argv, lk_error *err);
 lk_status lk_command_doctor(int argc, char **argv, lk_error *err);
-lk_status lk_command_bench(int argc, char **argv, lk_error *err);
 
 #endif

@@ -71,9 +71,6 @@ LK_MUST_CHECK lk_status lk_pickle_parse(lk_pickle *out, const uint8_t *bytes, si
                                         lk_error *err);
 void lk_pickle_free(lk_pickle *pickle); /* the content, not the struct */
 
-/* "torch._utils._rebuild_tensor_v2"; static. */
-const char *lk_pickle_global_name(lk_pickle_global global);
-
 /* Is value v this text? */
 bool lk_pickle_is_text(const lk_pickle *pickle, int32_t v, const char *text);
 /* Member i of a tuple or list as a value's index; -1 where there is none. */

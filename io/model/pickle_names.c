@@ -17,8 +17,6 @@ static const char *const GLOBALS[LK_GLOBAL_COUNT] = {
     [LK_GLOBAL_BYTE_STORAGE] = "torch.ByteStorage",
 };
 
-const char *lk_pickle_global_name(lk_pickle_global global) { return GLOBALS[global]; }
-
 /* "module.name" for a message, without what a terminal would obey. */
 static const char *print_name(char *out, size_t size, const char *module, size_t module_length, const char *name,
                               size_t name_length) {

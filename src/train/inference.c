@@ -162,11 +162,6 @@ const lk_meta *lk_inference_get_meta(const lk_inference *inference) { return &in
 
 const lk_graph *lk_inference_get_graph(const lk_inference *inference) { return inference->file->graph; }
 
-const lk_named_tensor *lk_inference_get_tensors(const lk_inference *inference, int *count) {
-    *count = inference->file->tensor_count;
-    return inference->file->tensors;
-}
-
 lk_status lk_inference_run(lk_inference *inference, const uint8_t *images, int64_t rows, double *logits,
                            lk_error *err) {
     if (rows < 1 || rows > inference->batch)

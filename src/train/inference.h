@@ -28,9 +28,6 @@ void lk_inference_free(lk_inference *inference);
 
 const lk_meta *lk_inference_get_meta(const lk_inference *inference);   /* borrowed */
 const lk_graph *lk_inference_get_graph(const lk_inference *inference); /* borrowed */
-/* The state_dict in its order and names: parameters and running statistics float32, num_batches_tracked int64 scalars;
- * borrowed. */
-const struct lk_named_tensor *lk_inference_get_tensors(const lk_inference *inference, int *count);
 
 /* images: rows x H x W x C preprocessed uint8, rows <= batch (padded inside). logits: rows x classes. */
 LK_MUST_CHECK lk_status lk_inference_run(lk_inference *inference, const uint8_t *images, int64_t rows, double *logits,
