@@ -45,9 +45,11 @@ void lk_comm_abort(lk_comm *comm, int exit_status, const char *message) {
     comm->functions->abort(comm, exit_status);
 }
 
+bool lk_comm_failed_together(const lk_comm *comm) { return comm->size == 1 || lk_comm_state_of(comm)->agreed; }
+
 void lk_comm_finish(lk_comm *comm, lk_status status, const lk_error *err) {
     if (comm == NULL) return;
-    if (status == LK_OK || status == LK_STOPPED || comm->size == 1 || lk_comm_state_of(comm)->agreed) {
+    if (status == LK_OK || status == LK_STOPPED || lk_comm_failed_together(comm)) {
         lk_comm_free(comm);
         return;
     }

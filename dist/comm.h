@@ -49,6 +49,10 @@ void lk_comm_free(lk_comm *comm);
  */
 void lk_comm_finish(lk_comm *comm, lk_status status, const lk_error *err);
 
+/* Did the last call give a failure to all ranks (lk_comm_agree, lk_comm_check_equal), so that they may go on together
+ * after it? One rank alone always may. Not Collective. */
+bool lk_comm_failed_together(const lk_comm *comm);
+
 /* Tells every rank to end, prints the sentence, ends this process's world. For errors that others cannot learn of by
  * lk_comm_agree. Returns only on the self communicator. Not Collective. */
 void lk_comm_abort(lk_comm *comm, int exit_status, const char *message);

@@ -10,6 +10,7 @@ typedef lk_status (*lk_command_function)(int argc, char **argv, lk_error *err);
 lk_status lk_command_pack(int argc, char **argv, lk_error *err);
 lk_status lk_command_train(int argc, char **argv, lk_error *err);
 lk_status lk_command_kfold(int argc, char **argv, lk_error *err);
+lk_status lk_command_sweep(int argc, char **argv, lk_error *err);
 lk_status lk_command_preview(int argc, char **argv, lk_error *err);
 lk_status lk_command_eval(int argc, char **argv, lk_error *err);
 lk_status lk_command_predict(int argc, char **argv, lk_error *err);

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "jobs/command.h"
+#include "jobs/train_job.h"
 #include "jobs/usage.h"
 
 typedef struct kfold_flags {
@@ -65,32 +66,23 @@ static lk_status set_overrides(kfold *k, int argc, char **argv, lk_error *err) {
     return LK_OK;
 }
 
-static lk_status read_job(lk_job *job, lk_job_notes *notes, const kfold *k, int fold, const char *stored,
+/* options: of the run that the job is read for, or NULL to look at the job alone. */
+static lk_status read_job(lk_job *job, lk_job_notes *notes, const kfold *k, int fold, lk_train_options *options,
                           lk_error *err) {
     char folds_text[32], fold_text[32];
     snprintf(folds_text, sizeof folds_text, "folds=%d", k->folds);
     snprintf(fold_text, sizeof fold_text, "fold=%d", fold);
     k->overrides[k->override_count - 2] = folds_text;
     k->overrides[k->override_count - 1] = fold_text;
-    return lk_job_read_run(job, notes, k->job_path, k->overrides, k->override_count, stored, err);
-}
-
-/* Rank 0 looks whether the fold's run goes on, since only it need see the folder yet. */
-static lk_status find_run(const kfold *k, lk_train_options *options, char **stored, lk_error *err) {
-    lk_status status = LK_OK;
-    if (k->comm->rank == 0) status = lk_run_folder_can_resume(&options->resuming, options->run, options->mode, err);
-    LK_RETURN_IF(lk_comm_agree(k->comm, status, err));
-    int64_t resuming = options->resuming;
-    LK_RETURN_IF(lk_comm_broadcast(k->comm, &resuming, sizeof resuming, 0, err));
-    options->resuming = resuming != 0;
-    return options->resuming ? lk_format(stored, err, "%s/job.yaml", options->run) : LK_OK;
+    if (options == NULL) return lk_job_read(job, k->job_path, k->overrides, k->override_count, err);
+    return lk_train_read_job(job, notes, options, k->comm, k->job_path, k->overrides, k->override_count, err);
 }
 
 static lk_status train_fold(const kfold *k, int fold, const char *folder, lk_train_result *result, lk_error *err) {
     lk_status status;
     lk_job job = {0};
     lk_job_notes notes = {0};
-    char *run = NULL, *stored = NULL;
+    char *run = NULL;
     LK_TRY(lk_format(&run, err, "%s/fold-%d", folder, fold));
     lk_train_options options = {.run = run,
                                 .mode = k->flags->resume      ? LK_RUN_RESUME
@@ -101,8 +93,7 @@ static lk_status train_fold(const kfold *k, int fold, const char *folder, lk_tra
                                 .signals = k->signals,
                                 .started = lk_clock_seconds(),
                                 .result = result};
-    LK_TRY(find_run(k, &options, &stored, err));
-    LK_TRY(lk_comm_agree(k->comm, read_job(&job, &notes, k, fold, stored, err), err));
+    LK_TRY(read_job(&job, &notes, k, fold, &options, err));
     if (k->comm->rank == 0) {
         printf("%sfold %d of %d: %s\n", fold > 1 ? "\n" : "", fold, k->folds, run);
         fflush(stdout);
@@ -116,15 +107,7 @@ out:
     lk_job_free(&job);
     lk_job_notes_free(&notes);
     lk_free(run);
-    lk_free(stored);
     return status;
-}
-
-static lk_status default_folder(char **out, const char *job, lk_error *err) {
-    const char *slash = strrchr(job, '/');
-    const char *name = slash == NULL ? job : slash + 1, *dot = strrchr(name, '.');
-    int length = dot == NULL || dot == name ? (int)strlen(name) : (int)(dot - name);
-    return lk_format(out, err, "runs/%.*s-folds", length, name);
 }
 
 static lk_status train_all(kfold *k, lk_error *err) {
@@ -136,7 +119,7 @@ static lk_status train_all(kfold *k, lk_error *err) {
     LK_TRY(lk_topology_create(&topology, k->comm, err));
     k->topology = &topology;
     LK_TRY(LK_NEW(&results, k->folds, "the figures of the folds", err));
-    if (k->flags->run == NULL) LK_TRY(default_folder(&folder, k->job_path, err));
+    if (k->flags->run == NULL) LK_TRY(lk_train_default_folder(&folder, k->job_path, "-folds", err));
     for (int fold = 1; fold <= k->folds; fold++)
         LK_TRY(train_fold(k, fold, folder != NULL ? folder : k->flags->run, &results[fold - 1], err));
     if (k->comm->rank == 0) status = lk_kfold_print(results, k->folds, k->flags->json, stdout, err);

@@ -18,6 +18,7 @@ static const command commands[] = {
     {"pack", lk_command_pack, "pack images into one data set file"},
     {"train", lk_command_train, "train a model as a job file says, on one rank or many"},
     {"kfold", lk_command_kfold, "train every fold of a job, and the mean and spread of what they reach"},
+    {"sweep", lk_command_sweep, "train variants of a job with several seeds, and compare them"},
     {"preview", lk_command_preview, "a picture of what the network will see"},
     {"eval", lk_command_eval, "metrics of a checkpoint on a data set"},
     {"predict", lk_command_predict, "classes of images, as CSV"},

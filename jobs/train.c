@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "dist/topology.h"
 #include "jobs/command.h"
+#include "jobs/train_job.h"
 #include "train/trainer.h"
 
 typedef struct train_flags {
@@ -61,32 +62,6 @@ static void print_help(FILE *out) {
     lk_options_help(keys, count, "", out);
 }
 
-/* runs/NAME for JOBS/NAME.yaml. */
-static lk_status default_run(char **out, const char *job, lk_error *err) {
-    const char *slash = strrchr(job, '/');
-    const char *name = slash == NULL ? job : slash + 1;
-    const char *dot = strrchr(name, '.');
-    int length = dot == NULL || dot == name ? (int)strlen(name) : (int)(dot - name);
-    return lk_format(out, err, "runs/%.*s", length, name);
-}
-
-/* The job, and whether a run goes on: rank 0 looks, since only it need see the folder yet. */
-static lk_status read_job(lk_job *job, lk_job_notes *notes, lk_train_options *options, lk_comm *comm, char **argv,
-                          int arguments, lk_error *err) {
-    char *stored = NULL;
-    int64_t resuming = 0;
-    lk_status status = LK_OK;
-    if (comm->rank == 0) status = lk_run_folder_can_resume(&options->resuming, options->run, options->mode, err);
-    LK_RETURN_IF(lk_comm_agree(comm, status, err));
-    resuming = options->resuming;
-    LK_RETURN_IF(lk_comm_broadcast(comm, &resuming, sizeof resuming, 0, err));
-    options->resuming = resuming != 0;
-    if (options->resuming) status = lk_format(&stored, err, "%s/job.yaml", options->run);
-    if (status == LK_OK) status = lk_job_read_run(job, notes, argv[1], argv + 2, arguments - 1, stored, err);
-    lk_free(stored);
-    return lk_comm_agree(comm, status, err);
-}
-
 static lk_status train(const train_flags *flags, lk_train_options *options, const lk_job *job, lk_comm *comm,
                        lk_error *err) {
     comm->timeout = flags->timeout;
@@ -119,7 +94,7 @@ lk_status lk_command_train(int argc, char **argv, lk_error *err) {
                                        : "--resume and --overwrite exclude each other");
         goto out;
     }
-    if (flags.run == NULL) LK_TRY(default_run(&flags.run, argv[1], err));
+    if (flags.run == NULL) LK_TRY(lk_train_default_folder(&flags.run, argv[1], "", err));
     LK_TRY(lk_signals_watch(&signals, err)); /* before MPI starts threads */
     LK_TRY(lk_comm_create(&comm, err));
     lk_train_options options = {.run = flags.run,
@@ -129,7 +104,7 @@ lk_status lk_command_train(int argc, char **argv, lk_error *err) {
                                 .notes = &notes,
                                 .signals = &signals,
                                 .started = started};
-    LK_TRY(read_job(&job, &notes, &options, comm, argv, arguments, err));
+    LK_TRY(lk_train_read_job(&job, &notes, &options, comm, argv[1], argv + 2, arguments - 1, err));
     LK_TRY(train(&flags, &options, &job, comm, err));
 out:
     lk_comm_finish(comm, status, err);

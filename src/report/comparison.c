@@ -17,14 +17,14 @@ bool lk_comparison_ignores(const char *key) {
     return strncmp(key, "loader.", 7) == 0 || strncmp(key, "checkpoint.", 11) == 0;
 }
 
-static bool same_recipe(const lk_run_record *a, const lk_run_record *b) {
+bool lk_comparison_same_recipe(const lk_job *a, const lk_job *b) {
     int count;
     const lk_option *table = lk_job_options(&count);
     for (int i = 0; i < count; i++) {
         char one[VALUE_SIZE], two[VALUE_SIZE];
         if (lk_comparison_ignores(table[i].name)) continue;
-        lk_option_print(&table[i], &a->job, one, sizeof one);
-        lk_option_print(&table[i], &b->job, two, sizeof two);
+        lk_option_print(&table[i], a, one, sizeof one);
+        lk_option_print(&table[i], b, two, sizeof two);
         if (strcmp(one, two) != 0) return false;
     }
     return true;
@@ -87,6 +87,15 @@ static lk_status check_data(lk_comparison *c, bool allow_different, lk_error *er
     return LK_OK;
 }
 
+/* The run's name without the "-seed-S" that a sweep puts behind it. Owner of *out: the caller, with lk_free. */
+static lk_status recipe_name(char **out, const lk_run_record *run, lk_error *err) {
+    char tail[32];
+    snprintf(tail, sizeof tail, "-seed-%lld", (long long)run->job.seed);
+    size_t length = strlen(run->name), behind = strlen(tail);
+    bool named = length > behind && strcmp(run->name + length - behind, tail) == 0;
+    return lk_format(out, err, "%.*s", (int)(named ? length - behind : length), run->name);
+}
+
 /* Puts each run into the recipe of the first run it equals; finished members come first. */
 static lk_status group_runs(lk_comparison *c, lk_error *err) {
     LK_RETURN_IF(LK_NEW(&c->recipes, c->run_count, "recipes", err));
@@ -94,12 +103,14 @@ static lk_status group_runs(lk_comparison *c, lk_error *err) {
         for (int r = 0; r < c->run_count; r++) {
             if ((lk_comparison_predictions(c, r)->count > 0) != (pass == 0)) continue;
             int at = 0;
-            while (at < c->recipe_count && !same_recipe(c->runs[c->recipes[at].members[0]], c->runs[r])) at++;
+            while (at < c->recipe_count &&
+                   !lk_comparison_same_recipe(&c->runs[c->recipes[at].members[0]]->job, &c->runs[r]->job))
+                at++;
             lk_recipe *recipe = &c->recipes[at];
             if (at == c->recipe_count) {
                 LK_RETURN_IF(LK_NEW(&recipe->members, c->run_count, "recipes", err));
-                recipe->name = c->runs[r]->name;
                 c->recipe_count++;
+                LK_RETURN_IF(recipe_name(&recipe->name, c->runs[r], err));
             }
             recipe->members[recipe->count++] = r;
             recipe->predicted += pass == 0;
@@ -280,7 +291,10 @@ out:
 
 void lk_comparison_free(lk_comparison *c) {
     if (c == NULL) return;
-    for (int i = 0; i < c->recipe_count; i++) lk_free(c->recipes[i].members);
+    for (int i = 0; i < c->recipe_count; i++) {
+        lk_free(c->recipes[i].members);
+        lk_free(c->recipes[i].name);
+    }
     lk_free(c->recipes);
     lk_free(c->pairs);
     lk_free(c);

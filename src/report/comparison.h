@@ -14,8 +14,8 @@ typedef struct lk_comparison_config {
 } lk_comparison_config;
 
 typedef struct lk_recipe {
-    const char *name; /* of its first run; borrowed */
-    int *members;     /* indices of runs, count of them */
+    char *name;   /* of its first run, without the "-seed-1" of a sweep */
+    int *members; /* indices of runs, count of them */
     int count;
     int predicted; /* members that finished, first in the list; the figures below are theirs */
     lk_interval f1;
@@ -62,6 +62,9 @@ char *lk_comparison_verdict(const lk_comparison *comparison, const lk_recipe_pai
 
 /* Does this key of a job leave the results alone, or is it the seed? */
 bool lk_comparison_ignores(const char *key);
+
+/* Do the jobs differ in nothing but keys that lk_comparison_ignores? */
+bool lk_comparison_same_recipe(const lk_job *a, const lk_job *b);
 
 /* Calls row for each key whose values differ between recipes; values: recipe_count texts. */
 typedef lk_status (*lk_job_difference)(void *context, const char *key, const char *const *values, lk_error *err);

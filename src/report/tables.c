@@ -31,7 +31,8 @@ static void print_recipe(const lk_recipe *recipe, FILE *out) {
     char name[4 * NAME_WIDTH + 8], range[48], f1[16], validation[16], accuracy[16], loss[16], took[32];
     lk_text_fit(recipe->name, NAME_WIDTH, name, sizeof name);
     if (recipe->predicted == 0) {
-        fprintf(out, "%s  %5d  not finished: %.0f images/s so far\n", name, recipe->count, recipe->images_per_second);
+        fprintf(out, "%s  %5d  not finished: %s images/s so far\n", name, recipe->count,
+                figure(recipe->images_per_second, 0, f1, sizeof f1));
         return;
     }
     fprintf(out, "%s  %5d  %8s  %-16s  %10s  %8s  %6s  %8s  %8.0f  %8.0f\n", name, recipe->count,
@@ -89,15 +90,16 @@ static void write_markdown_recipes(const lk_comparison *c, FILE *out) {
         lk_final_split_name(c->split));
     for (int i = 0; i < c->recipe_count; i++) {
         const lk_recipe *r = &c->recipes[i];
-        char range[48], f1[16], validation[16], accuracy[16], loss[16], took[32];
+        char range[48], f1[16], validation[16], accuracy[16], loss[16], took[32], speed[16];
         fputs("| ", out);
         write_cell(r->name, out);
-        fprintf(out, " | %d | %s | %s | %s | %s | %s | %s | %.0f | %.0f |\n", r->count,
+        fprintf(out, " | %d | %s | %s | %s | %s | %s | %s | %s | %.0f |\n", r->count,
                 figure(r->predicted > 0 ? r->f1.estimate : NAN, 4, f1, sizeof f1),
                 r->predicted > 0 ? interval_text(&r->f1, range, sizeof range) : "not finished",
                 figure(r->validation_f1, 4, validation, sizeof validation),
                 figure(r->accuracy, 4, accuracy, sizeof accuracy), figure(r->loss, 4, loss, sizeof loss),
-                lk_clock_duration_text(r->seconds, took, sizeof took), r->images_per_second, r->peak_memory_mib);
+                lk_clock_duration_text(r->seconds, took, sizeof took),
+                figure(r->images_per_second, 0, speed, sizeof speed), r->peak_memory_mib);
     }
 }
 

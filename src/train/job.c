@@ -158,7 +158,7 @@ static bool is_launch_key(const lk_job *stored, const lk_job *now, const char *n
     return strcmp(name, "epochs") == 0 && now->epochs >= stored->epochs && !lk_job_schedule_has_end(now);
 }
 
-lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error *err) {
+bool lk_job_changed(const lk_job *stored, const lk_job *now, char *text, size_t size) {
     int count;
     const lk_option *table = lk_job_options(&count);
     for (int i = 0; i < count; i++) {
@@ -166,10 +166,14 @@ lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error 
         lk_option_print(&table[i], stored, before, sizeof before);
         lk_option_print(&table[i], now, after, sizeof after);
         if (strcmp(before, after) == 0 || is_launch_key(stored, now, table[i].name)) continue;
-        return lk_fail(err, LK_ERR_CONFIG,
-                       "cannot resume: '%s' is %s in the job but %s in the run; change it back, or start a new run "
-                       "with --run",
-                       table[i].name, after, before);
+        snprintf(text, size, "'%s' is %.300s in the job but %.300s in the run", table[i].name, after, before);
+        return true;
     }
-    return LK_OK;
+    return false;
+}
+
+lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error *err) {
+    char change[LK_ERROR_SIZE - 128];
+    if (!lk_job_changed(stored, now, change, sizeof change)) return LK_OK;
+    return lk_fail(err, LK_ERR_CONFIG, "cannot resume: %s; change it back, or start a new run with --run", change);
 }

@@ -194,6 +194,8 @@ LK_MUST_CHECK lk_status lk_job_write(const lk_job *job, char **text, lk_error *e
  * (data path, loader.*, checkpoint.*, max_updates) may differ; epochs may grow only where the schedule does not depend
  * on it. */
 LK_MUST_CHECK lk_status lk_job_check_resume(const lk_job *stored, const lk_job *now, lk_error *err);
+/* The same as a question. text: "'batch' is 64 in the job but 32 in the run", of the first key. */
+bool lk_job_changed(const lk_job *stored, const lk_job *now, char *text, size_t size);
 
 /* What the keys of augment and mix cannot tell alone. Errors: LK_ERR_CONFIG. */
 LK_MUST_CHECK lk_status lk_job_check_augment(const lk_job *job, lk_error *err);

@@ -5,8 +5,7 @@
 
 #define MAX_DEPTH 8 /* files, of which each is the base of the one before */
 
-/* `base` as seen from the file that names it. */
-static lk_status resolve(char **out, const char *file, const char *base, lk_error *err) {
+lk_status lk_job_resolve(char **out, const char *file, const char *base, lk_error *err) {
     const char *slash = strrchr(file, '/');
     if (base[0] == '/' || slash == NULL) return lk_strdup(out, base, err);
     return lk_format(out, err, "%.*s/%s", (int)(slash - file), file, base);
@@ -21,7 +20,7 @@ static lk_status find_base(char **out, const char *path, lk_error *err) {
     *out = NULL;
     LK_TRY(lk_options_defaults(table, count, &probe, err));
     LK_TRY(lk_options_read_yaml(table, count, &probe, path, NULL, err));
-    if (probe.base != NULL) LK_TRY(resolve(out, path, probe.base, err));
+    if (probe.base != NULL) LK_TRY(lk_job_resolve(out, path, probe.base, err));
 out:
     lk_job_free(&probe);
     return status;

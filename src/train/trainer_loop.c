@@ -59,7 +59,8 @@ static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_
     lk_job_ema(t->job, &ema);
     lk_step step = {.lr = rate_of(t, t->counters.update), .momentum = -1, .update = t->counters.update};
     lk_schedule_momentum(&t->schedule, step.update, &step.momentum);
-    LK_RETURN_IF(check_finite(t, result, &norm, err));
+    lk_status finite = check_finite(t, result, &norm, err);
+    if (finite != LK_OK) return lk_comm_agree(t->comm, finite, err); /* sums are equal on all ranks: so are failures */
     if (t->job->optimizer.clip_norm > 0) step.grad_scale = clip_factor(norm, t->job->optimizer.clip_norm);
     LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step,
                                  1 - lk_ema_decay(&ema, t->counters.update), err));

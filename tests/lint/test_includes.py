@@ -27,7 +27,7 @@ LIBRARIES = {
     "cuda": ("src/device/cuda/",),
     "cudnn": ("src/device/cuda/",),
     "cublas": ("src/device/cuda/",),
-    "yaml.h": ("src/core/options",),
+    "yaml.h": ("src/core/options", "src/train/sweep_"),
     "hwloc.h": ("dist/",),
     "jpeglib.h": ("io/image/",),
     "turbojpeg.h": ("io/image/",),

@@ -10,7 +10,7 @@ import yaml
 ROOT = pathlib.Path(__file__).parents[2]
 LOCKSTEP = str(pathlib.Path(os.environ["LOCKSTEP_BUILD"]) / "bin" / "lockstep")
 PHOTOS = pathlib.Path(os.environ.get("LOCKSTEP_PHOTOS", ROOT.parent / "shared/data/clothing-small"))
-RECIPES = sorted(p for p in (ROOT / "jobs/recipes/comparison").glob("*.yaml") if p.name != "base.yaml")
+RECIPES = sorted(p for p in (ROOT / "jobs/recipes/comparison").glob("*.yaml") if p.name not in ("base.yaml", "sweep.yaml"))
 REDUCED = ["epochs=2", "input.size=64", "input.resize_size=73", "schedule.warmup_epochs=0.5", "input.decode=scaled"]
 
 
@@ -39,6 +39,9 @@ def runs(data, tmp_path_factory):
 
 def test_there_are_six():
     assert len(RECIPES) == 6
+    variants = yaml.safe_load((ROOT / "jobs/recipes/comparison/sweep.yaml").read_text())["variants"]
+    assert sorted(variants) == [recipe.stem for recipe in RECIPES]
+    assert all(variants[name] == {"base": f"{name}.yaml"} for name in variants)
     for recipe in RECIPES:
         assert 2 <= len([line for line in recipe.read_text().splitlines() if not line.startswith("#")]) + 1 <= 10
 

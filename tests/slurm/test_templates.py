@@ -63,9 +63,44 @@ def test_usr1_queues_again_and_goes_on(job, tmp_path):
     assert_same_tensors(tmp_path / "run/checkpoints/last.h5", tmp_path / "plain/checkpoints/last.h5")
 
 
+SWEEP = "base: job.yaml\nset: {epochs: 1}\nseeds: [1]\nvariants: {plain: , fast: {optimizer: {lr: 0.1}}}\n"
+SBATCH = """#!/bin/bash
+for word; do printf '%s\\n' "$word"; done > {folder}/sbatch-$(ls {folder} | grep -c sbatch-).txt
+echo "41;cluster"
+"""
+
+
+def test_a_sweep_as_an_array(job, tmp_path):
+    """--slurm submits what is not finished and a comparison after it; the template runs one task, and then the comparison."""
+    (job.parent / "sweep.yaml").write_text(SWEEP)
+    variables = stand_ins(tmp_path / "bin", 2)
+    words = [LOCKSTEP, "sweep", "sweep.yaml", "-o", str(tmp_path / "out"), "--slurm", str(SLURM / "sweep.sbatch")]
+    missing = subprocess.run(words, env=dict(variables, PATH=str(tmp_path / "bin")), cwd=job.parent, capture_output=True, text=True)
+    assert missing.returncode == 1 and "cannot start sbatch" in missing.stderr
+    (tmp_path / "bin/sbatch").write_text(SBATCH.format(folder=tmp_path / "bin"))
+    (tmp_path / "bin/sbatch").chmod(0o755)
+    words.insert(3, "evaluate.batch=25")
+    done = subprocess.run(words, env=variables, cwd=job.parent, check=True, capture_output=True, text=True, timeout=60)
+    assert "array job 41 trains the runs 1,2" in done.stdout and "report.html" in done.stdout
+    array, page = ((tmp_path / f"bin/sbatch-{i}.txt").read_text().splitlines() for i in (0, 1))
+    same = [str(SLURM / "sweep.sbatch"), "sweep.yaml", "-o", str(tmp_path / "out"), "evaluate.batch=25"]
+    assert array == ["--parsable", "--array=1,2", *same] and page == ["--parsable", "--dependency=afterany:41", *same, "--report"]
+    for index in ("1", "2"):
+        task = dict(variables, SLURM_ARRAY_TASK_ID=index, SLURM_ARRAY_JOB_ID="41")
+        subprocess.run(["bash", *array[2:]], env=task, cwd=job.parent, check=True, timeout=120)
+        assert not (tmp_path / "out/report.html").exists()
+    subprocess.run(["bash", *page[2:]], env=variables, cwd=job.parent, check=True, timeout=60)
+    assert (tmp_path / "out/report.html").exists()
+    run("train", job, "epochs=1", "seed=1", "optimizer.lr=0.1", "evaluate.batch=25", "--run", tmp_path / "plain")
+    assert_same_tensors(tmp_path / "out/fast-seed-1/checkpoints/last.h5", tmp_path / "plain/checkpoints/last.h5")
+    done = subprocess.run(words, env=variables, cwd=job.parent, check=True, capture_output=True, text=True, timeout=60)
+    assert "nothing was submitted" in done.stdout and not (tmp_path / "bin/sbatch-2.txt").exists()
+
+
 @pytest.mark.parametrize("template", sorted(SLURM.glob("*.sbatch")), ids=lambda path: path.name)
 def test_template_is_well_formed(template):
     subprocess.run(["bash", "-n", template], check=True)
     text = template.read_text()
-    for wanted in ("#SBATCH --signal=USR1@90", "#SBATCH --requeue", "--resume"):
+    resumes = '"$LOCKSTEP" sweep' if template.stem == "sweep" else "--resume"  # a sweep always goes on
+    for wanted in ("#SBATCH --signal=USR1@90", "#SBATCH --requeue", resumes):
         assert wanted in text
