@@ -110,14 +110,13 @@ static lk_status print_groups(const lk_compiled *c, const lk_update_rows *rows, 
 
 static void print_model(const lk_compiled *c) {
     const lk_gpu_kind *kind = c->kind;
-    bool bf16 = lk_job_compute(c->job) == LK_BF16;
+    double peak = lk_gpu_kind_peak(kind, lk_job_compute(c->job));
     fprintf(c->out,
             "\npredicted, not measured, for %s: a launch takes %.1f us, then the longer of its bytes at %.0f%% of %.2f "
             "TB/s and its operations at %.0f%% of %.1f TFLOP/s; between GPUs %.0f%% of %.0f GB/s, hidden behind the "
             "backward pass but for the last bucket\n",
             kind->title, LK_COST_LAUNCH_SECONDS * 1e6, 100 * LK_COST_BANDWIDTH_SHARE, kind->bandwidth / 1e12,
-            100 * LK_COST_FLOPS_SHARE, (bf16 ? kind->bf16_flops : kind->f32_flops) / 1e12, 100 * LK_COST_LINK_SHARE,
-            kind->link / 1e9);
+            100 * LK_COST_FLOPS_SHARE, peak / 1e12, 100 * LK_COST_LINK_SHARE, kind->link / 1e9);
     fprintf(c->out, "planned on: %s\n", c->device->identity(c->device));
     if (c->without_cudnn)
         fputs("cuDNN was not asked: the CUDA module is not here, cannot be loaded or refuses a layer\n", c->out);

@@ -154,6 +154,7 @@ static hid_t make_type(lk_dtype dtype) {
         case LK_I64: return H5Tcopy(H5T_STD_I64LE);
         case LK_I32: return H5Tcopy(H5T_STD_I32LE);
         case LK_U8: return H5Tcopy(H5T_STD_U8LE);
+        case LK_TF32:
         case LK_DTYPE_COUNT: break;
     }
     return H5I_INVALID_HID;

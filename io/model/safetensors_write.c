@@ -14,6 +14,7 @@ static const char *dtype_code(lk_dtype dtype) {
         case LK_I64: return "I64";
         case LK_I32: return "I32";
         case LK_U8: return "U8";
+        case LK_TF32:
         case LK_DTYPE_COUNT: break;
     }
     return "";

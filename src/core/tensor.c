@@ -7,6 +7,7 @@
 size_t lk_dtype_size(lk_dtype dtype) {
     switch (dtype) {
         case LK_F32:
+        case LK_TF32:
         case LK_I32: return 4;
         case LK_F64:
         case LK_I64: return 8;
@@ -27,6 +28,7 @@ const char *lk_dtype_name(lk_dtype dtype) {
         case LK_I64: return "int64";
         case LK_I32: return "int32";
         case LK_U8: return "uint8";
+        case LK_TF32: return "tf32";
         case LK_DTYPE_COUNT: break;
     }
     return "unknown";

@@ -7,7 +7,18 @@
 
 #include "core/error.h"
 
-typedef enum lk_dtype { LK_F32, LK_F64, LK_BF16, LK_F16, LK_I64, LK_I32, LK_U8, LK_DTYPE_COUNT } lk_dtype;
+typedef enum lk_dtype {
+    LK_F32,
+    LK_F64,
+    LK_BF16,
+    LK_F16,
+    LK_I64,
+    LK_I32,
+    LK_U8,
+    LK_DTYPE_COUNT, /* of tensors */
+    LK_TF32         /* of arithmetic alone: float32 in memory, of which convolutions and products of matrices read the
+                       first 10 bits of the mantissa */
+} lk_dtype;
 
 #define LK_MAX_DIMS 6
 

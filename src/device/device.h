@@ -60,7 +60,7 @@ struct lk_device {
     /* Text that identifies arithmetic: library, version, instruction set. Two launches with equal text give
      * equal bits. Static for the device's life. */
     const char *(*identity)(const lk_device *device);
-    /* Is the compute type available? Errors: LK_ERR_UNSUPPORTED with what the processor lacks. */
+    /* Is the compute type (LK_TF32 too) available? Errors: LK_ERR_UNSUPPORTED with what the processor lacks. */
     lk_status (*supports_dtype)(const lk_device *device, lk_dtype compute, lk_error *err);
 
     /* Memory. Blocking. Fresh memory is zero. */

@@ -12,15 +12,17 @@ typedef struct lk_gpu_kind {
     int capability;    /* 900 is 9.0 */
     int64_t memory;
     double bandwidth;
-    double bf16_flops, f32_flops; /* tensor cores without sparsity; ordinary cores */
-    double link;                  /* to the other GPUs of a node, each way */
-    const char *properties;       /* for cuDNN: CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION */
+    double short_flops, tf32_flops, f32_flops; /* tensor cores without sparsity: 16-bit types, TF32; ordinary cores */
+    double link;                               /* to the other GPUs of a node, each way */
+    const char *properties;                    /* for cuDNN: CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION */
 } lk_gpu_kind;
 
 /* All kinds, `*count` of them. Static. */
 const lk_gpu_kind *lk_gpu_kinds(int *count);
 /* The kind of this name, or NULL. Static. */
 const lk_gpu_kind *lk_gpu_kind_find(const char *name);
+/* Peak operations a second in a compute type. Pure. */
+double lk_gpu_kind_peak(const lk_gpu_kind *kind, lk_dtype compute);
 /* The kind that a device's identity names, or NULL. Static. */
 const lk_gpu_kind *lk_gpu_kind_of(const char *identity);
 

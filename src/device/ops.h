@@ -96,6 +96,7 @@ typedef struct lk_op_desc {
                          that of training and no backward pass follows (lk_op_has_backward) */
     lk_act_desc x;    /* the first input, layout as its producer chose. INPUT: U8, block = c (NHWC) */
     lk_dtype compute; /* dtype of y wanted */
+    bool tf32;        /* float32: CONV2D and LINEAR may multiply in LK_TF32 */
     /* Which of the graph's layers that draw random numbers this is, from 0: part of the key of a draw (lk_run). */
     uint32_t layer;
     /* A plan of the same layer whose stored parameter layout must be kept (tails, evaluation), or NULL. */

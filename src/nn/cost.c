@@ -1,7 +1,7 @@
 #include "nn/cost.h"
 
 lk_cost lk_cost_of(const lk_gpu_kind *kind, lk_dtype compute) {
-    double peak = compute == LK_BF16 ? kind->bf16_flops : kind->f32_flops;
+    double peak = lk_gpu_kind_peak(kind, compute);
     return (lk_cost){.bytes_per_second = kind->bandwidth * LK_COST_BANDWIDTH_SHARE,
                      .flops_per_second = peak * LK_COST_FLOPS_SHARE,
                      .link_bytes_per_second = kind->link * LK_COST_LINK_SHARE};

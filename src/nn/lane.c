@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "core/memory.h"
 #include "nn/plan_internal.h"
 
@@ -145,12 +146,8 @@ static double as_double(lk_dtype dtype, const void *data, int64_t i) {
     switch (dtype) {
         case LK_F64: return ((const double *)data)[i];
         case LK_F32: return ((const float *)data)[i];
-        case LK_BF16: {
-            uint32_t bits = (uint32_t)((const uint16_t *)data)[i] << 16;
-            float value;
-            memcpy(&value, &bits, sizeof value);
-            return value;
-        }
+        case LK_BF16: return lk_bf16_widen(((const uint16_t *)data)[i]);
+        case LK_F16: return lk_half_widen(((const uint16_t *)data)[i]);
         default: return ((const uint8_t *)data)[i];
     }
 }

@@ -45,7 +45,7 @@ typedef enum lk_recompute {
 
 typedef struct lk_plan_options {
     int64_t batch;    /* samples of one microbatch */
-    lk_dtype compute; /* LK_F32, LK_BF16; ignored by the reference device (float64) */
+    lk_dtype compute; /* LK_F32, LK_BF16, LK_F16, LK_TF32; ignored by the reference device (float64) */
     bool training;
     int group;              /* training: leaves that BatchNorm normalises together (lk_run.group); 0 or 1: each alone */
     lk_recompute recompute; /* training */

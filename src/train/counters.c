@@ -11,8 +11,12 @@
     X(update_in_epoch) \
     X(update) X(microbatches) X(loss.epoch) X(f1.epoch) X(epochs_since_best) X(samples) X(correct) X(reductions)
 /* Fields that a checkpoint of an older program lacks: zero then. */
-#define LATER_INTEGERS(X) X(plateau.has_best) X(plateau.bad) X(plateau.cooldown)
-#define LATER_REALS(X) X(plateau.lr) X(plateau.best)
+#define LATER_INTEGERS(X) \
+    X(plateau.has_best)   \
+    X(plateau.bad)        \
+    X(plateau.cooldown)   \
+    X(scaling.good) X(scaling.in_row) X(scaling.skipped) X(skipped_samples) X(skips)
+#define LATER_REALS(X) X(plateau.lr) X(plateau.best) X(scaling.scale)
 #define ALL_INTEGERS(X) INTEGERS(X) LATER_INTEGERS(X)
 #define ALL_REALS(X) REALS(X) LATER_REALS(X)
 #define REALS(X) X(loss.value) X(f1.value) X(loss_sum) X(seconds) X(wait_seconds)
@@ -59,6 +63,8 @@ static lk_status parse_later(lk_counters *out, const json_t *root, const char *w
     }
     LATER_REALS(X)
 #undef X
+    if (out->scaling.scale != 0 && !lk_loss_scale_valid(out->scaling.scale))
+        return missing(where, "scaling.scale", err);
     return LK_OK;
 }
 
@@ -102,6 +108,7 @@ void lk_counters_start_epoch(lk_counters *counters) {
     counters->update_in_epoch = 0;
     counters->loss_sum = 0;
     counters->samples = counters->correct = counters->reductions = 0;
+    counters->skipped_samples = counters->skips = 0;
     counters->sample_sum = 0;
     counters->seconds = counters->wait_seconds = 0;
 }

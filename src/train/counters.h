@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "optim/plateau.h"
+#include "train/loss_scale.h"
 
 typedef struct lk_best {
     int64_t epoch; /* 1 for the first; 0: none yet */
@@ -14,16 +15,18 @@ typedef struct lk_best {
 
 typedef struct lk_counters {
     int64_t epoch;             /* complete epochs */
-    int64_t update_in_epoch;   /* updates done in the epoch that is under way */
+    int64_t update_in_epoch;   /* windows of the epoch under way that are done: updates, and those skipped */
     int64_t update;            /* updates done in all */
     int64_t microbatches;      /* run in all: BatchNorm's num_batches_tracked */
     lk_best loss, f1;          /* on the validation split */
     int64_t epochs_since_best; /* of the monitored figure */
     lk_plateau_state plateau;  /* of schedule.kind=plateau (P9) */
+    lk_loss_scale scaling;     /* scale 0: the loss is not scaled */
     bool finished;             /* the run came to its end (epochs or early stopping) */
     /* Sums and ledger of the epoch that is under way (P26). */
     double loss_sum;
     int64_t samples, correct, reductions;
+    int64_t skipped_samples, skips; /* of updates that were skipped; those are no part of loss_sum and correct */
     uint64_t sample_sum;
     double seconds, wait_seconds;
 } lk_counters;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/half.h"
 #include "core/memory.h"
 
 #define MODEL_GROUP "/model/"
@@ -124,24 +125,10 @@ static lk_status copy_data(const lk_model_source *source, const lk_named_tensor 
     return LK_OK;
 }
 
-static float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* Source: IEEE 754 binary16. */
-static float widen_half(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
-    if (exponent == 0x1f) return float_of_bits(sign | 0x7f800000u | fraction << 13);
-    if (exponent == 0) return (sign != 0 ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
-    return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
-}
-
 static float to_float(const void *values, lk_dtype dtype, int64_t i) {
     if (dtype == LK_F64) return (float)((const double *)values)[i];
     uint16_t bits = ((const uint16_t *)values)[i];
-    return dtype == LK_F16 ? widen_half(bits) : float_of_bits((uint32_t)bits << 16);
+    return dtype == LK_F16 ? lk_half_widen(bits) : lk_bf16_widen(bits);
 }
 
 static lk_status copy_converted(const lk_model_source *source, const lk_named_tensor *from, int place, float *into,

@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "train/job_internal.h"
 #include "train/loss.h"
+#include "train/loss_scale.h"
 
 static const char *const DEVICES[] = {"auto", "cpu", "cuda", "reference", NULL};
 
@@ -22,6 +23,13 @@ static lk_status check_input(lk_job *job, lk_error *err) {
         job->input.resize_size = (int64_t)floor((double)job->input.size * 256.0 / 224.0 + 0.5);
     LK_RETURN_IF(lk_job_check_sampler(job, err));
     return lk_job_check_augment(job, err);
+}
+
+static lk_status check_loss_scale(const lk_job *job, lk_error *err) {
+    if (lk_loss_scale_valid(job->loss_scale.initial)) return LK_OK;
+    return lk_fail(err, LK_ERR_CONFIG,
+                   "loss_scale.initial is %.17g and must be a power of two from 1 to 2^126, such as 65536",
+                   job->loss_scale.initial);
 }
 
 static lk_status check_network(const lk_job *job, lk_error *err) {
@@ -72,6 +80,7 @@ static lk_status check_job(lk_job *job, lk_error *err) {
     LK_RETURN_IF(lk_job_check_optimizer(job, err));
     LK_RETURN_IF(check_network(job, err));
     LK_RETURN_IF(lk_loss_check(job, err));
+    LK_RETURN_IF(check_loss_scale(job, err));
     LK_RETURN_IF(lk_job_check_schedule(job, err));
     return check_input(job, err);
 }

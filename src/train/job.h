@@ -25,7 +25,7 @@ typedef struct lk_job {
     char *init;   /* weights that training begins with; NULL: random ones */
     char *base;   /* of a job file only: the file that this one changes; NULL once it is read */
     char *device; /* "auto", "cpu", "cuda", "reference" */
-    int compute;  /* 0 float32, 1 bfloat16 */
+    int compute;  /* 0 float32, 1 bfloat16, 2 tf32 */
 
     int64_t epochs, max_updates; /* max_updates 0: no limit */
     int64_t batch, microbatch;   /* samples per update, per microbatch; microbatch 0: batch / 4 */
@@ -113,6 +113,12 @@ typedef struct lk_job {
         double layer_decay;           /* 1: none */
         char *no_decay;               /* patterns */
     } optimizer;
+
+    struct {
+        int kind;       /* 0 auto (dynamic with float16), 1 dynamic, 2 none */
+        double initial; /* a power of two */
+        int64_t growth_interval;
+    } loss_scale;
 
     struct {
         char *names;    /* patterns */
@@ -206,7 +212,8 @@ LK_MUST_CHECK lk_status lk_job_check_sampler(const lk_job *job, lk_error *err);
 /* Views of the job that other parts take. Pure. */
 int lk_job_leaves(const lk_job *job); /* m = batch / microbatch */
 int lk_job_chain(const lk_job *job);  /* microbatches whose gradients are added from left to right: m / max_ranks */
-lk_dtype lk_job_compute(const lk_job *job);
+lk_dtype lk_job_compute(const lk_job *job); /* LK_TF32 among them */
+bool lk_job_scales_loss(const lk_job *job);
 void lk_job_preprocess(const lk_job *job, lk_preprocess *out);
 void lk_job_augment(const lk_job *job, lk_augment *out);
 void lk_job_model_spec(const lk_job *job, int64_t classes, lk_model_spec *out);

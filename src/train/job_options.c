@@ -3,7 +3,7 @@
 
 #include "train/job.h"
 
-static const char *const COMPUTES[] = {"float32", "bfloat16", NULL};
+static const char *const COMPUTES[] = {"float32", "bfloat16", "tf32", NULL};
 static const char *const RECOMPUTES[] = {"none", "convs", "all", NULL};
 static const char *const REDUCES[] = {"tree", "ring", NULL};
 static const char *const COLOURS[] = {"rgb", "grey", NULL};
@@ -23,6 +23,7 @@ static const char *const ANNEALS[] = {"cosine", "linear", NULL};
 static const char *const THRESHOLDS[] = {"relative", "absolute", NULL};
 static const char *const SMOOTHINGS[] = {"uniform", "others", NULL};
 static const char *const F1_COUNTS[] = {"window", "per_microbatch", NULL};
+static const char *const LOSS_SCALES[] = {"auto", "dynamic", "none", NULL};
 static const char *const WEIGHTINGS[] = {"none", "given", "inverse_frequency", "effective_number", NULL};
 static const char *const MONITORS[] = {"f1", "loss", NULL};
 
@@ -44,7 +45,7 @@ static const lk_option OPTIONS[] = {
     PATH("init", init, "weights that training begins with: .pth, .safetensors or a checkpoint; their input.* become the defaults"),
     PATH("base", base, "job file that this one changes, relative to it; in job files only"),
     TEXT("device", device, "auto", "auto (cuda where a GPU answers), cpu, cuda or reference (float64, slow)"),
-    PICK("compute", compute, "float32", COMPUTES, "type of activations; weights, sums and state stay float32"),
+    PICK("compute", compute, "float32", COMPUTES, "type of activations; weights, sums and state stay float32; tf32: float32, but convolutions and the classifier multiply in TF32 (cuda)"),
     INT("epochs", epochs, "10", 1, 1e6, "passes over the training split"),
     INT("max_updates", max_updates, "0", 0, 1e15, "stop after this many updates in all; 0: no limit"),
     INT("batch", batch, "128", 1, 1e7, "samples per update"),
@@ -123,6 +124,9 @@ static const lk_option OPTIONS[] = {
     LONG("loss.class_weights", loss.class_weights, "", 0, 1e6, "weighting given: one per class, in the data set's order"),
     NUM("loss.effective_beta", loss.effective_beta, "0.999", 0, 0.999999999, "beta of effective_number"),
     NUM("loss.logit_adjustment", loss.logit_adjustment, "0", 0, 100, "tau: training logits + tau log(share of the class); 0: off"),
+    PICK("loss_scale.kind", loss_scale.kind, "auto", LOSS_SCALES, "gradients of the loss times a power of two that halves where they overflow, as torch.amp.GradScaler: the update is then skipped; auto: with compute float16 alone"),
+    NUM("loss_scale.initial", loss_scale.initial, "65536", 1, 1e38, "the first factor, a power of two"),
+    INT("loss_scale.growth_interval", loss_scale.growth_interval, "2000", 1, 1e9, "updates without overflow after which it doubles"),
     PICK("optimizer.kind", optimizer.kind, "sgd", OPTIMIZERS, "as torch.optim; rmsprop_tf: timm's RMSpropTF"),
     NUM("optimizer.lr", optimizer.lr, "0.1", 0, 1e6, "learning rate; one_cycle: the highest"),
     NUM("optimizer.momentum", optimizer.momentum, "0.9", 0, 0.999999, "sgd, rmsprop, rmsprop_tf; 0: none"),

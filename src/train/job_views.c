@@ -7,7 +7,14 @@ int lk_job_leaves(const lk_job *job) { return (int)(job->batch / job->microbatch
 
 int lk_job_chain(const lk_job *job) { return job->max_ranks == 0 ? 1 : lk_job_leaves(job) / (int)job->max_ranks; }
 
-lk_dtype lk_job_compute(const lk_job *job) { return job->compute == 1 ? LK_BF16 : LK_F32; }
+lk_dtype lk_job_compute(const lk_job *job) {
+    static const lk_dtype types[] = {LK_F32, LK_BF16, LK_TF32};
+    return types[job->compute];
+}
+
+bool lk_job_scales_loss(const lk_job *job) {
+    return job->loss_scale.kind == 1 || (job->loss_scale.kind == 0 && lk_job_compute(job) == LK_F16);
+}
 
 void lk_job_preprocess(const lk_job *job, lk_preprocess *out) {
     memset(out, 0, sizeof *out);

@@ -113,7 +113,7 @@ void lk_run_folder_close(lk_run_folder *folder) {
 }
 
 /* Keeps the lines of metrics.jsonl that a resumed run will not write again. */
-static lk_status truncate_metrics(const char *path, int64_t update, lk_error *err) {
+static lk_status truncate_metrics(const char *path, int64_t update, int64_t skipped, lk_error *err) {
     lk_status status = LK_OK;
     char *line = NULL, *kept = NULL;
     size_t capacity = 0, kept_size = 0;
@@ -126,10 +126,11 @@ static lk_status truncate_metrics(const char *path, int64_t update, lk_error *er
     }
     while (getline(&line, &capacity, in) > 0) {
         json_t *entry = json_loads(line, 0, NULL); /* the last line may be cut off */
-        const json_t *at = json_object_get(entry, "update");
+        const json_t *at = json_object_get(entry, "update"), *skips = json_object_get(entry, "skipped");
         const char *type = json_string_value(json_object_get(entry, "type"));
         bool final = type != NULL && strcmp(type, "final") == 0;
         bool keep = entry != NULL && !final && (at == NULL || json_integer_value(at) <= update);
+        keep = keep && json_integer_value(skips) <= skipped;
         json_decref(entry);
         if (keep) fputs(line, out);
     }
@@ -143,14 +144,14 @@ out:
     return status;
 }
 
-lk_status lk_run_folder_start(lk_run_folder *folder, const char *job, int64_t update, lk_error *err) {
+lk_status lk_run_folder_start(lk_run_folder *folder, const char *job, int64_t update, int64_t skipped, lk_error *err) {
     lk_status status;
     char *job_path = NULL, *metrics = NULL;
     LK_TRY(lk_run_folder_join(folder, &job_path, "job.yaml", err));
     LK_TRY(lk_run_folder_join(folder, &metrics, "metrics.jsonl", err));
     LK_TRY(lk_text_write(job_path, job, err));
     /* Also without a checkpoint to go on from: a run killed before its first one left lines behind. */
-    LK_TRY(truncate_metrics(metrics, update, err));
+    LK_TRY(truncate_metrics(metrics, update, skipped, err));
     folder->metrics = fopen(metrics, "a");
     if (folder->metrics == NULL) {
         status = lk_fail_errno(err, "open", metrics);

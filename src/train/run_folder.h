@@ -29,8 +29,10 @@ LK_MUST_CHECK lk_status lk_run_folder_open(lk_run_folder *out, const char *path,
 LK_MUST_CHECK lk_status lk_run_folder_can_resume(bool *out, const char *path, lk_run_mode mode, lk_error *err);
 void lk_run_folder_close(lk_run_folder *folder);
 
-/* Writes job.yaml and opens metrics.jsonl and the event file; drops the lines after `update`. */
-LK_MUST_CHECK lk_status lk_run_folder_start(lk_run_folder *folder, const char *job, int64_t update, lk_error *err);
+/* Writes job.yaml and opens metrics.jsonl and the event file; drops the lines after `update`, and of updates that were
+ * skipped those after the first `skipped`. */
+LK_MUST_CHECK lk_status lk_run_folder_start(lk_run_folder *folder, const char *job, int64_t update, int64_t skipped,
+                                            lk_error *err);
 
 /* "PATH/name"; owner of *out: the caller, with lk_free. */
 LK_MUST_CHECK lk_status lk_run_folder_join(const lk_run_folder *folder, char **out, const char *name, lk_error *err);

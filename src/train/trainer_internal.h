@@ -48,8 +48,9 @@ typedef struct lk_trainer {
     lk_schedule schedule;
     lk_plateau plateau;
     lk_augment augment;
-    int64_t updates_per_epoch;
-    int64_t unique; /* different samples of the epoch that ended last */
+    int64_t updates_per_epoch; /* windows: some may be skipped */
+    int64_t prefetched;        /* windows of the epoch that the loader was given */
+    int64_t unique;            /* different samples of the epoch that ended last */
 
     lk_counters counters;
     lk_golden_set golden;
@@ -101,9 +102,11 @@ void lk_report_reset_peak(void);
 LK_MUST_CHECK lk_status lk_report_run(lk_trainer *trainer, lk_error *err);
 /* Seconds from the start of the command to the first forward pass. */
 LK_MUST_CHECK lk_status lk_report_startup(lk_trainer *trainer, lk_error *err);
-/* step: what the optimizer was given. */
-LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, const lk_step *step, double loss, double norm,
-                                         double seconds, lk_error *err);
+/* step: what the optimizer was given; loss_scale: 0 where there is none. */
+LK_MUST_CHECK lk_status lk_report_update(lk_trainer *trainer, const lk_step *step, double loss_scale, double loss,
+                                         double norm, double seconds, lk_error *err);
+/* An update was skipped at this loss scale; why: what overflowed. */
+LK_MUST_CHECK lk_status lk_report_skip(lk_trainer *trainer, double scale, const char *why, lk_error *err);
 /* epoch: the counters with the sums of the epoch that ended. */
 LK_MUST_CHECK lk_status lk_report_epoch(lk_trainer *trainer, const lk_counters *epoch, const lk_evaluation *evaluation,
                                         double lr, const uint64_t hash[2], bool new_loss, bool new_f1, lk_error *err);

@@ -17,7 +17,14 @@ static lk_status prefetch_epoch(lk_trainer *t, lk_error *err) {
         end = t->counters.update_in_epoch + t->job->max_updates - t->counters.update;
     for (int64_t update = t->counters.update_in_epoch; update < end; update++)
         LK_RETURN_IF(lk_window_prefetch(t->window, t->sampler, update, &t->augment, err));
+    t->prefetched = end;
     return LK_OK;
+}
+
+/* One more window, where max_updates left some of the epoch out. */
+static lk_status prefetch_instead(lk_trainer *t, lk_error *err) {
+    if (t->prefetched == t->updates_per_epoch) return LK_OK;
+    return lk_window_prefetch(t->window, t->sampler, t->prefetched++, &t->augment, err);
 }
 
 /* Learning rate of an update; what a plateau schedule learned from the epochs before is in the counters. */
@@ -36,15 +43,46 @@ static void step_plateau(lk_trainer *t, const lk_metrics *metrics) {
 }
 
 static lk_status check_finite(lk_trainer *t, const lk_window_result *result, double *norm, lk_error *err) {
-    lk_error problem = {0};
-    lk_status status = lk_gradient_norm(norm, t->lanes, lk_window_gradients(t->window), &problem);
-    if (status == LK_OK && !isfinite(result->loss_sum))
-        status = lk_fail(&problem, LK_ERR_NUMERIC, "the loss is not finite");
-    if (status == LK_OK) return LK_OK;
+    lk_status status = lk_gradient_norm(norm, t->lanes, lk_window_gradients(t->window), err);
+    if (status == LK_OK && !isfinite(result->loss_sum)) return lk_fail(err, LK_ERR_NUMERIC, "the loss is not finite");
+    return status;
+}
+
+static lk_status refuse_update(const lk_trainer *t, lk_status status, const lk_error *problem, lk_error *err) {
     return lk_fail(err, status,
                    "update %" PRId64 " of epoch %" PRId64
                    " was not applied: %s; lower optimizer.lr or look at the data, then go on with --resume",
-                   t->counters.update + 1, t->counters.epoch + 1, problem.message);
+                   t->counters.update + 1, t->counters.epoch + 1, problem->message);
+}
+
+/* What a window adds to the epoch's ledger (P26), whatever becomes of its update. */
+static void count_window(lk_counters *c, const lk_window_result *result) {
+    c->update_in_epoch++;
+    c->samples += result->samples;
+    c->sample_sum += result->sample_sum;
+    c->reductions++;
+}
+
+/* Weights, statistics, update number and so the learning rate stay as they are, on all ranks alike: the gradients are
+ * the same on all (P13). A window that is spent this way was prefetched in place of one more. */
+static lk_status skip_update(lk_trainer *t, const lk_window_result *result, const lk_error *problem, lk_error *err) {
+    lk_counters *c = &t->counters;
+    double scale = c->scaling.scale;
+    if (!lk_loss_scale_back_off(&c->scaling)) {
+        lk_status status =
+            lk_fail(err, LK_ERR_NUMERIC,
+                    "update %" PRId64 " of epoch %" PRId64
+                    " was skipped %d times in a row, the last at loss scale %g: %s; lower optimizer.lr, compute in "
+                    "bfloat16 or float32, or look at the data, then go on with --resume",
+                    c->update + 1, c->epoch + 1, LK_LOSS_SCALE_SKIPS, scale, problem->message);
+        return lk_comm_agree(t->comm, status, err);
+    }
+    c->skipped_samples += result->samples;
+    c->skips++;
+    count_window(c, result);
+    t->last_update = lk_clock_seconds();
+    LK_RETURN_IF(prefetch_instead(t, err));
+    return lk_report_skip(t, scale, problem->message, err);
 }
 
 /* Source: torch.nn.utils.clip_grad_norm_. */
@@ -53,29 +91,41 @@ static double clip_factor(double norm, double most) {
     return factor < 1 ? factor : 1;
 }
 
-static lk_status apply_update(lk_trainer *t, const lk_window_result *result, lk_error *err) {
-    double norm;
+/* The factor of the gradient: unscaled, then clipped by the norm of what is unscaled (P8). */
+static double gradient_factor(const lk_trainer *t, double norm, double scale) {
+    double most = t->job->optimizer.clip_norm;
+    return (most > 0 ? clip_factor(norm, most) : 1) / scale;
+}
+
+/* *applied: the update was made, not skipped. */
+static lk_status apply_update(lk_trainer *t, const lk_window_result *result, bool *applied, lk_error *err) {
+    double norm, scale = lk_job_scales_loss(t->job) ? t->counters.scaling.scale : 1;
     lk_ema ema;
+    lk_error problem = {0};
     lk_job_ema(t->job, &ema);
     lk_step step = {.lr = rate_of(t, t->counters.update), .momentum = -1, .update = t->counters.update};
     lk_schedule_momentum(&t->schedule, step.update, &step.momentum);
-    lk_status finite = check_finite(t, result, &norm, err);
-    if (finite != LK_OK) return lk_comm_agree(t->comm, finite, err); /* sums are equal on all ranks: so are failures */
-    if (t->job->optimizer.clip_norm > 0) step.grad_scale = clip_factor(norm, t->job->optimizer.clip_norm);
+    lk_status status = check_finite(t, result, &norm, &problem);
+    *applied = status == LK_OK;
+    if (status == LK_ERR_NUMERIC && lk_job_scales_loss(t->job)) return skip_update(t, result, &problem, err);
+    /* sums are equal on all ranks: so are failures */
+    if (status != LK_OK) return lk_comm_agree(t->comm, refuse_update(t, status, &problem, err), err);
+    norm /= scale;
+    step.grad_scale = gradient_factor(t, norm, scale);
+    LK_RETURN_IF(lk_window_apply_statistics(t->window, err));
     LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step,
                                  1 - lk_ema_decay(&ema, t->counters.update), err));
     lk_counters *c = &t->counters;
     c->microbatches += lk_sampler_window_leaves(t->sampler, c->update_in_epoch);
     c->update++;
-    c->update_in_epoch++;
-    c->samples += result->samples;
     c->correct += result->correct;
     c->loss_sum += result->loss_sum;
-    c->sample_sum += result->sample_sum;
-    c->reductions++;
+    count_window(c, result);
+    if (lk_job_scales_loss(t->job)) lk_loss_scale_grow(&c->scaling, t->job->loss_scale.growth_interval);
     double now = lk_clock_seconds(), seconds = now - t->last_update;
     t->last_update = now;
-    return lk_report_update(t, &step, result->loss_sum / (double)result->samples, norm, seconds, err);
+    return lk_report_update(t, &step, lk_job_scales_loss(t->job) ? scale : 0,
+                            result->loss_sum / (double)result->samples, norm, seconds, err);
 }
 
 static bool save_is_due(const lk_trainer *t) {
@@ -101,7 +151,7 @@ static bool has_tail(const lk_trainer *t) {
 /* Runs updates until the epoch or the job's updates end. */
 static lk_status run_updates(lk_trainer *t, lk_error *err) {
     lk_status status = LK_OK;
-    bool saved;
+    bool saved, applied;
     double before = t->counters.seconds, started = lk_clock_seconds();
     bool first = t->last_update == 0;
     t->last_update = started;
@@ -110,6 +160,7 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
         lk_window_result result;
         lk_stream *stream;
         lk_comm_set_phase(t->comm, "epoch %" PRId64 " update %" PRId64, t->counters.epoch + 1, t->counters.update + 1);
+        if (lk_job_scales_loss(t->job)) lk_window_set_loss_scale(t->window, t->counters.scaling.scale);
         LK_TRY(lk_lanes_main_stream(t->lanes, &stream, err));
         LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TRAIN, stream, err));
         if (has_tail(t)) LK_TRY(lk_network_refresh(t->network, LK_NETWORK_TAIL, stream, err));
@@ -119,11 +170,11 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
         if (status != LK_OK) break;
         if (first) LK_TRY(lk_report_startup(t, err));
         first = false;
-        LK_TRY(apply_update(t, &result, err));
+        LK_TRY(apply_update(t, &result, &applied, err));
         t->counters.seconds = before + lk_clock_seconds() - started;
         bool complete = t->counters.update_in_epoch == t->updates_per_epoch;
         if (result.stop && !complete) return stop_run(t, err);
-        if (!complete && save_is_due(t)) LK_TRY(lk_trainer_save(t, false, false, false, &saved, err));
+        if (applied && !complete && save_is_due(t)) LK_TRY(lk_trainer_save(t, false, false, false, &saved, err));
         lk_progress_update(&t->progress, t->counters.update_in_epoch);
     }
 out:
@@ -177,7 +228,7 @@ static lk_status end_epoch(lk_trainer *t, lk_error *err) {
     lk_status status;
     uint64_t hash[2];
     lk_evaluation evaluation = {0};
-    double lr = rate_of(t, t->counters.update - 1);
+    double lr = rate_of(t, t->counters.update > 0 ? t->counters.update - 1 : 0);
     lk_evaluation_config config = {
         .samples = t->samples.validation, .count = t->samples.validation_count, .batch = t->job->evaluate.batch};
     LK_TRY(check_ledger(t, err));

@@ -66,6 +66,9 @@ void lk_report_start(const lk_trainer *t) {
     char loss[4096];
     if (!lk_loss_is_plain(&t->loss))
         printf("loss: %s\n", lk_loss_print(&t->loss, (const char *const *)t->dataset->class_names, loss, sizeof loss));
+    if (lk_job_scales_loss(t->job))
+        printf("loss scale %g: halved where gradients overflow, doubled after %" PRId64 " updates without\n",
+               t->counters.scaling.scale, t->job->loss_scale.growth_interval);
     if (t->job->ema.decay > 0)
         printf(
             "evaluated, chosen as best and saved as the model: the moving average of the weights (EMA, decay %g%s)\n",
@@ -116,14 +119,15 @@ static lk_status tolerate(const lk_trainer *t, lk_status status, lk_error *probl
     return LK_OK;
 }
 
-lk_status lk_report_update(lk_trainer *t, const lk_step *step, double loss, double norm, double seconds,
-                           lk_error *err) {
+lk_status lk_report_update(lk_trainer *t, const lk_step *step, double loss_scale, double loss, double norm,
+                           double seconds, lk_error *err) {
     if (t->comm->rank != 0) return LK_OK;
     lk_error problem = {0};
     int64_t update = t->counters.update;
     json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f}", "type", "update", "epoch",
                              (json_int_t)t->counters.epoch + 1, "update", (json_int_t)update, "lr", step->lr, "loss",
                              loss, "gradient_norm", norm, "seconds", seconds);
+    if (loss_scale > 0) json_object_set_new(line, "loss_scale", json_real(loss_scale));
     bool moves = step->momentum >= 0;
     if (moves) json_object_set_new(line, "momentum", json_real(step->momentum));
     lk_status status = lk_run_folder_record(&t->folder, line, false, &problem);
@@ -132,6 +136,19 @@ lk_status lk_report_update(lk_trainer *t, const lk_step *step, double loss, doub
         status = lk_events_scalar(t->folder.events, "train/momentum", update, step->momentum, &problem);
     if (status == LK_OK) status = lk_events_scalar(t->folder.events, "train/loss", update, loss, &problem);
     return tolerate(t, status, &problem, err);
+}
+
+lk_status lk_report_skip(lk_trainer *t, double scale, const char *why, lk_error *err) {
+    if (t->comm->rank != 0) return LK_OK;
+    const lk_counters *c = &t->counters;
+    lk_error problem = {0};
+    lk_log_write(&t->log, LK_LOG_INFO,
+                 "update %" PRId64 " of epoch %" PRId64 " is skipped: %s at loss scale %g; it is %g from now on",
+                 c->update + 1, c->epoch + 1, why, scale, c->scaling.scale);
+    json_t *line = json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:s}", "type", "skip", "epoch", (json_int_t)c->epoch + 1,
+                             "update", (json_int_t)c->update, "skipped", (json_int_t)c->scaling.skipped, "loss_scale",
+                             scale, "next_loss_scale", c->scaling.scale, "reason", why);
+    return tolerate(t, lk_run_folder_record(&t->folder, line, true, &problem), &problem, err);
 }
 
 lk_status lk_report_startup(lk_trainer *t, lk_error *err) {
@@ -144,6 +161,8 @@ lk_status lk_report_startup(lk_trainer *t, lk_error *err) {
     return tolerate(t, lk_run_folder_record(&t->folder, line, true, &problem), &problem, err);
 }
 
+static json_t *number_or_null(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
 static json_t *metrics_json(const lk_trainer *t, const lk_metrics *m) {
     json_t *classes = json_array();
     for (int i = 0; i < m->classes; i++)
@@ -151,27 +170,35 @@ static json_t *metrics_json(const lk_trainer *t, const lk_metrics *m) {
             classes, json_pack("{s:s, s:I, s:f, s:f, s:f}", "name", t->dataset->class_names[i], "support",
                                (json_int_t)m->per_class[i].support, "precision", m->per_class[i].precision, "recall",
                                m->per_class[i].recall, "f1", m->per_class[i].f1));
-    json_t *loss = isfinite(m->loss) ? json_real(m->loss) : json_null();
-    json_t *json = json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", loss, "accuracy", m->accuracy, "macro_f1",
-                             m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy",
-                             m->balanced_accuracy, "samples", (json_int_t)m->samples, "classes", classes);
+    json_t *json =
+        json_pack("{s:o, s:f, s:f, s:f, s:f, s:I, s:o}", "loss", number_or_null(m->loss), "accuracy", m->accuracy,
+                  "macro_f1", m->macro_f1, "macro_f1_all_classes", m->macro_f1_all, "balanced_accuracy",
+                  m->balanced_accuracy, "samples", (json_int_t)m->samples, "classes", classes);
     /* The figures of a moving average say so. */
     if (lk_network_averages(t->network)) json_object_set_new(json, "ema", json_true());
     return json;
 }
 
+/* Mean over the samples of the updates that were made; NaN where none was. */
+static double mean_of(const lk_counters *c, double sum) {
+    int64_t samples = c->samples - c->skipped_samples;
+    return samples > 0 ? sum / (double)samples : NAN;
+}
+
 static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metrics *m, double lr, const char *weights,
                               double rate, double wait, lk_error *err) {
-    double loss = c->loss_sum / (double)c->samples, accuracy = (double)c->correct / (double)c->samples;
+    double loss = mean_of(c, c->loss_sum), accuracy = mean_of(c, (double)c->correct);
     json_t *line = json_pack(
-        "{s:s, s:I, s:I, s:f, s:{s:f, s:f}, s:o, s:f, s:f, s:f, s:f, s:{s:I, s:I, s:I, s:I}, s:{s:f, s:I, s:f, s:I}, "
+        "{s:s, s:I, s:I, s:f, s:{s:o, s:o}, s:o, s:f, s:f, s:f, s:f, s:{s:I, s:I, s:I, s:I}, s:{s:f, s:I, s:f, s:I}, "
         "s:s}",
         "type", "epoch", "epoch", (json_int_t)c->epoch, "update", (json_int_t)c->update, "lr", lr, "train", "loss",
-        loss, "accuracy", accuracy, "validation", metrics_json(t, m), "seconds", c->seconds, "images_per_second", rate,
-        "data_wait", wait, "peak_memory_mib", peak_memory_mib(), "ledger", "samples", (json_int_t)c->samples, "unique",
-        (json_int_t)t->unique, "skipped", (json_int_t)0, "reductions", (json_int_t)c->reductions, "best", "loss",
-        c->loss.value, "loss_epoch", (json_int_t)c->loss.epoch, "f1", c->f1.value, "f1_epoch", (json_int_t)c->f1.epoch,
-        "weights", weights);
+        number_or_null(loss), "accuracy", number_or_null(accuracy), "validation", metrics_json(t, m), "seconds",
+        c->seconds, "images_per_second", rate, "data_wait", wait, "peak_memory_mib", peak_memory_mib(), "ledger",
+        "samples", (json_int_t)c->samples, "unique", (json_int_t)t->unique, "skipped", (json_int_t)0, "reductions",
+        (json_int_t)c->reductions, "best", "loss", c->loss.value, "loss_epoch", (json_int_t)c->loss.epoch, "f1",
+        c->f1.value, "f1_epoch", (json_int_t)c->f1.epoch, "weights", weights);
+    if (line != NULL && lk_job_scales_loss(t->job))
+        json_object_set_new(line, "skipped_updates", json_integer((json_int_t)c->skips));
     LK_RETURN_IF(lk_run_folder_record(&t->folder, line, true, err));
     const struct {
         const char *tag;
@@ -198,7 +225,7 @@ lk_status lk_report_epoch(lk_trainer *t, const lk_counters *c, const lk_evaluati
     printf("epoch %*" PRId64 "/%" PRId64
            "  lr %-8.4g  train loss %.4f  val%s loss %.4f%s accuracy %.4f macro-F1 %.4f%s  "
            "%.0f images/s  data wait %.1f%%  %s  weights %s\n",
-           t->job->epochs > 99 ? 4 : 2, c->epoch, t->job->epochs, lr, c->loss_sum / (double)c->samples,
+           t->job->epochs > 99 ? 4 : 2, c->epoch, t->job->epochs, lr, mean_of(c, c->loss_sum),
            lk_network_averages(t->network) ? " EMA" : "", m->loss, new_loss ? "*" : " ", m->accuracy, m->macro_f1,
            new_f1 ? "*" : " ", rate, 100.0 * wait, lk_clock_duration_text(c->seconds, duration, sizeof duration),
            weights);
@@ -218,7 +245,8 @@ void lk_report_plateau(const lk_trainer *t, double before) {
 void lk_report_updates_done(const lk_trainer *t, const uint64_t hash[2]) {
     if (t->comm->rank != 0) return;
     printf("update %" PRId64 "  train loss %.4f  weights %016" PRIx64 "%016" PRIx64 "\n", t->counters.update,
-           t->counters.samples > 0 ? t->counters.loss_sum / (double)t->counters.samples : 0.0, hash[0], hash[1]);
+           t->counters.samples > t->counters.skipped_samples ? mean_of(&t->counters, t->counters.loss_sum) : 0.0,
+           hash[0], hash[1]);
     fflush(stdout);
 }
 

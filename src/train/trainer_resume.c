@@ -70,7 +70,7 @@ lk_status lk_trainer_open_run(lk_trainer *t, lk_error *err) {
     if (resuming) reopen_if_longer(t);
     if (t->comm->rank == 0) {
         t->last_saved = lk_clock_seconds();
-        status = lk_run_folder_start(&t->folder, t->job_text, t->counters.update, err);
+        status = lk_run_folder_start(&t->folder, t->job_text, t->counters.update, t->counters.scaling.skipped, err);
         if (status == LK_OK) status = lk_trainer_write_init(t, err);
         if (status == LK_OK) status = lk_trainer_take_golden(t, err);
         if (status == LK_OK) status = lk_report_run(t, err);

@@ -24,6 +24,7 @@ static lk_status create_sampler(lk_trainer *t, lk_error *err) {
     lk_job_schedule(t->job, t->updates_per_epoch, &t->schedule);
     lk_job_plateau(t->job, &t->plateau);
     lk_plateau_start(&t->counters.plateau, t->schedule.lr);
+    if (lk_job_scales_loss(t->job)) t->counters.scaling.scale = t->job->loss_scale.initial;
     return LK_OK;
 }
 

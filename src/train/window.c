@@ -111,6 +111,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     window->loss = lk_network_loss(network);
     window->dataset = config->dataset;
     window->group = config->group > 1 ? config->group : 1;
+    window->loss_scale = 1;
     int count;
     const lk_param *params = lk_plan_get_params(network->plans[LK_NETWORK_TRAIN], &count);
     LK_TRY(
@@ -289,8 +290,10 @@ lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t up
         return LK_STOPPED;
     }
     if (flag == FLAG_FAILED) return lk_comm_agree(window->comm, failed, err);
-    return lk_window_finish_statistics(window, result, err);
+    return lk_window_gather_leaves(window, result, err);
 }
+
+void lk_window_set_loss_scale(lk_window *window, double scale) { window->loss_scale = scale; }
 
 const void *lk_window_gradients(const lk_window *window) { return window->tree.slabs[0]; }
 

@@ -45,12 +45,20 @@ void lk_window_free(lk_window *window);
 LK_MUST_CHECK lk_status lk_window_prefetch(lk_window *window, const lk_sampler *sampler, int64_t update,
                                            const lk_augment *augment, lk_error *err);
 
-/* Runs the leaves of an update that was prefetched, the reduction, and the running statistics. Afterwards
- * lk_window_gradients is the sum over all ranks. Collective. Errors: LK_STOPPED when the window was abandoned (nothing
+/* The factor of the loss whose gradients the windows from now on compute, a power of two; 1 at first. The losses that
+ * they give are without it. */
+void lk_window_set_loss_scale(lk_window *window, double scale);
+
+/* Runs the leaves of an update that was prefetched, and the reduction. Afterwards lk_window_gradients is the sum over
+ * all ranks. Collective. Errors: LK_STOPPED when the window was abandoned (nothing
  * has changed); otherwise the worst error of any rank, on all. */
 LK_MUST_CHECK lk_status lk_window_run(lk_window *window, const lk_sampler *sampler, int64_t update,
                                       lk_stop_requested stop, void *stop_context, lk_window_result *result,
                                       lk_error *err);
+
+/* Moves BatchNorm's running statistics by those of the window that ran last, in leaf order. Once for each window whose
+ * update is made. Not Collective. */
+LK_MUST_CHECK lk_status lk_window_apply_statistics(lk_window *window, lk_error *err);
 
 /* The gradient slab; device memory, borrowed, valid until the next lk_window_run. */
 const void *lk_window_gradients(const lk_window *window);

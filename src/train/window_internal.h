@@ -67,6 +67,7 @@ struct lk_window {
     int present;
     int64_t window_samples;
     double weight_scale;    /* lk_run.weight_scale */
+    double loss_scale;      /* factor of the loss whose gradients are computed; stays from window to window */
     int round_first;        /* first leaf of the round that runs */
     bool buckets_may_leave; /* no boundary comes before the reduction any more */
     int taken;              /* buckets handed to the reducer */
@@ -95,7 +96,7 @@ LK_MUST_CHECK lk_status lk_window_add_counts(lk_window *window, lk_error *err);
 /* Hands complete buckets to the reducer and makes progress. Only the thread that owns the communicator. */
 LK_MUST_CHECK lk_status lk_window_drive_reducer(lk_window *window, lk_error *err);
 
-/* window_stats.c: gathers records and statistics of all leaves and applies them in leaf order. Collective. */
-LK_MUST_CHECK lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *result, lk_error *err);
+/* window_stats.c: gathers records and statistics of all leaves, and adds up the records. Collective. */
+LK_MUST_CHECK lk_status lk_window_gather_leaves(lk_window *window, lk_window_result *result, lk_error *err);
 
 #endif

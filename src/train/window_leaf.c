@@ -66,7 +66,7 @@ static lk_lane *prepare_run(lk_window *window, lk_lane_slot *slot, int worker, c
                     .device_images = l->pixels,
                     .labels = batch->labels,
                     .rows = batch->rows,
-                    .loss_scale = 1.0 / (double)window->window_samples,
+                    .loss_scale = window->loss_scale / (double)window->window_samples,
                     .weight_scale = window->weight_scale,
                     .f1_counts = window->counts.all,
                     .f1_samples = window->window_samples,

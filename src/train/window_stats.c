@@ -73,23 +73,30 @@ static lk_status stats_of(lk_window *window, int leaf, lk_stream *stream, const 
     return device->stream_send(device, stream, window->stats, gathered, lk_window_stats_bytes(window), err);
 }
 
-lk_status lk_window_finish_statistics(lk_window *window, lk_window_result *result, lk_error *err) {
+lk_status lk_window_gather_leaves(lk_window *window, lk_window_result *result, lk_error *err) {
     lk_stream *stream;
     LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
     LK_RETURN_IF(gather_leaves(window, stream, err));
     for (int leaf = 0; leaf < window->present; leaf++) {
         lk_leaf_record record = record_of(window, leaf);
-        const void *stats;
         result->loss_sum += record.loss_sum;
         result->samples += record.samples;
         result->correct += record.correct;
         result->sample_sum += record.sample_sum;
-        if (leaf % window->group != 0) continue; /* all of a group have the same */
-        LK_RETURN_IF(stats_of(window, leaf, stream, &stats, err));
-        LK_RETURN_IF(blend_leaf(window, stats, samples_together(window, leaf), stream, err));
     }
     if (lk_window_counts_first(window))
         result->loss_sum += (double)result->samples * window->loss->f1 *
                             lk_f1_value(window->network->graph->classes, window->counts.all, window->loss->f1_epsilon);
+    return LK_OK;
+}
+
+lk_status lk_window_apply_statistics(lk_window *window, lk_error *err) {
+    lk_stream *stream;
+    LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
+    for (int leaf = 0; leaf < window->present; leaf += window->group) { /* all of a group have the same */
+        const void *stats;
+        LK_RETURN_IF(stats_of(window, leaf, stream, &stats, err));
+        LK_RETURN_IF(blend_leaf(window, stats, samples_together(window, leaf), stream, err));
+    }
     return LK_OK;
 }

@@ -92,6 +92,17 @@ def test_the_same_bits_in_any_legal_order(build, job, tmp_path, compute):
     assert losses(tmp_path / "1") == losses(tmp_path / "2")
 
 
+def test_tf32_is_float32_but_for_what_it_multiplies(build, job, tmp_path):
+    """The engines that float32 refuses are taken, the losses stay near, and start line and checkpoint say so."""
+    done = {compute: train(build, job, tmp_path / compute, "device=cuda", f"compute={compute}", "max_updates=2") for compute in ("float32", "tf32")}
+    assert " parameters, tf32 on " in done["tf32"].stdout and "tf32" not in done["float32"].stdout
+    one, two = losses(tmp_path / "float32"), losses(tmp_path / "tf32")
+    assert one != two and np.allclose(one, two, rtol=1e-2, atol=0)
+    with h5py.File(tmp_path / "tf32/checkpoints/last.h5") as file:
+        assert b'compute: "tf32"' in file["text/job"][()]
+        assert file["model/fc.weight"].dtype == np.float32
+
+
 def test_what_is_computed_again_is_the_same(build, job, tmp_path):
     """recompute changes memory, not a bit (P5)."""
     for level in ("none", "all"):
@@ -141,6 +152,8 @@ def test_what_surrounds_the_passes_does_not_grow_with_the_network(build, job, tm
         (["device=cuda"], {"LK_SIM_MEMORY": 1 << 20}, "the GPU has no room for"),
         (["device=cuda"], {"LK_SIM_CUDNN": 90500}, "needs cuDNN 9.8 or later and finds 9.5"),
         (["device=cuda"], {"LOCKSTEP_MODULES": "/nowhere"}, "there is no /nowhere/lockstep_cuda.so"),
+        (["device=cpu", "compute=tf32"], {}, "the cpu device computes in float32 or bfloat16, not in tf32"),
+        (["device=reference", "compute=tf32"], {}, "computes in float64, not in tf32"),
         (["device=cuda", "sync_batchnorm=2"], {}, "cannot normalise over a group"),
     ],
 )

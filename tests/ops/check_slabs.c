@@ -147,7 +147,7 @@ static lk_status run_with_label(op_context *context, const op_case *c, int row, 
     op_values *values = NULL;
     op_results *results = NULL;
     lk_status status = LK_OK;
-    lk_dtype dtypes[2];
+    lk_dtype dtypes[OP_DTYPES];
     if (op_dtypes(context->device, dtypes) == 0) return lk_fail(err, LK_ERR_UNSUPPORTED, "no compute type");
     LK_TRY(op_values_create(&values, context->reference, c, dtypes[0], 1, err));
     LK_TRY(op_results_create(&results, c, values, err));

@@ -36,14 +36,14 @@ bool op_case_applies(const lk_device *device, const op_case *c) {
     return c->desc.dy_count < 2 || device->takes_two_dy(device, c->desc.kind);
 }
 
-int op_dtypes(lk_device *device, lk_dtype dtypes[2]) {
+int op_dtypes(lk_device *device, lk_dtype dtypes[OP_DTYPES]) {
     if (device->master == LK_F64) {
         dtypes[0] = LK_F64;
         return 1;
     }
-    const lk_dtype candidates[] = {LK_F32, LK_BF16};
+    const lk_dtype candidates[OP_DTYPES] = {LK_F32, LK_TF32, LK_BF16, LK_F16};
     int count = 0;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < OP_DTYPES; i++) {
         lk_error err = {0};
         if (device->supports_dtype(device, candidates[i], &err) == LK_OK) dtypes[count++] = candidates[i];
     }

@@ -251,7 +251,7 @@ static bool compare_dtype(op_context *context, lk_dtype compute, bool own) {
 }
 
 bool op_mode_compare(op_context *context) {
-    lk_dtype dtypes[2];
+    lk_dtype dtypes[OP_DTYPES];
     int count = op_dtypes(context->device, dtypes), tried = 0;
     bool well = true;
     for (int i = 0; i < count; i++) {

@@ -19,9 +19,29 @@ static double bf16_value(uint16_t half) {
     return f;
 }
 
+/* Units of the last place: 2^-24 among the subnormal numbers, else 2^-10 of the power of two below. */
+static uint16_t half_of(double value) {
+    uint16_t sign = signbit(value) ? 0x8000 : 0;
+    int exponent;
+    (void)frexp(value, &exponent);
+    if (isnan(value)) return 0x7e00;
+    if (fabs(value) >= 65520) return sign | 0x7c00;
+    if (exponent < -13) exponent = -13;
+    double units = nearbyint(ldexp(fabs(value), 11 - exponent)); /* at most 2048: a carry is the next power's 1024 */
+    return sign | (uint16_t)((exponent + 13) * 1024 + (int)units);
+}
+
+static double half_value(uint16_t half) {
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    double sign = half & 0x8000 ? -1 : 1;
+    if (exponent == 31) return fraction == 0 ? sign * INFINITY : NAN;
+    return sign * (exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25));
+}
+
 double op_round(lk_dtype dtype, double value) {
-    if (dtype == LK_F32) return (float)value;
+    if (dtype == LK_F32 || dtype == LK_TF32) return (float)value;
     if (dtype == LK_BF16) return bf16_value(bf16_of(value));
+    if (dtype == LK_F16) return half_value(half_of(value));
     return value;
 }
 
@@ -30,6 +50,7 @@ double op_get(lk_dtype dtype, const void *data, int64_t i) {
         case LK_F32: return ((const float *)data)[i];
         case LK_F64: return ((const double *)data)[i];
         case LK_BF16: return bf16_value(((const uint16_t *)data)[i]);
+        case LK_F16: return half_value(((const uint16_t *)data)[i]);
         default: return NAN;
     }
 }
@@ -38,6 +59,7 @@ void op_put(lk_dtype dtype, void *data, int64_t i, double value) {
     if (dtype == LK_F32) ((float *)data)[i] = (float)value;
     if (dtype == LK_F64) ((double *)data)[i] = value;
     if (dtype == LK_BF16) ((uint16_t *)data)[i] = bf16_of(value);
+    if (dtype == LK_F16) ((uint16_t *)data)[i] = half_of(value);
 }
 
 void op_encode(const lk_act_desc *d, const double *canonical, void *data) {

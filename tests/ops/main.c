@@ -8,7 +8,7 @@
 static int usage(void) {
     fprintf(stderr,
             "usage: ops_test compare|own|gradient|support|speed|faults DEVICE [--case PART] [--threads N]\n"
-            "           [--type float32|bfloat16]\n"
+            "           [--type float32|tf32|bfloat16|float16]\n"
             "       ops_test dump DEVICE FOLDER [--case PART]\n"
             "       ops_test list\n");
     return 2;

@@ -51,8 +51,10 @@ bool op_case_applies(const lk_device *device, const op_case *c);
 /* Why a device need not support a case in a type; NULL: it must. Static. */
 const char *op_unsupported_reason(const lk_device *device, const op_case *c, lk_dtype compute);
 
-/* Compute types that the device offers, of the list float32, bfloat16 (float64 alone for a float64 device). */
-int op_dtypes(lk_device *device, lk_dtype dtypes[2]);
+/* Compute types that the device offers, of the list float32, tf32, bfloat16, float16 (float64 alone for a float64
+ * device). */
+#define OP_DTYPES 4
+int op_dtypes(lk_device *device, lk_dtype dtypes[OP_DTYPES]);
 
 bool op_selected(const op_context *context, const op_case *c);
 

@@ -49,7 +49,7 @@ out:
 }
 
 bool op_mode_speed(op_context *context) {
-    lk_dtype dtypes[2];
+    lk_dtype dtypes[OP_DTYPES];
     int types = op_dtypes(context->device, dtypes), count, timed = 0;
     const op_case *list = op_cases(&count);
     for (int d = 0; d < types; d++)

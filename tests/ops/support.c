@@ -175,7 +175,7 @@ static bool check_nonsense(op_context *context, lk_dtype compute) {
 }
 
 bool op_mode_support(op_context *context) {
-    lk_dtype dtypes[2];
+    lk_dtype dtypes[OP_DTYPES];
     int count = op_dtypes(context->device, dtypes), cases;
     const op_case *list = op_cases(&cases);
     bool well = count > 0;

@@ -5,8 +5,17 @@
 
 /* Half the distance from 1 to the next number. */
 static double roundoff(lk_dtype dtype) {
-    return dtype == LK_F64 ? ldexp(1, -53) : dtype == LK_BF16 ? ldexp(1, -9) : ldexp(1, -24);
+    switch (dtype) {
+        case LK_F64: return ldexp(1, -53);
+        case LK_BF16: return ldexp(1, -9);
+        case LK_F16:
+        case LK_TF32: return ldexp(1, -11);
+        default: return ldexp(1, -24);
+    }
 }
+
+/* Half the distance between the numbers next to 0, which float16 alone comes near to. */
+static double least(lk_dtype dtype) { return dtype == LK_F16 ? ldexp(1, -25) : 0; }
 
 /* Products or values summed into one element of a result. */
 static double terms(const op_plan *p, op_result_kind k) {
@@ -43,30 +52,36 @@ static double amplification(const op_plan *p) {
 
 /* A sum of K random terms in float32 errs by about roundoff sqrt(K) times the size of the sum: each of the K partial
  * sums, up to sqrt(K) terms large, is rounded at random. The largest of some thousand elements errs by 4 or 5 times
- * that root mean square; hence the factor. bfloat16 devices sum in float32 and round what they store; the gradients of
- * parameters, the statistics and the loss are stored in the master type. */
+ * that root mean square; hence the factor. Devices that compute in 16 bits sum in float32 and round what they store;
+ * the gradients of parameters, the statistics and the loss are stored in the master type. TF32 rounds both operands of
+ * each product: relative errors of up to one part in 2^11 each, 0.6 of it at root mean square, which add at random as
+ * the products themselves do, so that the sum errs by 0.8 parts in 2^11 of its size whatever K is, 5 times that at
+ * most; and the largest product, 14 times the usual one among 30,000 of two normal numbers, may be rounded by twice
+ * that part on its own. */
 double op_tolerance(const op_plan *p, op_result_kind k) {
     lk_dtype compute = p->desc.compute, master = p->device->master;
     bool stored_as_master = k >= OP_GRAD0 || p->desc.kind == LK_OP_LOSS;
     double sum = roundoff(compute == LK_F64 ? LK_F64 : LK_F32), store = roundoff(stored_as_master ? master : compute);
     if (p->desc.kind == LK_OP_LOSS && k == OP_DX) store = roundoff(compute);
-    /* A weight gradient that a library gives in bfloat16, stored once more: the plan's name of it says so. */
-    if (k == OP_GRAD0 && strstr(p->info.impl_dw, "bf16") != NULL) store = roundoff(LK_BF16);
+    /* A weight gradient that a library gives in the compute type, stored once more: the plan's name of it says so. */
+    if (k == OP_GRAD0 && strstr(p->info.impl_dw, "in 16 bits") != NULL) store = roundoff(compute);
     if (p->desc.kind == LK_OP_CONV2D && p->desc.conv.bias && k == OP_Y) store *= 2; /* before and after the bias */
-    return 5 * sum * (sqrt(terms(p, k)) + 4 * amplification(p)) + 2 * store;
+    bool multiplies = p->desc.kind == LK_OP_CONV2D || p->desc.kind == LK_OP_LINEAR;
+    double short_operands = p->desc.tf32 && multiplies ? roundoff(LK_TF32) * (4 + 28 / sqrt(terms(p, k))) : 0;
+    return 5 * sum * (sqrt(terms(p, k)) + 4 * amplification(p)) + short_operands + 2 * store;
 }
 
 static lk_status close(const op_plan *p, op_result_kind k, const op_results *seen, const op_results *reference,
                        lk_error *err) {
     const double *a = seen->data[k], *b = reference->data[k];
-    double squares = 0, finite = 0, tolerance = op_tolerance(p, k), worst = 0;
+    double squares = 0, finite = 0, tolerance = op_tolerance(p, k), floor = 2 * least(p->desc.compute), worst = 0;
     int64_t count = reference->count[k], at = -1;
     for (int64_t i = 0; i < count; i++)
         if (isfinite(b[i])) squares += b[i] * b[i], finite++;
     double size = finite > 0 ? sqrt(squares / finite) : 0;
     for (int64_t i = 0; i < count; i++) {
         if (isnan(a[i]) && isnan(b[i])) continue;
-        double error = fabs(a[i] - b[i]), allowed = tolerance * (fabs(b[i]) + size);
+        double error = fabs(a[i] - b[i]), allowed = tolerance * (fabs(b[i]) + size) + floor;
         if (error <= allowed) continue;
         double excess = allowed > 0 && isfinite(error) ? error / allowed : INFINITY;
         if (at >= 0 && !(excess > worst)) continue;

@@ -53,6 +53,8 @@ bool op_case_takes_dy(const lk_op_desc *desc) { return lk_op_has_backward(desc) 
 lk_op_desc op_case_desc(const op_case *c, lk_dtype compute, int64_t block) {
     lk_op_desc desc = c->desc;
     bool input = desc.kind == LK_OP_INPUT;
+    desc.tf32 = compute == LK_TF32;
+    if (desc.tf32) compute = LK_F32;
     desc.compute = compute;
     desc.x.dtype = input ? LK_U8 : compute;
     desc.x.block = input || block == 0 ? desc.x.c : block;
@@ -101,7 +103,8 @@ static lk_status draw_x(op_values *v, const op_case *c, const source *s, lk_erro
 static lk_status draw_params(op_values *v, const op_case *c, const lk_op_info *info, lk_dtype compute, source s,
                              lk_error *err) {
     bool norm = c->desc.kind == LK_OP_BATCHNORM;
-    s.dtype = norm && compute == LK_BF16 ? LK_F32 : compute; /* weights are used in the compute type, gamma is not */
+    s.dtype =
+        norm && lk_dtype_size(compute) == 2 ? LK_F32 : compute; /* weights are used in the compute type, gamma is not */
     for (int i = 0; i < info->param_count; i++) {
         s.purpose = 10 + (uint32_t)i;
         const lk_param_info *p = &info->params[i];
@@ -119,7 +122,7 @@ static lk_status draw_stats(op_values *v, const op_case *c, const lk_op_info *in
     v->stats_count = info->stats_count;
     if (v->stats_count == 0 || op_case_measures(&c->desc)) return LK_OK;
     double scale = c->scale == 0 ? 1 : c->scale;
-    s.dtype = compute == LK_BF16 ? LK_F32 : compute;
+    s.dtype = lk_dtype_size(compute) == 2 ? LK_F32 : compute;
     s.purpose = 20;
     LK_RETURN_IF(draw(&v->stats, v->stats_count, &s, c->offset, 0.5 * scale, err));
     for (int64_t i = v->stats_count / 2; i < v->stats_count; i++)

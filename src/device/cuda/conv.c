@@ -13,7 +13,7 @@ typedef struct conv_plan {
     lk_cudnn_conv shape;
     lk_cudnn_plan passes[LK_CUDNN_PASSES];
     int64_t weights; /* stored elements */
-    int64_t scratch; /* bytes: a bfloat16 weight gradient on its way to float32; at the workspace's start */
+    int64_t scratch; /* bytes: a 16-bit weight gradient on its way to float32; at the workspace's start */
     bool gaps;       /* padding channels that cuDNN does not write */
     bool product;    /* on one pixel: own kernels, which need no passes of cuDNN */
 } conv_plan;
@@ -59,7 +59,7 @@ static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_erro
     lk_status status = lk_cuda_conv_engine(&p->passes[pass], &p->shape, &target, pass, &reason);
     if (status == LK_ERR_UNSUPPORTED) return lk_cuda_unsupported(op, reason.message, err);
     if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);
-    if (p->shape.bf16_dweight) p->scratch = (int64_t)lk_round_up((size_t)p->weights * sizeof(uint16_t));
+    if (p->shape.short_dweight) p->scratch = (int64_t)lk_round_up((size_t)p->weights * sizeof(uint16_t));
     return LK_OK;
 }
 
@@ -81,21 +81,21 @@ static void fill_info(lk_op *op) {
     if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, out), out};
     bool trained = d->training && !d->frozen;
     info->keeps_x = trained;
-    if (p->shape.bf16) info->derived_bytes = p->weights * (int64_t)sizeof(uint16_t);
+    if (d->compute != LK_F32) info->derived_bytes = p->weights * (int64_t)sizeof(uint16_t);
     for (int i = 0; i < LK_CUDNN_PASSES; i++)
         if (p->passes[i].workspace_bytes > most) most = p->passes[i].workspace_bytes;
     int64_t partial = trained && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
     info->workspace_bytes = p->scratch + LK_CUDA_WORKSPACE_ALIGNMENT + (partial > most ? partial : most);
     double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
-    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(p->weights * (p->shape.bf16 ? 2 : 4));
+    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(p->weights * (int64_t)lk_dtype_size(d->compute));
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(group * d->conv.kernel_h * d->conv.kernel_w);
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
     info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
     info->launches_forward = 1 + p->gaps + d->conv.bias;
-    if (trained) info->launches_backward = 1 + p->shape.bf16_dweight + d->conv.bias;
+    if (trained) info->launches_backward = 1 + p->shape.short_dweight + d->conv.bias;
     if (d->training && d->need_dx) info->launches_backward += 1 + p->gaps;
-    info->launches_refresh = p->shape.bf16;
+    info->launches_refresh = d->compute != LK_F32;
     if (p->product) {
         info->workspace_bytes = 0;
         info->bytes_forward = bytes;
@@ -108,7 +108,7 @@ static void fill_info(lk_op *op) {
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);
     if (!trained) return;
     snprintf(info->impl_dw, sizeof info->impl_dw, "%.32s%s", p->passes[LK_CUDNN_WEIGHT].name,
-             p->shape.bf16_dweight ? " in bf16" : "");
+             p->shape.short_dweight ? " in 16 bits" : "");
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
@@ -213,9 +213,9 @@ static lk_status backward_weights(lk_stream *stream, lk_call *call, const lk_run
     const conv_plan *p = call->op->plan;
     const lk_op_buffers *b = &call->buffers;
     float *grad = lk_cuda_grad(call, run, 0);
-    void *target = p->shape.bf16_dweight ? b->workspace : (void *)grad;
+    void *target = p->shape.short_dweight ? b->workspace : (void *)grad;
     LK_TRY(run_pass(stream, call, LK_CUDNN_WEIGHT, b->x, target, b->dy[0], err));
-    if (p->shape.bf16_dweight) LK_CUDA(lk_cuda_from_bf16(stream->cuda, target, grad, p->weights));
+    if (p->shape.short_dweight) LK_CUDA(lk_cuda_from_bf16(stream->cuda, target, grad, p->weights));
 out:
     return status;
 }

@@ -26,7 +26,8 @@ void lk_cuda_conv_shape(lk_cudnn_conv *s, const lk_op_desc *d) {
                          .pad_end = d->conv.pad,
                          .dilation = d->conv.dilation,
                          .groups = d->conv.groups,
-                         .bf16 = d->compute == LK_BF16};
+                         .dtype = d->compute,
+                         .tf32 = d->tf32};
     if (depthwise) {
         s->y_block = s->k / s->c * s->x_block;
         s->groups = s->x_block;
@@ -47,15 +48,15 @@ lk_status lk_cuda_conv_engine(lk_cudnn_plan *out, lk_cudnn_conv *shape, const lk
                               lk_cudnn_pass pass, lk_error *err) {
     const struct {
         lk_cudnn_ranking ranking;
-        bool bf16_dweight;
+        bool short_dweight;
     } tries[] = {
         {LK_CUDNN_FIRST, false}, {LK_CUDNN_FIRST, true}, {LK_CUDNN_FALLBACK, false}, {LK_CUDNN_FALLBACK, true}};
-    bool either = pass == LK_CUDNN_WEIGHT && shape->bf16;
+    bool either = pass == LK_CUDNN_WEIGHT && shape->dtype != LK_F32;
     lk_status status = LK_ERR_UNSUPPORTED;
     for (int i = 0; i < 4 && status == LK_ERR_UNSUPPORTED; i++) {
-        if (tries[i].bf16_dweight && !either) continue;
+        if (tries[i].short_dweight && !either) continue;
         lk_error_clear(err);
-        shape->bf16_dweight = tries[i].bf16_dweight;
+        shape->short_dweight = tries[i].short_dweight;
         status = lk_cudnn_plan_create(out, target, shape, pass, tries[i].ranking, LK_CUDA_WORKSPACE_LIMIT, err);
     }
     return status;

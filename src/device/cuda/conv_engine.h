@@ -10,9 +10,10 @@
  * Without groups, and with one channel a group, padding channels count as channels. */
 void lk_cuda_conv_shape(lk_cudnn_conv *shape, const lk_op_desc *desc);
 
-/* Engines of the library's first ranking before its fallbacks. A bfloat16 layer's weight gradient is wanted in float32;
- * where only a fallback sums into that, the fast engine's bfloat16 gradient is taken: shape->bf16_dweight is then set.
- * Owner of out: the caller, with lk_cudnn_plan_free. Errors: those of lk_cudnn_plan_create. */
+/* Engines of the library's first ranking before its fallbacks. The weight gradient of a layer in a 16-bit type is
+ * wanted in float32; where only a fallback sums into that, the fast engine's gradient of that type is taken:
+ * shape->short_dweight is then set. Owner of out: the caller, with lk_cudnn_plan_free. Errors: those of
+ * lk_cudnn_plan_create. */
 LK_MUST_CHECK lk_status lk_cuda_conv_engine(lk_cudnn_plan *out, lk_cudnn_conv *shape, const lk_cudnn_target *target,
                                             lk_cudnn_pass pass, lk_error *err);
 

@@ -32,6 +32,11 @@ static void matmul_free(matmul *m) {
     if (m->d != NULL) (void)cublasLtMatrixLayoutDestroy(m->d);
 }
 
+/* Float32 operands are rounded to TF32 where the op allows it; sums are float32 in any case. */
+static cublasComputeType_t compute_of(const lk_op *op) {
+    return op->desc.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
 typedef struct matrix {
     cudaDataType_t type;
     int64_t rows, columns; /* rows are contiguous */
@@ -94,7 +99,7 @@ static lk_status matmul_plan(lk_cuda *cuda, matmul *m, const lk_op *op, matrix a
                              lk_error *err) {
     lk_status status = LK_OK;
     if (cuda->described != NULL) return LK_OK; /* cuBLASLt chooses for a GPU that is there alone */
-    LK_BLAS(cublasLtMatmulDescCreate(&m->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    LK_BLAS(cublasLtMatmulDescCreate(&m->desc, compute_of(op), CUDA_R_32F));
     LK_TRY(set_transposed(m, &a, &b, err));
     if (bias) LK_TRY(set_bias(m->desc, d.type, (const void *)UNREAD_ADDRESS, err));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->a, a.type, (uint64_t)a.rows, (uint64_t)a.columns, a.rows));
@@ -205,7 +210,7 @@ static lk_status bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
     const linear_plan *p = call->op->plan;
     cublasLtMatmulDesc_t desc = NULL;
     matmul m = {0};
-    LK_BLAS(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    LK_BLAS(cublasLtMatmulDescCreate(&desc, compute_of(call->op), CUDA_R_32F));
     call->bound = desc;
     m.desc = desc;
     LK_TRY(set_transposed(&m, &(matrix){.transposed = true}, &(matrix){.rows = p->in}, err));

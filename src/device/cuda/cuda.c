@@ -62,13 +62,13 @@ static const char *identity(const lk_device *device) { return cuda_of(device)->i
 
 static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
     if (compute == LK_F32) return LK_OK;
-    if (compute != LK_BF16)
-        return lk_fail(err, LK_ERR_UNSUPPORTED, "the cuda device computes in float32 or bfloat16, not in %s",
+    if (compute != LK_BF16 && compute != LK_TF32)
+        return lk_fail(err, LK_ERR_UNSUPPORTED, "the cuda device computes in float32, tf32 or bfloat16, not in %s",
                        lk_dtype_name(compute));
     if (cuda_of(device)->capability >= 800) return LK_OK;
     return lk_fail(err, LK_ERR_UNSUPPORTED,
-                   "bfloat16 needs a GPU of compute capability 8.0 or later, and this one has %d.%d; use float32",
-                   cuda_of(device)->capability / 100, cuda_of(device)->capability / 10 % 10);
+                   "%s needs a GPU of compute capability 8.0 or later, and this one has %d.%d; use float32",
+                   lk_dtype_name(compute), cuda_of(device)->capability / 100, cuda_of(device)->capability / 10 % 10);
 }
 
 static void op_free(lk_device *device, lk_op *op) {

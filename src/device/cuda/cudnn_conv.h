@@ -6,7 +6,7 @@
 #include <cudnn.h>
 #include <stdbool.h>
 
-#include "core/error.h"
+#include "core/tensor.h"
 
 typedef enum lk_cudnn_pass { LK_CUDNN_FORWARD, LK_CUDNN_DATA, LK_CUDNN_WEIGHT, LK_CUDNN_PASSES } lk_cudnn_pass;
 
@@ -20,8 +20,9 @@ typedef struct lk_cudnn_conv {
     int64_t k, out_h, out_w, y_block;
     int64_t kernel_h, kernel_w, stride, dilation, groups;
     int64_t pad_top, pad_left, pad_end; /* pad_end: at the bottom and on the right */
-    bool bf16;                          /* of x, y and the weights */
-    bool bf16_dweight;                  /* the weight gradient in bfloat16; else it is float32 */
+    lk_dtype dtype;                     /* of x, y and the weights */
+    bool tf32;                          /* float32: engines may multiply in LK_TF32 */
+    bool short_dweight;                 /* the weight gradient in dtype; else it is float32 */
 } lk_cudnn_conv;
 
 /* Whom the plan is for: a handle (a GPU is there), or a finalised device description. */

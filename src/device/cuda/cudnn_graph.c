@@ -110,12 +110,16 @@ out:
     return status;
 }
 
+static cudnnDataType_t type_of(lk_dtype dtype) {
+    return dtype == LK_BF16 ? CUDNN_DATA_BFLOAT16 : dtype == LK_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_FLOAT;
+}
+
 lk_status lk_cudnn_graph_create(lk_cudnn_graph *graph, const lk_cudnn_target *target, const lk_cudnn_conv *conv,
                                 lk_cudnn_pass pass, lk_error *err) {
     lk_status status = LK_OK;
     cudnnBackendDescriptor_t x, weight, y, convolution, operation, all;
-    cudnnDataType_t type = conv->bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-    cudnnDataType_t weight_type = pass == LK_CUDNN_WEIGHT && !conv->bf16_dweight ? CUDNN_DATA_FLOAT : type;
+    cudnnDataType_t type = type_of(conv->dtype);
+    cudnnDataType_t weight_type = pass == LK_CUDNN_WEIGHT && !conv->short_dweight ? CUDNN_DATA_FLOAT : type;
     const int64_t group = conv->c / conv->groups, x_dims[4] = {conv->n, conv->c, conv->h, conv->w},
                   y_dims[4] = {conv->n, conv->k, conv->out_h, conv->out_w},
                   weight_dims[4] = {conv->k, group, conv->kernel_h, conv->kernel_w};

@@ -17,19 +17,22 @@ static void destroy(cudnnBackendDescriptor_t descriptor) {
     if (descriptor != NULL) (void)cudnnBackendDestroyDescriptor(descriptor);
 }
 
-/* May results be computed this way? Float32 means float32: no engine that rounds its operands to a shorter type. */
-static bool notes_allow(const cudnnBackendNumericalNote_t *notes, int64_t count, bool bf16) {
+/* May results be computed this way? Float32 means float32: no engine that rounds its operands to a shorter type. On
+ * float32 operands, tensor cores multiply in TF32; engines that round to half precision lose range too and say so by
+ * another note. Source: PyTorch's choice of engines with and without torch.backends.cudnn.allow_tf32. */
+static bool notes_allow(const cudnnBackendNumericalNote_t *notes, int64_t count, const lk_cudnn_conv *conv) {
+    bool whole = conv->dtype == LK_F32;
     for (int64_t i = 0; i < count; i++) {
         if (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) return false;
         if (notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) return false;
-        if (!bf16 && notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE) return false;
-        if (!bf16 && notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) return false;
+        if (whole && !conv->tf32 && notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE) return false;
+        if (whole && notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) return false;
     }
     return true;
 }
 
 /* *index: the engine's number; -1 where its numbers are not those wanted. */
-static lk_status engine_of(cudnnBackendDescriptor_t config, bool bf16, int64_t *index, lk_error *err) {
+static lk_status engine_of(cudnnBackendDescriptor_t config, const lk_cudnn_conv *conv, int64_t *index, lk_error *err) {
     lk_status status = LK_OK;
     cudnnBackendDescriptor_t engine = NULL;
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
@@ -39,7 +42,7 @@ static lk_status engine_of(cudnnBackendDescriptor_t config, bool bf16, int64_t *
     LK_TRY(get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, index, err));
     LK_TRY(get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
                &count, notes, err));
-    if (!notes_allow(notes, count, bf16)) *index = -1;
+    if (!notes_allow(notes, count, conv)) *index = -1;
 out:
     destroy(engine);
     return status;
@@ -47,11 +50,11 @@ out:
 
 /* Tries one configuration. out->plan stays NULL where the library cannot make it or it is not wanted. */
 static lk_status try_config(lk_cudnn_plan *out, const lk_cudnn_target *target, cudnnBackendDescriptor_t config,
-                            bool bf16, int64_t limit, lk_error *err) {
+                            const lk_cudnn_conv *conv, int64_t limit, lk_error *err) {
     lk_status status = LK_OK;
     cudnnBackendDescriptor_t plan = NULL;
     int64_t index = -1, count = 0, bytes = 0;
-    LK_TRY(engine_of(config, bf16, &index, err));
+    LK_TRY(engine_of(config, conv, &index, err));
     if (index < 0) goto out;
     LK_TRY(lk_cudnn_create(&plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, err));
     LK_TRY(lk_cudnn_set(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config, err));
@@ -73,7 +76,7 @@ out:
 }
 
 static lk_status try_ranking(lk_cudnn_plan *out, const lk_cudnn_target *target, const lk_cudnn_graph *graph,
-                             cudnnBackendHeurMode_t mode, bool bf16, int64_t limit, lk_error *err) {
+                             cudnnBackendHeurMode_t mode, const lk_cudnn_conv *conv, int64_t limit, lk_error *err) {
     lk_status status = LK_OK;
     cudnnBackendDescriptor_t ranking = NULL, configs[MOST_CANDIDATES] = {0};
     int64_t count = 0;
@@ -90,7 +93,7 @@ static lk_status try_ranking(lk_cudnn_plan *out, const lk_cudnn_target *target, 
     LK_TRY(get(ranking, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_CANDIDATES, &count, configs,
                err));
     for (int64_t i = 0; i < count && i < MOST_CANDIDATES && out->plan == NULL; i++)
-        LK_TRY(try_config(out, target, configs[i], bf16, limit, err));
+        LK_TRY(try_config(out, target, configs[i], conv, limit, err));
 out:
     for (int i = 0; i < MOST_CANDIDATES; i++) destroy(configs[i]);
     destroy(ranking);
@@ -104,12 +107,12 @@ lk_status lk_cudnn_plan_create(lk_cudnn_plan *out, const lk_cudnn_target *target
     memset(out, 0, sizeof *out);
     LK_TRY(lk_cudnn_graph_create(&graph, target, conv, pass, err));
     cudnnBackendHeurMode_t mode = ranking == LK_CUDNN_FIRST ? CUDNN_HEUR_MODE_A : CUDNN_HEUR_MODE_FALLBACK;
-    LK_TRY(try_ranking(out, target, &graph, mode, conv->bf16, limit, err));
+    LK_TRY(try_ranking(out, target, &graph, mode, conv, limit, err));
     if (out->plan == NULL)
-        LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED,
-                       "cuDNN %zu has no engine for its %s that is deterministic, in %s, and content with %" PRId64
-                       " bytes",
-                       cudnnGetVersion(), lk_cudnn_pass_name(pass), conv->bf16 ? "bfloat16" : "float32", limit));
+        LK_TRY(lk_fail(
+            err, LK_ERR_UNSUPPORTED,
+            "cuDNN %zu has no engine for its %s that is deterministic, in %s, and content with %" PRId64 " bytes",
+            cudnnGetVersion(), lk_cudnn_pass_name(pass), lk_dtype_name(conv->tf32 ? LK_TF32 : conv->dtype), limit));
 out:
     lk_cudnn_graph_free(&graph);
     return status;

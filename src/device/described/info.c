@@ -132,7 +132,7 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     info->launches_refresh = bf16;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cudnn");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
-    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : bf16 ? "cudnn in bf16" : "cudnn");
+    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : bf16 ? "cudnn in 16 bits" : "cudnn");
     if (is_own_depthwise(d)) own_depthwise(d, info);
     if (is_own_product(d, s.weights)) own_product(d, info, bytes);
 }

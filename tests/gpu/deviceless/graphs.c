@@ -1,9 +1,9 @@
-/* gpu_graphs MODEL[,MODEL...]|all BATCH float32|bfloat16 [forward] [EVERY]: asks the real cuDNN, without a GPU, for an
- * engine for each convolution of the models at their own sizes, in all passes or forward alone, for an H100 by its
- * description; a graph that several layers share is asked for once, and only each EVERY-th is. What own kernels compute
- * is left out. Prints a line each, then the sum and the largest of the workspaces; status 1 where one is refused. A
- * library that crashes or hangs on a graph is seen: every graph has a process of its own. Needs a libcuda.so.1 that
- * loads (test_deviceless.py makes one). */
+/* gpu_graphs MODEL[,MODEL...]|all BATCH float32|tf32|bfloat16|float16 [forward] [EVERY]: asks the real cuDNN, without a
+ * GPU, for an engine for each convolution of the models at their own sizes, in all passes or forward alone, for an H100
+ * by its description; a graph that several layers share is asked for once, and only each EVERY-th is. What own kernels
+ * compute is left out. Prints a line each, then the sum and the largest of the workspaces; status 1 where one is
+ * refused. A library that crashes or hangs on a graph is seen: every graph has a process of its own. Needs a
+ * libcuda.so.1 that loads (test_deviceless.py makes one). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +47,8 @@ static lk_status ask(const graph *g, int64_t *bytes, lk_error *err) {
     printf("ok %s %s: %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64 " to %" PRId64 ", %" PRId64 " x %" PRId64
            ", stride %" PRId64 ", groups %" PRId64 "%s: %s, workspace %" PRId64 "\n",
            lk_dtype_name(g->desc.compute), lk_cudnn_pass_name(g->pass), shape.n, shape.c, shape.h, shape.w, shape.k,
-           shape.kernel_h, shape.kernel_w, shape.stride, shape.groups, shape.bf16_dweight ? " in bf16" : "", plan.name,
-           plan.workspace_bytes);
+           shape.kernel_h, shape.kernel_w, shape.stride, shape.groups, shape.short_dweight ? " in 16 bits" : "",
+           plan.name, plan.workspace_bytes);
     *bytes = plan.workspace_bytes;
 out:
     lk_cudnn_plan_free(&plan);
@@ -87,6 +87,7 @@ typedef struct corpus {
     bool forward_only;
     int64_t batch;
     lk_dtype type;
+    bool tf32;
     int asked, refused;
     int64_t most, sum; /* bytes of workspace */
 } corpus;
@@ -108,6 +109,7 @@ static void collect(corpus *c, const lk_graph *model) {
             memset(&g, 0, sizeof g); /* compared with memcmp */
             g.desc.kind = LK_OP_CONV2D;
             g.desc.compute = c->type;
+            g.desc.tf32 = c->tf32;
             g.desc.x = (lk_act_desc){c->type, c->batch, x->c, x->h, x->w, lk_cuda_block(x->c, c->type)};
             g.desc.conv = node->op.conv;
             g.desc.conv.bias = false; /* an own kernel adds it */
@@ -152,11 +154,13 @@ int main(int argc, char **argv) {
     lk_error err = {0};
     corpus c = {0};
     if (argc < 4) {
-        fprintf(stderr, "usage: gpu_graphs MODEL[,MODEL...]|all BATCH float32|bfloat16 [forward] [EVERY]\n");
+        fprintf(stderr,
+                "usage: gpu_graphs MODEL[,MODEL...]|all BATCH float32|tf32|bfloat16|float16 [forward] [EVERY]\n");
         return 2;
     }
     c.batch = strtoll(argv[2], NULL, 10);
-    c.type = strcmp(argv[3], "bfloat16") == 0 ? LK_BF16 : LK_F32;
+    c.type = strcmp(argv[3], "bfloat16") == 0 ? LK_BF16 : strcmp(argv[3], "float16") == 0 ? LK_F16 : LK_F32;
+    c.tf32 = strcmp(argv[3], "tf32") == 0;
     c.forward_only = argc > 4 && strcmp(argv[4], "forward") == 0;
     int every = argc > 4 + c.forward_only ? atoi(argv[4 + c.forward_only]) : 1;
     lk_status status = LK_NEW(&c.graphs, MOST_GRAPHS, "graphs", &err);

@@ -133,8 +133,9 @@ static bool fits(const struct description *desc, const struct layout *a, const s
     uint64_t k2 = desc->b == CUBLAS_OP_N ? b->rows : b->columns, n = desc->b == CUBLAS_OP_N ? b->columns : b->rows;
     if (m != d->rows || n != d->columns || k != k2) return false;
     if (a->ld < (int64_t)a->rows || b->ld < (int64_t)b->rows || d->ld < (int64_t)d->rows) return false;
-    if (desc->compute != CUBLAS_COMPUTE_32F || desc->scale != CUDA_R_32F || a->type != b->type) return false;
-    if (a->type != CUDA_R_32F && a->type != CUDA_R_16BF) return false;
+    bool tf32 = desc->compute == CUBLAS_COMPUTE_32F_FAST_TF32 && a->type == CUDA_R_32F;
+    if ((desc->compute != CUBLAS_COMPUTE_32F && !tf32) || desc->scale != CUDA_R_32F || a->type != b->type) return false;
+    if (a->type != CUDA_R_32F && a->type != CUDA_R_16BF && a->type != CUDA_R_16F) return false;
     if (d->type != a->type && d->type != CUDA_R_32F) return false;
     bool bias = desc->epilogue == CUBLASLT_EPILOGUE_BIAS;
     return bias ? desc->bias_type == d->type && desc->bias != NULL : desc->epilogue == CUBLASLT_EPILOGUE_DEFAULT;
@@ -179,8 +180,14 @@ typedef struct product {
     bool chance;
 } product;
 
-static float element(const struct layout *l, const void *data, int64_t i, int64_t j, bool transposed) {
-    return sim_load(l->type == CUDA_R_16BF, data, transposed ? j + i * l->ld : i + j * l->ld);
+static sim_type type_of(cudaDataType_t type) {
+    return type == CUDA_R_16F ? SIM_F16 : type == CUDA_R_16BF ? SIM_BF16 : SIM_F32;
+}
+
+static float element(const product *p, const struct layout *l, const void *data, int64_t i, int64_t j,
+                     bool transposed) {
+    float v = sim_load(type_of(l->type), data, transposed ? j + i * l->ld : i + j * l->ld);
+    return p->desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? sim_tf32(v) : v;
 }
 
 static void product_run(void *state) {
@@ -194,16 +201,16 @@ static void product_run(void *state) {
             int64_t first = p->chance ? (int64_t)(sim_random() % (uint64_t)k) : 0;
             for (int64_t s = 0; s < k; s++) {
                 int64_t at = (first + s) % k;
-                sum += element(&p->a, p->a_data, i, at, ta) * element(&p->b, p->b_data, at, j, tb);
+                sum += element(p, &p->a, p->a_data, i, at, ta) * element(p, &p->b, p->b_data, at, j, tb);
             }
             if (p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
-                sum += sim_load(p->desc.bias_type == CUDA_R_16BF, p->desc.bias, i);
-            sim_store(p->d.type == CUDA_R_16BF, p->d_data, i + j * p->d.ld, sum);
+                sum += sim_load(type_of(p->desc.bias_type), p->desc.bias, i);
+            sim_store(type_of(p->d.type), p->d_data, i + j * p->d.ld, sum);
         }
 }
 
 static bool inside(const struct layout *l, const void *p, uint32_t alignment) {
-    size_t size = l->type == CUDA_R_16BF ? 2 : 4;
+    size_t size = l->type == CUDA_R_32F ? 4 : 2;
     return (uintptr_t)p % alignment == 0 &&
            sim_device_room(p) >= (size_t)((int64_t)(l->columns - 1) * l->ld + (int64_t)l->rows) * size;
 }
@@ -230,7 +237,7 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     if (algo->data[0] != 7 || !fits(&p.desc, &p.a, &p.b, &p.d)) return CUBLAS_STATUS_INVALID_VALUE;
     if (!inside(&p.a, a_data, alignment) || !inside(&p.b, b_data, alignment) || !inside(&p.d, d_data, alignment))
         return CUBLAS_STATUS_INVALID_VALUE;
-    size_t bias_bytes = p.d.rows * (p.desc.bias_type == CUDA_R_16BF ? 2 : 4);
+    size_t bias_bytes = p.d.rows * (p.desc.bias_type == CUDA_R_32F ? 4 : 2);
     if (p.desc.epilogue == CUBLASLT_EPILOGUE_BIAS && sim_device_room(p.desc.bias) < bias_bytes)
         return CUBLAS_STATUS_INVALID_VALUE;
     if (bytes < WORKSPACE || (uintptr_t)workspace % 256 != 0 || sim_device_room(workspace) < WORKSPACE)

@@ -40,7 +40,7 @@ API cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
 }
 
 size_t sim_type_size(cudnnDataType_t type) {
-    return type == CUDNN_DATA_FLOAT ? 4 : type == CUDNN_DATA_BFLOAT16 ? 2 : 0;
+    return type == CUDNN_DATA_FLOAT ? 4 : type == CUDNN_DATA_BFLOAT16 || type == CUDNN_DATA_HALF ? 2 : 0;
 }
 
 static size_t value_size(cudnnBackendAttributeType_t type) {
@@ -122,9 +122,10 @@ static cudnnStatus_t hand_out(cudnnBackendDescriptor_t to, cudnnBackendDescripto
 static cudnnStatus_t get_notes(const sim_descriptor *d, int64_t most, int64_t *count, void *values) {
     cudnnBackendNumericalNote_t *notes = values;
     *count = 0;
-    if (most < 2) return CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT;
-    if (d->convolution.x.type == CUDNN_DATA_BFLOAT16 || d->engines[0] == SIM_SHORT)
-        notes[(*count)++] = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    if (most < 3) return CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT;
+    bool shortens = d->engines[0] == SIM_SHORT || d->engines[0] == SIM_DOWN;
+    if (d->convolution.x.type != CUDNN_DATA_FLOAT || shortens) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    if (d->engines[0] == SIM_DOWN) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS;
     if (d->engines[0] == SIM_CHANCE) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
     return CUDNN_STATUS_SUCCESS;
 }

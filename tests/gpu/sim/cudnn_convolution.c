@@ -21,17 +21,14 @@ static float *pixel(const dense *d, int64_t n, int64_t y, int64_t x) {
     return d->values + ((n * d->h + y) * d->w + x) * d->c;
 }
 
-/* Engines that round float32 operands keep 10 bits of the mantissa. */
-static float shorten(float v) {
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    bits = (bits + 0x1000u) & ~0x1fffu;
-    memcpy(&v, &bits, sizeof v);
-    return v;
+/* What an engine makes of an operand. */
+static float operand(sim_engine engine, float v) {
+    if (engine == SIM_DOWN) return sim_widen(SIM_F16, sim_narrow(SIM_F16, v));
+    return engine == SIM_SHORT ? sim_tf32(v) : v;
 }
 
 static void transfer(const sim_tensor *t, dense *d, void *data, bool store, sim_engine engine) {
-    bool bf16 = t->type == CUDNN_DATA_BFLOAT16;
+    sim_type type = t->type == CUDNN_DATA_BFLOAT16 ? SIM_BF16 : t->type == CUDNN_DATA_HALF ? SIM_F16 : SIM_F32;
     for (int64_t n = 0; n < d->n; n++)
         for (int64_t y = 0; y < d->h; y++)
             for (int64_t x = 0; x < d->w; x++)
@@ -39,9 +36,9 @@ static void transfer(const sim_tensor *t, dense *d, void *data, bool store, sim_
                     int64_t at = n * t->strides[0] + c * t->strides[1] + y * t->strides[2] + x * t->strides[3];
                     float *v = pixel(d, n, y, x) + c;
                     if (store)
-                        sim_store(bf16, data, at, *v);
+                        sim_store(type, data, at, *v);
                     else
-                        *v = engine == SIM_SHORT ? shorten(sim_load(bf16, data, at)) : sim_load(bf16, data, at);
+                        *v = operand(engine, sim_load(type, data, at));
                 }
 }
 

@@ -117,7 +117,7 @@ static cudnnStatus_t graph(sim_descriptor *d) {
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* NHWC with whole vectors of channels is what engines for bfloat16 read; a float32 gradient of bfloat16 operands is
+/* NHWC with whole vectors of channels is what engines for 16-bit types read; a float32 gradient of such operands is
  * known to one fallback engine of 9.26. */
 static cudnnStatus_t ranking(sim_descriptor *d) {
     const sim_descriptor *whole =
@@ -134,7 +134,10 @@ static cudnnStatus_t ranking(sim_descriptor *d) {
         return CUDNN_STATUS_NOT_SUPPORTED_LAYOUT;
     if (*mode == CUDNN_HEUR_MODE_A) {
         d->engines[d->engine_count++] = SIM_CHANCE;
-        if (c->x.type == CUDNN_DATA_FLOAT) d->engines[d->engine_count++] = SIM_SHORT;
+        if (c->x.type == CUDNN_DATA_FLOAT) {
+            d->engines[d->engine_count++] = SIM_DOWN;
+            d->engines[d->engine_count++] = SIM_SHORT;
+        }
         d->engines[d->engine_count++] = SIM_HUGE;
         d->engines[d->engine_count++] = SIM_GOOD;
     }

@@ -20,9 +20,9 @@ typedef struct sim_convolution {
     int64_t pads[2], pads_after[2], strides[2], dilations[2], groups;
 } sim_convolution;
 
-/* Engines: the first depends on chance, the second rounds float32 operands, the third asks for a workspace beyond any
- * limit; a device must pass them over. */
-typedef enum sim_engine { SIM_CHANCE, SIM_SHORT, SIM_HUGE, SIM_GOOD, SIM_FALLBACK, SIM_ENGINES } sim_engine;
+/* Engines: the first depends on chance, the next two round float32 operands to half precision and to TF32, the fourth
+ * asks for a workspace beyond any limit; a device must pass them over, but for TF32 where it was asked for. */
+typedef enum sim_engine { SIM_CHANCE, SIM_DOWN, SIM_SHORT, SIM_HUGE, SIM_GOOD, SIM_FALLBACK, SIM_ENGINES } sim_engine;
 
 #define SIM_WORKSPACE 4096
 #define SIM_ATTRIBUTES 12

@@ -76,26 +76,22 @@ void sim_memory_info(size_t *free_bytes, size_t *total);
 /* The same question from the other libraries. Takes the lock. */
 SIM_API size_t sim_device_room(const void *p);
 
-/* Element i of device memory of float32 or bfloat16; stores round to nearest even. Only while work runs. */
-static inline float sim_load(bool bf16, const void *data, int64_t i) {
-    union {
-        uint32_t bits;
-        float value;
-    } u;
-    if (!bf16) return ((const float *)data)[i];
-    u.bits = (uint32_t)((const uint16_t *)data)[i] << 16;
-    return u.value;
+/* Values of the types that a GPU stores; rounding is to nearest even (number.c). Pure. */
+typedef enum sim_type { SIM_F32, SIM_BF16, SIM_F16 } sim_type;
+SIM_API float sim_widen(sim_type type, uint16_t bits);
+SIM_API uint16_t sim_narrow(sim_type type, float value);
+/* What tensor cores keep of a float32 operand: 10 bits of the mantissa. */
+SIM_API float sim_tf32(float value);
+
+/* Element i of device memory. Only while work runs. */
+static inline float sim_load(sim_type type, const void *data, int64_t i) {
+    return type == SIM_F32 ? ((const float *)data)[i] : sim_widen(type, ((const uint16_t *)data)[i]);
 }
-static inline void sim_store(bool bf16, void *data, int64_t i, float value) {
-    union {
-        float value;
-        uint32_t bits;
-    } u = {value};
-    if (!bf16)
+static inline void sim_store(sim_type type, void *data, int64_t i, float value) {
+    if (type == SIM_F32)
         ((float *)data)[i] = value;
     else
-        ((uint16_t *)data)[i] =
-            (uint16_t)(value != value ? (u.bits >> 16) | 0x40u : (u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
+        ((uint16_t *)data)[i] = sim_narrow(type, value);
 }
 
 /* The queues (queue.c). The lock guards everything in this header but sim_at. */
