@@ -8,6 +8,7 @@
 typedef lk_status (*lk_command_function)(int argc, char **argv, lk_error *err);
 
 lk_status lk_command_pack(int argc, char **argv, lk_error *err);
+lk_status lk_command_scan(int argc, char **argv, lk_error *err);
 lk_status lk_command_train(int argc, char **argv, lk_error *err);
 lk_status lk_command_kfold(int argc, char **argv, lk_error *err);
 lk_status lk_command_sweep(int argc, char **argv, lk_error *err);

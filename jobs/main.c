@@ -16,6 +16,7 @@ typedef struct command {
 
 static const command commands[] = {
     {"pack", lk_command_pack, "pack images into one data set file"},
+    {"scan", lk_command_scan, "what is wrong with a data set: unreadable, duplicate, mislabelled, odd images"},
     {"train", lk_command_train, "train a model as a job file says, on one rank or many"},
     {"kfold", lk_command_kfold, "train every fold of a job, and the mean and spread of what they reach"},
     {"sweep", lk_command_sweep, "train variants of a job with several seeds, and compare them"},

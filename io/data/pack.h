@@ -11,6 +11,7 @@ typedef struct lk_pack_options {
     int fraction_count;  /* 0, 2 or 3 */
     double validation;   /* part of the training samples that becomes validation: a fraction below 1, else a count; 0:
                             none */
+    bool undivided;      /* labelled samples without a split are train: nothing will be trained on them */
     uint64_t seed;       /* of the split */
     int32_t short_side;  /* 0: encoded bytes untouched; else images are stored with this short side */
     int quality;         /* JPEG, of images that are encoded again */

@@ -125,24 +125,29 @@ static lk_status divide(lk_pack_items *items, const char *source, const lk_pack_
     return has_labels(items) ? lk_pack_items_split(items, options, err) : LK_OK;
 }
 
+lk_status lk_pack_csv_list(lk_pack_items *items, char **root, const char *source, const lk_pack_options *options,
+                           lk_error *err) {
+    LK_RETURN_IF(start_classes(items, options, err));
+    LK_RETURN_IF(read_rows(items, source, options, err));
+    if (options->classes == NULL) LK_RETURN_IF(lk_pack_items_sort_classes(items, err));
+    if (options->images != NULL) return lk_strdup(root, options->images, err);
+    const char *slash = strrchr(source, '/');
+    int length = slash == NULL ? 0 : slash == source ? 1 : (int)(slash - source);
+    return slash == NULL ? lk_strdup(root, ".", err) : lk_format(root, err, "%.*s", length, source);
+}
+
 lk_status lk_pack_csv(const char *source, const char *out, const lk_pack_options *options, lk_pack_report *report,
                       lk_error *err) {
     lk_status status = LK_OK;
     lk_pack_items items = {0};
-    char *folder = NULL;
-    LK_TRY(start_classes(&items, options, err));
-    LK_TRY(read_rows(&items, source, options, err));
-    if (options->classes == NULL) LK_TRY(lk_pack_items_sort_classes(&items, err));
+    char *root = NULL;
+    LK_TRY(lk_pack_csv_list(&items, &root, source, options, err));
     LK_TRY(lk_pack_items_check(&items, source, err));
     LK_TRY(divide(&items, source, options, err));
     LK_TRY(note_torn_groups(&items, report, err));
-    LK_TRY(lk_strdup(&folder, options->images != NULL ? options->images : source, err));
-    char *slash = strrchr(folder, '/');
-    if (options->images == NULL && slash != NULL) *(slash == folder ? slash + 1 : slash) = '\0';
-    LK_TRY(lk_pack_items_write(&items, options->images == NULL && slash == NULL ? "." : folder, out, options, report,
-                               err));
+    LK_TRY(lk_pack_items_write(&items, root, out, options, report, err));
 out:
-    lk_free(folder);
+    lk_free(root);
     lk_pack_items_free(&items);
     return status;
 }

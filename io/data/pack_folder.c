@@ -208,7 +208,7 @@ static lk_status scan_root(scan *scan, const lk_pack_options *options, lk_error 
                            scan->root));
         LK_TRY(take_splits(scan, &listing, err));
     } else if (has_visible_folder(&listing)) {
-        if (options->fraction_count == 0 && options->validation <= 0)
+        if (options->fraction_count == 0 && options->validation <= 0 && !options->undivided)
             LK_TRY(
                 lk_fail(err, LK_ERR_CONFIG,
                         "%s has class folders but no train folder: say how to divide it, as with --split 0.8,0.1,0.1",
@@ -249,20 +249,26 @@ out:
     return status;
 }
 
+lk_status lk_pack_folder_list(lk_pack_items *items, const char *source, const lk_pack_options *options,
+                              lk_pack_report *report, lk_error *err) {
+    scan scan = {.root = source, .items = items, .report = report};
+    if (options->classes != NULL)
+        return lk_fail(err, LK_ERR_CONFIG, "--classes does not go with folders, whose names are the classes");
+    lk_status status = scan_root(&scan, options, err);
+    lk_free((void *)scan.one_other);
+    return status;
+}
+
 lk_status lk_pack_folder(const char *source, const char *out, const lk_pack_options *options, lk_pack_report *report,
                          lk_error *err) {
     lk_status status = LK_OK;
     lk_pack_items items = {0};
-    scan scan = {.root = source, .items = &items, .report = report};
-    if (options->classes != NULL)
-        return lk_fail(err, LK_ERR_CONFIG, "--classes does not go with folders, whose names are the classes");
-    LK_TRY(scan_root(&scan, options, err));
+    LK_TRY(lk_pack_folder_list(&items, source, options, report, err));
     LK_TRY(lk_pack_items_check(&items, source, err));
     LK_TRY(lk_pack_items_split(&items, options, err));
     LK_TRY(note_missing(&items, report, err));
     LK_TRY(lk_pack_items_write(&items, source, out, options, report, err));
 out:
-    lk_free((void *)scan.one_other);
     lk_pack_items_free(&items);
     return status;
 }

@@ -36,6 +36,13 @@ LK_MUST_CHECK lk_status lk_pack_items_check(const lk_pack_items *items, const ch
  * Errors: LK_ERR_CONFIG, LK_ERR_MEMORY. */
 LK_MUST_CHECK lk_status lk_pack_items_split(lk_pack_items *items, const lk_pack_options *options, lk_error *err);
 
+/* The samples that lk_pack_folder and lk_pack_csv would pack, before any is read, divided or refused for its class.
+ * *root: where their paths start; owner: the caller, with lk_free. Errors as theirs. */
+LK_MUST_CHECK lk_status lk_pack_folder_list(lk_pack_items *items, const char *source, const lk_pack_options *options,
+                                            lk_pack_report *report, lk_error *err);
+LK_MUST_CHECK lk_status lk_pack_csv_list(lk_pack_items *items, char **root, const char *source,
+                                         const lk_pack_options *options, lk_error *err);
+
 /* Reads, checks, perhaps resizes all items on all cores and writes them in order. Errors as lk_pack_folder. */
 LK_MUST_CHECK lk_status lk_pack_items_write(const lk_pack_items *items, const char *root, const char *out,
                                             const lk_pack_options *options, lk_pack_report *report, lk_error *err);

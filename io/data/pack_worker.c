@@ -1,13 +1,9 @@
 #include "io/data/pack_worker.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/memory.h"
-#include "io/data/format.h"
+#include "io/data/sample_file.h"
 
 lk_status lk_pack_worker_init(lk_pack_worker *worker, lk_error *err) {
     *worker = (lk_pack_worker){0};
@@ -20,41 +16,6 @@ void lk_pack_worker_free(lk_pack_worker *worker) {
     lk_resizer_free(worker->resizer);
     lk_image_free(&worker->decoded);
     lk_image_free(&worker->resized);
-}
-
-static lk_status read_descriptor(int fd, lk_pack_result *result) {
-    struct stat info;
-    lk_error *err = &result->error;
-    if (fstat(fd, &info) != 0) return lk_fail(err, LK_ERR_IO, "cannot be read: %s", strerror(errno));
-    if (!S_ISREG(info.st_mode)) return lk_fail(err, LK_ERR_DATA, "is not a file");
-    if (info.st_size == 0) return lk_fail(err, LK_ERR_DATA, "is empty");
-    if (info.st_size > LK_FORMAT_SAMPLE_BYTES_MAX)
-        return lk_fail(err, LK_ERR_DATA, "has %lld bytes, more than the %lld a sample may have",
-                       (long long)info.st_size, (long long)LK_FORMAT_SAMPLE_BYTES_MAX);
-    LK_RETURN_IF(lk_grow((void **)&result->bytes, &result->capacity, (size_t)info.st_size, 1, "an image file", err));
-    int64_t used = 0;
-    while (used < info.st_size) {
-        ssize_t got = read(fd, result->bytes + used, (size_t)(info.st_size - used));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return lk_fail(err, LK_ERR_IO, "cannot be read: %s", strerror(errno));
-        if (got == 0) return lk_fail(err, LK_ERR_IO, "became shorter while it was read");
-        used += got;
-    }
-    result->info.length = result->source_bytes = used;
-    return LK_OK;
-}
-
-static lk_status read_file(const char *root, const char *source, lk_pack_result *result) {
-    char *path = NULL;
-    bool absolute = source[0] == '/';
-    LK_RETURN_IF(lk_format(&path, &result->error, "%s%s%s", absolute ? "" : root, absolute ? "" : "/", source));
-    /* O_NONBLOCK: a named pipe among the images must not hang the whole run. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    lk_free(path);
-    if (fd < 0) return lk_fail(&result->error, LK_ERR_IO, "cannot be opened: %s", strerror(errno));
-    lk_status status = read_descriptor(fd, result);
-    close(fd);
-    return status;
 }
 
 void lk_pack_short_side(int32_t width, int32_t height, int32_t short_side, int32_t *new_width, int32_t *new_height) {
@@ -107,7 +68,9 @@ lk_status lk_pack_process(lk_pack_worker *worker, const lk_pack_item *item, cons
     lk_error_clear(&result->error);
     result->info = (lk_sample_info){.label = item->label, .group = item->group, .split = (uint8_t)item->split};
     result->source_bytes = 0;
-    LK_RETURN_IF(read_file(root, item->source, result));
+    LK_RETURN_IF(lk_sample_file_read(&result->bytes, &result->capacity, &result->info.length, root, item->source,
+                                     &result->error));
+    result->source_bytes = result->info.length;
     lk_image_info probed;
     LK_RETURN_IF(lk_image_probe(&probed, result->bytes, (size_t)result->info.length, &result->error));
     result->info.encoding = (uint8_t)probed.encoding;

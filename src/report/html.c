@@ -1,6 +1,11 @@
 #include "report/html.h"
 
+#include <errno.h>
+#include <math.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "io/model/atomic.h"
 
 void lk_html_text(FILE *out, const char *text) {
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
@@ -88,3 +93,49 @@ void lk_html_begin(FILE *out, const char *title) {
 }
 
 void lk_html_end(FILE *out) { fprintf(out, "</main>\n<script>%s</script>\n</body>\n</html>\n", script); }
+
+void lk_html_table_begin(FILE *out, const char *caption, const char *const *heads) {
+    fputs("<div class=\"wide\"><table class=\"sortable\"><caption hidden>", out);
+    lk_html_text(out, caption);
+    fputs("</caption><thead><tr>", out);
+    for (; *heads != NULL; heads++) {
+        fputs("<th scope=\"col\"><button type=\"button\">", out);
+        lk_html_text(out, *heads);
+        fputs("</button></th>", out);
+    }
+    fputs("</tr></thead><tbody>\n", out);
+}
+
+void lk_html_table_end(FILE *out) { fputs("</tbody></table></div>\n", out); }
+
+void lk_html_number(FILE *out, double value, int digits) {
+    if (isnan(value))
+        fputs("<td>-</td>", out);
+    else
+        fprintf(out, "<td>%.*f</td>", digits, value);
+}
+
+lk_status lk_html_write(const char *path, lk_html_body body, const void *context, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_atomic_file file = {.fd = -1};
+    FILE *out = NULL;
+    LK_TRY(lk_atomic_create(&file, path, err));
+    int copy = dup(file.fd);
+    out = copy < 0 ? NULL : fdopen(copy, "w");
+    if (out == NULL) {
+        status = lk_fail_errno(err, "write", path);
+        if (copy >= 0) close(copy);
+        goto out;
+    }
+    LK_TRY(body(out, context, err));
+    bool failed = fflush(out) != 0 || ferror(out);
+    int code = errno;
+    if (failed)
+        status = lk_fail_write(err, code, path);
+    else
+        status = lk_atomic_commit(&file, err);
+out:
+    if (out != NULL) fclose(out);
+    lk_atomic_discard(&file);
+    return status;
+}

@@ -1,37 +1,13 @@
 #include "report/page.h"
 
-#include <errno.h>
 #include <math.h>
-#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/memory.h"
-#include "io/model/atomic.h"
 #include "report/chart.h"
 #include "report/html.h"
 #include "report/page_internal.h"
 #include "report/tables.h"
-
-void lk_page_table_begin(FILE *out, const char *caption, const char *const *heads) {
-    fputs("<div class=\"wide\"><table class=\"sortable\"><caption hidden>", out);
-    lk_html_text(out, caption);
-    fputs("</caption><thead><tr>", out);
-    for (; *heads != NULL; heads++) {
-        fputs("<th scope=\"col\"><button type=\"button\">", out);
-        lk_html_text(out, *heads);
-        fputs("</button></th>", out);
-    }
-    fputs("</tr></thead><tbody>\n", out);
-}
-
-void lk_page_table_end(FILE *out) { fputs("</tbody></table></div>\n", out); }
-
-void lk_page_number(FILE *out, double value, int digits) {
-    if (isnan(value))
-        fputs("<td>-</td>", out);
-    else
-        fprintf(out, "<td>%.*f</td>", digits, value);
-}
 
 void lk_page_legend(FILE *out, const lk_comparison *c) {
     fputs("<ul class=\"legend\">", out);
@@ -78,7 +54,7 @@ static void write_recipes(FILE *out, const lk_comparison *c) {
     static const char *const heads[] = {"recipe",   "seeds", "macro-F1", "95% interval", "validation macro-F1",
                                         "accuracy", "loss",  "time",     "images/s",     "peak MiB",
                                         NULL};
-    lk_page_table_begin(out, "Recipes", heads);
+    lk_html_table_begin(out, "Recipes", heads);
     for (int i = 0; i < c->recipe_count; i++) {
         const lk_recipe *r = &c->recipes[i];
         char took[32];
@@ -86,21 +62,21 @@ static void write_recipes(FILE *out, const lk_comparison *c) {
         lk_html_text(out, r->name);
         if (r->predicted < r->count) fprintf(out, " <small>(%d unfinished)</small>", r->count - r->predicted);
         fprintf(out, "</th><td>%d</td>", r->count);
-        lk_page_number(out, r->predicted > 0 ? r->f1.estimate : NAN, 4);
+        lk_html_number(out, r->predicted > 0 ? r->f1.estimate : NAN, 4);
         if (r->predicted > 0 && !isnan(r->f1.low))
             fprintf(out, "<td data-value=\"%.6f\">%.4f to %.4f</td>", r->f1.low, r->f1.low, r->f1.high);
         else
             fputs("<td>-</td>", out);
-        lk_page_number(out, r->validation_f1, 4);
-        lk_page_number(out, r->accuracy, 4);
-        lk_page_number(out, r->loss, 4);
+        lk_html_number(out, r->validation_f1, 4);
+        lk_html_number(out, r->accuracy, 4);
+        lk_html_number(out, r->loss, 4);
         fprintf(out, "<td data-value=\"%.1f\">%s</td>", r->seconds,
                 lk_clock_duration_text(r->seconds, took, sizeof took));
-        lk_page_number(out, r->images_per_second, 0);
-        lk_page_number(out, r->peak_memory_mib, 0);
+        lk_html_number(out, r->images_per_second, 0);
+        lk_html_number(out, r->peak_memory_mib, 0);
         fputs("</tr>\n", out);
     }
-    lk_page_table_end(out);
+    lk_html_table_end(out);
 }
 
 static lk_status write_pairs(FILE *out, const lk_comparison *c, lk_error *err) {
@@ -117,7 +93,7 @@ static lk_status write_pairs(FILE *out, const lk_comparison *c, lk_error *err) {
         return status;
     }
     fputs("<h2>Differences of macro-F1</h2>\n", out);
-    lk_page_table_begin(out, "Differences of macro-F1 between recipes", heads);
+    lk_html_table_begin(out, "Differences of macro-F1 between recipes", heads);
     for (int i = 0; i < c->pair_count; i++) {
         const lk_recipe_pair *p = &c->pairs[i];
         const lk_interval *d = &p->difference;
@@ -134,7 +110,7 @@ static lk_status write_pairs(FILE *out, const lk_comparison *c, lk_error *err) {
                 100 * d->estimate, 100 * d->low, 100 * d->low, 100 * d->high, 100 * p->low, 100 * p->low, 100 * p->high,
                 p->p, p->shown ? "better" : "no difference shown");
     }
-    lk_page_table_end(out);
+    lk_html_table_end(out);
     lk_chart_intervals(out, "Differences of macro-F1: thick 95%, thin simultaneous for all pairs", "points", rows,
                        c->pair_count);
     fprintf(
@@ -207,27 +183,17 @@ static lk_status write_page(FILE *out, const lk_comparison *c, int thumbnails, l
     return LK_OK;
 }
 
+typedef struct page_context {
+    const lk_comparison *comparison;
+    int thumbnails;
+} page_context;
+
+static lk_status write_body(FILE *out, const void *context, lk_error *err) {
+    const page_context *page = context;
+    return write_page(out, page->comparison, page->thumbnails, err);
+}
+
 lk_status lk_page_write(const lk_comparison *comparison, const char *path, int thumbnails, lk_error *err) {
-    lk_status status = LK_OK;
-    lk_atomic_file file = {.fd = -1};
-    FILE *out = NULL;
-    LK_TRY(lk_atomic_create(&file, path, err));
-    int copy = dup(file.fd);
-    out = copy < 0 ? NULL : fdopen(copy, "w");
-    if (out == NULL) {
-        status = lk_fail_errno(err, "write", path);
-        if (copy >= 0) close(copy);
-        goto out;
-    }
-    LK_TRY(write_page(out, comparison, thumbnails, err));
-    bool failed = fflush(out) != 0 || ferror(out);
-    int code = errno;
-    if (failed)
-        status = lk_fail_write(err, code, path);
-    else
-        status = lk_atomic_commit(&file, err);
-out:
-    if (out != NULL) fclose(out);
-    lk_atomic_discard(&file);
-    return status;
+    const page_context context = {comparison, thumbnails};
+    return lk_html_write(path, write_body, &context, err);
 }

@@ -33,16 +33,16 @@ lk_status lk_page_classes(FILE *out, const lk_comparison *c, lk_error *err) {
     heads[1] = "support";
     for (int i = 0; i < c->recipe_count; i++) heads[2 + i] = c->recipes[i].name;
     fprintf(out, "<h2>F1 of each class (%s, mean over seeds)</h2>\n", lk_final_split_name(c->split));
-    lk_page_table_begin(out, "F1 of each class", heads);
+    lk_html_table_begin(out, "F1 of each class", heads);
     lk_free(heads);
     for (int k = 0; k < names->class_count; k++) {
         fputs("<tr><th scope=\"row\">", out);
         lk_html_text(out, names->classes[k].name);
         fprintf(out, "</th><td>%lld</td>", (long long)names->classes[k].support);
-        for (int i = 0; i < c->recipe_count; i++) lk_page_number(out, mean_class_f1(c, &c->recipes[i], k), 4);
+        for (int i = 0; i < c->recipe_count; i++) lk_html_number(out, mean_class_f1(c, &c->recipes[i], k), 4);
         fputs("</tr>\n", out);
     }
-    lk_page_table_end(out);
+    lk_html_table_end(out);
     return LK_OK;
 }
 
@@ -115,7 +115,7 @@ static lk_status write_confused(FILE *out, const lk_run_record_final *names, con
             if (k != j && counts[(int64_t)k * classes + j] > 0)
                 list[found++] = (confused){k, j, counts[(int64_t)k * classes + j]};
     qsort(list, (size_t)found, sizeof *list, compare_confused);
-    lk_page_table_begin(out, "Classes that are confused most", heads);
+    lk_html_table_begin(out, "Classes that are confused most", heads);
     for (int64_t i = 0; i < found && i < MAX_CONFUSED; i++) {
         int64_t total = 0;
         for (int j = 0; j < classes; j++) total += counts[(int64_t)list[i].label * classes + j];
@@ -126,7 +126,7 @@ static lk_status write_confused(FILE *out, const lk_run_record_final *names, con
         fprintf(out, "</td><td>%lld</td><td>%.1f%%</td></tr>\n", (long long)list[i].count,
                 100 * (double)list[i].count / (double)total);
     }
-    lk_page_table_end(out);
+    lk_html_table_end(out);
     lk_free(list);
     return LK_OK;
 }

@@ -5,17 +5,10 @@
 
 #include "core/memory.h"
 #include "io/data/dataset.h"
-#include "io/image/resize.h"
-#include "io/model/base64.h"
 #include "report/calibration.h"
 #include "report/html.h"
 #include "report/page_internal.h"
-
-enum {
-    THUMBNAIL = 112,
-    QUALITY = 75,
-    SMALL = 64
-}; /* pixels of the long side; below SMALL pixels are shown as they are */
+#include "report/picture.h"
 
 typedef struct mistake {
     int64_t sample;
@@ -49,18 +42,6 @@ static lk_status find_mistakes(const lk_prediction_set *set, mistake **out, int6
     return LK_OK;
 }
 
-static lk_status shrink(lk_image *image, lk_image *small, lk_error *err) {
-    lk_resizer *resizer;
-    int32_t longest = image->width > image->height ? image->width : image->height;
-    int32_t width = image->width * THUMBNAIL / longest, height = image->height * THUMBNAIL / longest;
-    LK_RETURN_IF(lk_image_reserve(small, width < 1 ? 1 : width, height < 1 ? 1 : height, image->channels, err));
-    LK_RETURN_IF(lk_resizer_create(&resizer, err));
-    lk_status status = lk_resize(resizer, image, NULL, small->width, small->height, LK_BILINEAR, small->pixels,
-                                 (size_t)small->width * (size_t)small->channels, err);
-    lk_resizer_free(resizer);
-    return status;
-}
-
 /* Pixels of a sample: decoded, or as they are stored. */
 static lk_status load_sample(const lk_dataset *dataset, int64_t sample, lk_decoder *decoder, lk_image *image,
                              lk_error *err) {
@@ -72,30 +53,9 @@ static lk_status load_sample(const lk_dataset *dataset, int64_t sample, lk_decod
         status = lk_image_reserve(image, info->width, info->height, info->channels, err);
         if (status == LK_OK) memcpy(image->pixels, bytes, (size_t)info->length);
     } else if (status == LK_OK) {
-        status = lk_image_decode(decoder, image, bytes, (size_t)info->length, 3, THUMBNAIL, THUMBNAIL, err);
+        status = lk_image_decode(decoder, image, bytes, (size_t)info->length, 3, LK_PICTURE_SIDE, LK_PICTURE_SIDE, err);
     }
     lk_free(bytes);
-    return status;
-}
-
-static lk_status write_picture(FILE *out, lk_image *image, const char *alt, lk_error *err) {
-    lk_status status = LK_OK;
-    lk_image small = {0};
-    uint8_t *jpeg = NULL;
-    char *text = NULL;
-    size_t size;
-    bool tiny = image->width <= SMALL && image->height <= SMALL;
-    if (!tiny) LK_TRY(shrink(image, &small, err));
-    LK_TRY(lk_image_encode_jpeg(&jpeg, &size, tiny ? image : &small, tiny ? 95 : QUALITY, err));
-    LK_TRY(lk_base64_encode(&text, jpeg, size, err));
-    fprintf(out, "<img loading=\"lazy\"%s src=\"data:image/jpeg;base64,%s\" alt=\"", tiny ? " class=\"small\"" : "",
-            text);
-    lk_html_text(out, alt);
-    fputs("\">", out);
-out:
-    lk_image_free(&small);
-    lk_free(jpeg);
-    lk_free(text);
     return status;
 }
 
@@ -107,7 +67,7 @@ static lk_status write_mistake(FILE *out, const lk_dataset *dataset, const lk_ru
     if (dataset != NULL && m->sample >= 0 && m->sample < dataset->count) {
         snprintf(alt, sizeof alt, "%.100s taken for %.100s", label, predicted);
         LK_RETURN_IF(load_sample(dataset, m->sample, decoder, image, err));
-        LK_RETURN_IF(write_picture(out, image, alt, err));
+        LK_RETURN_IF(lk_picture_write(out, image, alt, NULL, err));
     }
     fputs("<div><b>", out);
     lk_html_text(out, predicted);

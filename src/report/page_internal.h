@@ -6,11 +6,6 @@
 
 #include "report/comparison.h"
 
-/* Head of a table with a sorting button in each column; heads ends with NULL. */
-void lk_page_table_begin(FILE *out, const char *caption, const char *const *heads);
-void lk_page_table_end(FILE *out);
-/* <td>, right-aligned, "-" for NaN. */
-void lk_page_number(FILE *out, double value, int digits);
 /* Which line is which recipe. */
 void lk_page_legend(FILE *out, const lk_comparison *comparison);
 

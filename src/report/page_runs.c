@@ -87,8 +87,8 @@ lk_status lk_page_curves(FILE *out, const lk_comparison *c, lk_error *err) {
 }
 
 static void write_final(FILE *out, const lk_run_record_final *final) {
-    lk_page_number(out, final->present ? final->macro_f1 : NAN, 4);
-    lk_page_number(out, final->present ? final->loss : NAN, 4);
+    lk_html_number(out, final->present ? final->macro_f1 : NAN, 4);
+    lk_html_number(out, final->present ? final->loss : NAN, 4);
 }
 
 void lk_page_bests(FILE *out, const lk_comparison *c) {
@@ -102,7 +102,7 @@ void lk_page_bests(FILE *out, const lk_comparison *c) {
                                         "difference, points",
                                         NULL};
     fprintf(out, "<h2>Best-F1 against best-loss checkpoint of each run (%s)</h2>\n", lk_final_split_name(c->split));
-    lk_page_table_begin(out, "Both best checkpoints of each run", heads);
+    lk_html_table_begin(out, "Both best checkpoints of each run", heads);
     for (int i = 0; i < c->recipe_count; i++)
         for (int m = 0; m < c->recipes[i].count; m++) {
             const lk_run_record *run = c->runs[c->recipes[i].members[m]];
@@ -115,8 +115,8 @@ void lk_page_bests(FILE *out, const lk_comparison *c) {
             fprintf(out, "</td><td class=\"left\">%s</td>", lk_run_record_state(run));
             write_final(out, f1);
             write_final(out, loss);
-            lk_page_number(out, f1->present && loss->present ? 100 * (f1->macro_f1 - loss->macro_f1) : NAN, 2);
+            lk_html_number(out, f1->present && loss->present ? 100 * (f1->macro_f1 - loss->macro_f1) : NAN, 2);
             fputs("</tr>\n", out);
         }
-    lk_page_table_end(out);
+    lk_html_table_end(out);
 }
