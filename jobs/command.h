@@ -14,6 +14,7 @@ lk_status lk_command_kfold(int argc, char **argv, lk_error *err);
 lk_status lk_command_sweep(int argc, char **argv, lk_error *err);
 lk_status lk_command_preview(int argc, char **argv, lk_error *err);
 lk_status lk_command_eval(int argc, char **argv, lk_error *err);
+lk_status lk_command_calibrate(int argc, char **argv, lk_error *err);
 lk_status lk_command_predict(int argc, char **argv, lk_error *err);
 lk_status lk_command_convert(int argc, char **argv, lk_error *err);
 lk_status lk_command_verify(int argc, char **argv, lk_error *err);

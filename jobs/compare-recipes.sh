@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the six recipes of jobs/recipes/comparison with three seeds each and compares them:
-#   bash jobs/compare-recipes.sh DATA [FOLDER] [KEY=VALUE ...]
+#   bash jobs/compare-recipes.sh DATA [FOLDER] [KEY=VALUE ...] [options of 'lockstep sweep']
 # DATA is a packed data set, or whatever 'lockstep pack' takes; FOLDER (runs/comparison) gets the runs and report.html. A second
 # call goes on where the first one ended. LOCKSTEP names the program where it is not on PATH; LOCKSTEP_LAUNCH starts it on several
 # ranks, as in LOCKSTEP_LAUNCH="mpirun -n 4".
@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=${1:?usage: bash jobs/compare-recipes.sh DATA [FOLDER] [KEY=VALUE ...]}
 shift
 folder=runs/comparison
-if [ $# -gt 0 ] && [ "${1#*=}" = "$1" ]; then
+if [ $# -gt 0 ] && [ "${1#*=}" = "$1" ] && [ "${1#-}" = "$1" ]; then
   folder=$1
   shift
 fi

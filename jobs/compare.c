@@ -6,6 +6,7 @@
 #include "io/model/atomic.h"
 #include "jobs/command.h"
 #include "jobs/usage.h"
+#include "report/decided.h"
 #include "report/page.h"
 #include "report/tables.h"
 
@@ -13,7 +14,7 @@ typedef struct compare_options {
     char *output;
     int64_t resamples, seed, thumbnails;
     int checkpoint, format;
-    bool allow_different, help;
+    bool allow_different, decision, help;
 } compare_options;
 
 static const char *const checkpoints[] = {"best_f1", "best_loss", NULL};
@@ -64,6 +65,11 @@ static const lk_option options[] = {
      .offset = AT(allow_different),
      .default_text = "false",
      .help = "runs of other data sets or splits too: figures, but no intervals"},
+    {.name = "decision",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(decision),
+     .default_text = "false",
+     .help = "also each recipe with the decision layer of 'lockstep calibrate', fitted on its validation predictions"},
     {.name = "help",
      .type = LK_OPTION_BOOL,
      .offset = AT(help),
@@ -85,19 +91,25 @@ static lk_status print(const lk_comparison *comparison, int format, lk_error *er
 static lk_status compare(const compare_options *given, char *const *folders, int count, lk_error *err) {
     lk_status status = LK_OK;
     lk_run_record **runs = NULL;
+    int read = 0;
     lk_comparison *comparison = NULL;
     lk_comparison_config config = {.best = given->checkpoint == 0 ? LK_BEST_F1 : LK_BEST_LOSS,
                                    .resamples = (int)given->resamples,
                                    .seed = (uint64_t)given->seed,
                                    .allow_different = given->allow_different};
-    LK_TRY(LK_NEW(&runs, count, "runs", err));
-    for (int i = 0; i < count; i++) LK_TRY(lk_run_record_read(&runs[i], folders[i], err));
-    LK_TRY(lk_comparison_create(&comparison, runs, count, &config, err));
+    LK_TRY(LK_NEW(&runs, 2 * count, "runs", err));
+    for (int i = 0; i < count; i++) {
+        LK_TRY(lk_run_record_read(&runs[read++], folders[i], err));
+        if (!given->decision || runs[read - 1]->predictions[config.best][LK_FINAL_VALIDATION].count == 0) continue;
+        LK_TRY(lk_run_record_read(&runs[read++], folders[i], err));
+        LK_TRY(lk_run_record_decide(runs[read - 1], err));
+    }
+    LK_TRY(lk_comparison_create(&comparison, runs, read, &config, err));
     if (given->output != NULL) LK_TRY(lk_page_write(comparison, given->output, (int)given->thumbnails, err));
     LK_TRY(print(comparison, given->format, err));
 out:
     lk_comparison_free(comparison);
-    for (int i = 0; runs != NULL && i < count; i++) lk_run_record_free(runs[i]);
+    for (int i = 0; runs != NULL && i < read; i++) lk_run_record_free(runs[i]);
     lk_free(runs);
     return status;
 }

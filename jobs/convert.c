@@ -15,7 +15,7 @@
 
 typedef struct convert_options {
     lk_convert_import import;
-    bool uint8, force, json, help;
+    bool uint8, decision, force, json, help;
 } convert_options;
 
 #define FIELD(name) offsetof(convert_options, name)
@@ -68,6 +68,11 @@ static const lk_option options[] = {
      .offset = FIELD(uint8),
      .default_text = "false",
      .help = "ONNX: the input is uint8 pixels [batch, height, width, channels] and the graph normalises them"},
+    {.name = "decision",
+     .type = LK_OPTION_BOOL,
+     .offset = FIELD(decision),
+     .default_text = "false",
+     .help = "fold the decision layer that 'lockstep calibrate' made into the last layer's weight and bias"},
     {.name = "force",
      .type = LK_OPTION_BOOL,
      .offset = FIELD(force),
@@ -123,13 +128,12 @@ static lk_status check_free(const char *path, bool force, lk_error *err) {
     return lk_fail(err, LK_ERR_IO, "%s exists and was left as it is; give --force to replace it", path);
 }
 
-static lk_status check_pair(lk_model_format in, lk_model_format out, bool imported, const char *in_path,
-                            lk_error *err) {
+static lk_status check_pair(lk_model_format in, lk_model_format out, bool changed, const char *in_path, lk_error *err) {
     if (in == LK_MODEL_ONNX)
         return lk_fail(err, LK_ERR_UNSUPPORTED,
                        "%s is ONNX, which is written but not converted from; convert the checkpoint it came from",
                        in_path);
-    if (in == out && !imported)
+    if (in == out && !changed)
         return lk_fail(err, LK_ERR_USAGE, "%s has the format that is asked for already; copy it instead", in_path);
     return LK_OK;
 }
@@ -165,7 +169,8 @@ static lk_status convert(const char *in, const char *out, const convert_options 
     } else {
         LK_TRY(lk_model_file_open(&file, in, err));
     }
-    LK_TRY(check_pair(file.format, format, given->import.model != NULL, in, err));
+    LK_TRY(check_pair(file.format, format, given->import.model != NULL || given->decision, in, err));
+    if (given->decision) LK_TRY(lk_model_file_fold_decision(&file, err));
     LK_TRY(write_model(&file, format, given->uint8, out, err));
     if (stat(out, &info) != 0) LK_TRY(lk_fail_errno(err, "examine", out));
     if (given->json)

@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "jobs/eval.h"
+#include "train/meta_decision.h"
 
 void lk_eval_result_free(lk_eval_result *result) {
     lk_free(result->samples);
@@ -86,6 +87,8 @@ void lk_eval_print(const lk_eval_result *result, FILE *out) {
     char loss[4096];
     if (!lk_loss_is_plain(&result->loss))
         fprintf(out, "\nloss: %s", lk_loss_print(&result->loss, names, loss, sizeof loss));
+    if (result->decision != NULL)
+        fprintf(out, "\ndecision layer: %s", lk_decision_print(result->decision, loss, sizeof loss));
     fputs("\n\n", out);
     lk_metrics_print(&result->metrics, names, out);
     fputc('\n', out);
@@ -122,6 +125,8 @@ lk_status lk_eval_print_json(const lk_eval_result *result, FILE *out, lk_error *
                              "smoothing", result->loss.config.smoothing, "accuracy", m->accuracy, "balanced_accuracy",
                              m->balanced_accuracy, "macro_f1", m->macro_f1, "macro_f1_all", m->macro_f1_all, "classes",
                              classes_json(result), "confusion", confusion_json(result));
+    if (root != NULL && result->decision != NULL)
+        json_object_set_new(root, "decision", lk_meta_describe_decision(result->decision));
     char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_decref(root);
     if (text == NULL) return lk_fail(err, LK_ERR_MEMORY, "cannot write the metrics as JSON: out of memory");

@@ -68,6 +68,9 @@ static void print_meta(const view *v) {
     printf("\ndata set     %016llx%016llx\n", (unsigned long long)v->meta->dataset_hash[0],
            (unsigned long long)v->meta->dataset_hash[1]);
     print_classes(v->meta);
+    char decision[512];
+    if (v->meta->decision != NULL)
+        printf("decision     %s\n", lk_decision_print(v->meta->decision, decision, sizeof decision));
 }
 
 /* The state is a JSON object of the training loop: its plain values, one a line. */

@@ -22,6 +22,7 @@ static const command commands[] = {
     {"sweep", lk_command_sweep, "train variants of a job with several seeds, and compare them"},
     {"preview", lk_command_preview, "a picture of what the network will see"},
     {"eval", lk_command_eval, "metrics of a checkpoint on a data set"},
+    {"calibrate", lk_command_calibrate, "fit a temperature and class offsets on validation data: the decision layer"},
     {"predict", lk_command_predict, "classes of images, as CSV"},
     {"convert", lk_command_convert, "a checkpoint to safetensors or ONNX, and back"},
     {"verify", lk_command_verify, "recompute the golden samples that a checkpoint or an export carries"},

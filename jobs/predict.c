@@ -13,6 +13,7 @@
 #include "dist/topology.h"
 #include "io/model/atomic.h"
 #include "jobs/command.h"
+#include "jobs/eval.h"
 #include "jobs/usage.h"
 #include "train/inference.h"
 #include "train/metrics.h"
@@ -21,7 +22,7 @@ typedef struct predict_options {
     char *output, *columns, *split, *device, *path_column, *images;
     int64_t topk, batch, threads, workers;
     int on_bad, compute;
-    bool help;
+    bool decision, help;
 } predict_options;
 
 static const char *const bad_choices[] = {"fail", "skip", NULL};
@@ -49,6 +50,8 @@ static const lk_option options[] = {
     {"threads", LK_OPTION_INT, AT(threads), 0, "0", 0, 1024, NULL, "of the arithmetic; 0: one for each core", 0, false},
     {"workers", LK_OPTION_INT, AT(workers), 0, "0", 0, 1024, NULL, "threads that decode; 0: one for each core", 0,
      false},
+    {"decision", LK_OPTION_BOOL, AT(decision), 0, "false", 0, 0, NULL,
+     "apply the decision layer that 'lockstep calibrate' put into the checkpoint", 0, false},
     {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
@@ -58,6 +61,7 @@ typedef struct run_state {
     const lk_predict_inputs *inputs;
     const lk_predict_columns *columns;
     const lk_meta *meta;
+    const lk_decision *decision; /* NULL: none is applied */
     lk_inference *model;
     lk_predict_reader *reader;
     lk_log log;
@@ -113,6 +117,7 @@ static lk_status predict_batch(run_state *run, const lk_predict_batch *batch, lk
             LK_RETURN_IF(report_bad(run, item->name, &batch->errors[row], progress, err));
             continue;
         }
+        if (run->decision != NULL) lk_decision_apply_double(run->decision, logits, 1);
         LK_RETURN_IF(to_probabilities(logits, classes, item->name, err));
         rank_classes(logits, classes, run->columns->best, run->order);
         lk_predict_columns_print_row(run->columns, run->meta, item, run->order, logits, run->out);
@@ -199,6 +204,11 @@ static lk_status predict(const predict_options *given, const char *model_path, c
                      "ignored %" PRId64 " file(s) in folders whose names do not end as images' do", inputs.ignored);
     LK_TRY(lk_inference_open(&run.model, model_path, &inference, err));
     run.meta = lk_inference_get_meta(run.model);
+    if (given->decision) LK_TRY(lk_eval_find_decision(&run.decision, run.meta, model_path, err));
+    if (run.decision != NULL) {
+        char text[512];
+        lk_log_write(&run.log, LK_LOG_INFO, "decision layer: %s", lk_decision_print(run.decision, text, sizeof text));
+    }
     LK_TRY(lk_predict_columns_parse(&columns, given->columns, given->topk, run.meta->class_count, err));
     LK_TRY(LK_NEW(&run.logits, given->batch * run.meta->class_count, "logits", err));
     LK_TRY(LK_NEW(&run.order, run.meta->class_count, "classes", err));

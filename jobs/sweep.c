@@ -9,7 +9,7 @@
 typedef struct sweep_flags {
     char *folder, *slurm;
     int64_t only;
-    bool list, report, help;
+    bool list, report, decision, help;
     double timeout;
 } sweep_flags;
 
@@ -42,6 +42,11 @@ static const lk_option FLAGS[] = {
      .offset = AT(report),
      .default_text = "false",
      .help = "train nothing: only compare what there is"},
+    {.name = "decision",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(decision),
+     .default_text = "false",
+     .help = "compare each recipe with the decision layer of 'lockstep calibrate' too"},
     {.name = "slurm",
      .type = LK_OPTION_STRING,
      .offset = AT(slurm),
@@ -131,6 +136,12 @@ static lk_status sweep(const sweep_flags *flags, char *const *arguments, int cou
     lk_signals signals = {.fd = -1};
     lk_comm *comm = NULL;
     LK_TRY(lk_sweep_runs_create(&runs, arguments[0], flags->folder, arguments + 1, count - 1, err));
+    runs.decision = flags->decision;
+    if (flags->decision && 2 * runs.count > LK_SWEEP_MAX_RUNS) {
+        status = lk_fail(err, LK_ERR_USAGE, "%d runs with --decision are more than the %d that can be compared",
+                         runs.count, LK_SWEEP_MAX_RUNS);
+        goto out;
+    }
     if (flags->list || flags->report || flags->slurm != NULL) {
         LK_TRY(look(&runs, flags, arguments + 1, count - 1, err));
         goto out;

@@ -30,6 +30,7 @@ typedef struct lk_sweep_run {
 typedef struct lk_sweep_runs {
     const char *path; /* of the sweep file; borrowed */
     char *folder;
+    bool decision; /* the comparison has each recipe with a decision layer too */
     lk_sweep sweep;
     lk_sweep_run *runs; /* all variants with the first seed, then with the second, ... */
     int count;

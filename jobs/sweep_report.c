@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "io/model/checkpoint.h"
 #include "jobs/sweep.h"
+#include "report/decided.h"
 #include "report/page.h"
 #include "report/tables.h"
 
@@ -73,24 +74,36 @@ out:
     return status;
 }
 
+/* The runs that have begun, and with a decision layer those that are finished. *predicted: some run has predictions.
+ * records: 2 * runs->count, zeroed. */
+static lk_status read_records(lk_run_record **records, int *count, bool *predicted, const lk_sweep_runs *runs,
+                              lk_error *err) {
+    for (int i = 0; i < runs->count; i++) {
+        const char *folder = runs->runs[i].folder;
+        char *path = NULL;
+        LK_RETURN_IF(lk_format(&path, err, "%s/metrics.jsonl", folder));
+        bool begun = access(path, F_OK) == 0;
+        lk_free(path);
+        if (!begun) continue;
+        LK_RETURN_IF(lk_run_record_read(&records[*count], folder, err));
+        const lk_run_record *record = records[(*count)++];
+        if (record->predictions[LK_BEST_F1][LK_FINAL_VALIDATION].count == 0) continue;
+        *predicted = true;
+        if (!runs->decision) continue;
+        LK_RETURN_IF(lk_run_record_read(&records[*count], folder, err));
+        LK_RETURN_IF(lk_run_record_decide(records[(*count)++], err));
+    }
+    return LK_OK;
+}
+
 lk_status lk_sweep_report(const lk_sweep_runs *runs, FILE *out, lk_error *err) {
     lk_status status;
     lk_run_record **records = NULL;
     int count = 0;
-    bool any = false;
-    LK_TRY(LK_NEW(&records, runs->count, "runs", err));
-    for (int i = 0; i < runs->count; i++) {
-        char *path = NULL;
-        LK_TRY(lk_format(&path, err, "%s/metrics.jsonl", runs->runs[i].folder));
-        bool begun = access(path, F_OK) == 0;
-        lk_free(path);
-        if (!begun) continue;
-        LK_TRY(lk_run_record_read(&records[count], runs->runs[i].folder, err));
-        const lk_run_record *record = records[count++];
-        any = any || record->predictions[LK_BEST_F1][LK_FINAL_VALIDATION].count > 0 ||
-              record->predictions[LK_BEST_F1][LK_FINAL_TEST].count > 0;
-    }
-    if (any)
+    bool predicted = false;
+    LK_TRY(LK_NEW(&records, 2 * runs->count, "runs", err));
+    LK_TRY(read_records(records, &count, &predicted, runs, err));
+    if (predicted)
         LK_TRY(write_all(runs, records, count, out, err));
     else
         fprintf(out, "no run of %s is finished: there is nothing to compare yet\n", runs->folder);

@@ -76,7 +76,7 @@ lk_status lk_sweep_submit(const lk_sweep_runs *runs, const char *template, char 
                           FILE *out, lk_error *err) {
     lk_status status = LK_OK;
     char *list = NULL, *array = NULL, *after = NULL, **words = NULL, id[ID_SIZE], page[ID_SIZE];
-    enum { FIXED = 10 };
+    enum { FIXED = 11 };
     if (access(template, R_OK) != 0) return lk_fail_errno(err, "read the template", template);
     LK_TRY(list_unfinished(&list, runs, err));
     if (*list == '\0') {
@@ -101,6 +101,7 @@ lk_status lk_sweep_submit(const lk_sweep_runs *runs, const char *template, char 
     LK_TRY(lk_format(&after, err, "--dependency=afterany:%s", id));
     words[2] = after;
     words[at++] = "--report";
+    if (runs->decision) words[at++] = "--decision";
     LK_TRY(call_sbatch(words, page, err));
     fprintf(out, "job %s compares them afterwards: %s/report.html\n", page, runs->folder);
 out:

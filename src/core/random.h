@@ -15,7 +15,8 @@ typedef enum lk_random_purpose {
     LK_RANDOM_SPLIT = 6,    /* index: sample, when packing */
     LK_RANDOM_GOLDEN = 7,   /* index: which golden image */
     LK_RANDOM_RESAMPLE = 8, /* epoch: resample; index: draw; sub 0: of samples, 1 and 2: of seeds */
-    LK_RANDOM_SAMPLE = 9    /* which samples an epoch draws: io/data/sampler_order.h */
+    LK_RANDOM_SAMPLE = 9,   /* which samples an epoch draws: io/data/sampler_order.h */
+    LK_RANDOM_DECISION = 10 /* index: position in the folds of the decision layer's cross-fit */
 } lk_random_purpose;
 
 /* One stream: everything but the index and the sub-draw. */

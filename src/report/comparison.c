@@ -7,6 +7,7 @@
 
 #include "core/memory.h"
 #include "report/calibration.h"
+#include "report/decided.h"
 
 enum { VALUE_SIZE = 512 }; /* bytes of a key's value as text */
 
@@ -91,9 +92,15 @@ static lk_status check_data(lk_comparison *c, bool allow_different, lk_error *er
 static lk_status recipe_name(char **out, const lk_run_record *run, lk_error *err) {
     char tail[32];
     snprintf(tail, sizeof tail, "-seed-%lld", (long long)run->job.seed);
-    size_t length = strlen(run->name), behind = strlen(tail);
-    bool named = length > behind && strcmp(run->name + length - behind, tail) == 0;
-    return lk_format(out, err, "%.*s", (int)(named ? length - behind : length), run->name);
+    const char *ending = run->decided ? LK_DECIDED_ENDING : "";
+    size_t length = strlen(run->name) - strlen(ending), behind = strlen(tail);
+    bool named = length > behind && strncmp(run->name + length - behind, tail, behind) == 0;
+    return lk_format(out, err, "%.*s%s", (int)(named ? length - behind : length), run->name, ending);
+}
+
+static bool is_member(const lk_comparison *c, const lk_recipe *recipe, const lk_run_record *run) {
+    const lk_run_record *first = c->runs[recipe->members[0]];
+    return first->decided == run->decided && lk_comparison_same_recipe(&first->job, &run->job);
 }
 
 /* Puts each run into the recipe of the first run it equals; finished members come first. */
@@ -103,9 +110,7 @@ static lk_status group_runs(lk_comparison *c, lk_error *err) {
         for (int r = 0; r < c->run_count; r++) {
             if ((lk_comparison_predictions(c, r)->count > 0) != (pass == 0)) continue;
             int at = 0;
-            while (at < c->recipe_count &&
-                   !lk_comparison_same_recipe(&c->runs[c->recipes[at].members[0]]->job, &c->runs[r]->job))
-                at++;
+            while (at < c->recipe_count && !is_member(c, &c->recipes[at], c->runs[r])) at++;
             lk_recipe *recipe = &c->recipes[at];
             if (at == c->recipe_count) {
                 LK_RETURN_IF(LK_NEW(&recipe->members, c->run_count, "recipes", err));

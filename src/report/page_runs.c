@@ -57,7 +57,8 @@ static lk_status write_chart(FILE *out, const lk_comparison *c, lk_chart chart, 
     for (int q = 0; q < quantities; q++)
         for (int i = 0; i < c->recipe_count; i++)
             for (int m = 0; m < c->recipes[i].count; m++)
-                LK_TRY(add_line(&lines, c->runs[c->recipes[i].members[m]], i, what[q], err));
+                if (!c->runs[c->recipes[i].members[m]]->decided) /* it trained as the run without the layer */
+                    LK_TRY(add_line(&lines, c->runs[c->recipes[i].members[m]], i, what[q], err));
     chart.series = lines.series;
     chart.count = lines.count;
     lk_chart_lines(out, &chart);

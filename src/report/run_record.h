@@ -44,6 +44,7 @@ typedef struct lk_run_record {
     char *job_text;      /* job.yaml as it stands */
     lk_job job;
     bool has_job;  /* job is filled */
+    bool decided;  /* predictions and figures are those of a decision layer: report/decided.h */
     bool finished; /* the evaluations after training are there */
     lk_run_record_epoch *epochs;
     size_t epoch_count, epoch_capacity;

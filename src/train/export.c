@@ -58,8 +58,11 @@ lk_status lk_export_checkpoint(const lk_model_file *file, const char *path, lk_e
         LK_TRY(lk_format(&names[i], err, "/model/%s", file->tensors[i].name));
         tensors[i] = (lk_named_tensor){names[i], file->tensors[i].tensor};
     }
-    lk_named_text texts[] = {{"meta", file->meta_text}};
-    LK_TRY(lk_checkpoint_write(path, tensors, add_golden(tensors, file->tensor_count, file), texts, 1, err));
+    lk_named_text texts[3] = {{"meta", file->meta_text}};
+    int text_count = 1;
+    if (file->job != NULL) texts[text_count++] = (lk_named_text){"job", file->job};
+    if (file->arithmetic != NULL) texts[text_count++] = (lk_named_text){"arithmetic", file->arithmetic};
+    LK_TRY(lk_checkpoint_write(path, tensors, add_golden(tensors, file->tensor_count, file), texts, text_count, err));
     LK_TRY(lk_meta_write_beside(path, &file->meta, err));
 out:
     for (int i = 0; names != NULL && i < file->tensor_count; i++) lk_free(names[i]);

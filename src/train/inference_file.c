@@ -117,6 +117,11 @@ static lk_status check_onnx(lk_model_file *file, const lk_model_source *source, 
     return status;
 }
 
+static lk_status read_text(char **out, const lk_model_source *source, const char *name, lk_error *err) {
+    const char *text = source->format == LK_MODEL_CHECKPOINT ? lk_model_source_text(source, name) : NULL;
+    return text == NULL ? LK_OK : lk_strdup(out, text, err);
+}
+
 lk_status lk_model_file_open(lk_model_file *out, const char *path, lk_error *err) {
     *out = (lk_model_file){0};
     lk_model_source source;
@@ -134,6 +139,8 @@ lk_status lk_model_file_open(lk_model_file *out, const char *path, lk_error *err
     }
     LK_TRY(lk_meta_parse(&out->meta, meta, path, err));
     LK_TRY(lk_strdup(&out->meta_text, meta, err));
+    LK_TRY(read_text(&out->job, &source, "job", err));
+    LK_TRY(read_text(&out->arithmetic, &source, "arithmetic", err));
     LK_TRY(build_graph(out, path, err));
     LK_TRY(read_tensors(out, &source, err));
     LK_TRY(check_onnx(out, &source, err));
@@ -147,6 +154,8 @@ out:
 void lk_model_file_free(lk_model_file *file) {
     lk_meta_free(&file->meta);
     lk_free(file->meta_text);
+    lk_free(file->job);
+    lk_free(file->arithmetic);
     lk_graph_free(file->graph);
     lk_state_dict_free(file->tensors, file->tensor_count);
     lk_free(file->golden_images);

@@ -24,6 +24,7 @@ typedef struct lk_model_file {
     uint8_t *golden_images;   /* count x H x W x C */
     float *golden_logits;     /* count x K */
     int64_t *golden_samples;  /* count: index in the data set */
+    char *job, *arithmetic;   /* texts that a checkpoint carries beside the meta; NULL: none */
     bool pixels_input;        /* ONNX only: the graph takes uint8 pixels */
 } lk_model_file;
 

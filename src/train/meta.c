@@ -10,6 +10,7 @@
 #include "core/options.h"
 #include "io/model/checkpoint.h"
 #include "nn/model.h"
+#include "train/meta_decision.h"
 
 #define META_FORMAT "lockstep-meta"
 #define META_VERSION 1
@@ -59,6 +60,8 @@ lk_status lk_meta_write(char **out, const lk_meta *meta, lk_error *err) {
         complete = complete && json_object_set_new(json, "training_counts", describe_counts(meta)) == 0;
     if (json != NULL && meta->ema_decay > 0)
         complete = complete && json_object_set_new(json, "ema_decay", json_real(meta->ema_decay)) == 0;
+    if (json != NULL && meta->decision != NULL)
+        complete = complete && json_object_set_new(json, "decision", lk_meta_describe_decision(meta->decision)) == 0;
     /* Nine digits carry a float32 exactly. */
     char *text = complete && json != NULL ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(json);
@@ -200,6 +203,15 @@ static lk_status read_average(const reader *r, lk_meta *meta) {
     return fail_field(r, "ema_decay", "is not a number between 0 and 1");
 }
 
+/* Optional. */
+static lk_status read_decision(const reader *r, lk_meta *meta) {
+    const json_t *json = json_object_get(r->json, "decision");
+    const char *reason = NULL;
+    if (json == NULL) return LK_OK;
+    LK_RETURN_IF(lk_meta_read_decision(&meta->decision, &reason, json, meta->class_count, r->err));
+    return reason == NULL ? LK_OK : fail_field(r, "decision", reason);
+}
+
 static lk_status read_architecture(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_text(r, "architecture", &meta->architecture));
     if (lk_model_find(meta->architecture) != NULL) return LK_OK;
@@ -240,6 +252,7 @@ static lk_status read_all(const reader *r, lk_meta *meta) {
     LK_RETURN_IF(read_text(r, "stored_rule", &meta->stored_rule));
     LK_RETURN_IF(read_counts(r, meta));
     LK_RETURN_IF(read_average(r, meta));
+    LK_RETURN_IF(read_decision(r, meta));
     return read_hash(r, meta);
 }
 
@@ -263,6 +276,8 @@ void lk_meta_free(lk_meta *meta) {
     lk_free(meta->stored_rule);
     lk_free(meta->training_counts);
     lk_free(meta->program);
+    lk_decision_free(meta->decision);
+    lk_free(meta->decision);
     *meta = (lk_meta){0};
 }
 

@@ -4,6 +4,7 @@
 #define LK_TRAIN_META_H
 
 #include "io/image/transform.h"
+#include "train/decision.h"
 
 typedef struct lk_meta {
     char *architecture; /* "resnet18": a name of lk_models */
@@ -15,6 +16,7 @@ typedef struct lk_meta {
     uint64_t dataset_hash[2]; /* of the data set's index */
     double ema_decay;         /* of the moving average of weights that the file holds; 0: the weights themselves */
     int64_t *training_counts; /* samples of each class that trained, or NULL: not known (files of older programs) */
+    lk_decision *decision;    /* NULL: none; `lockstep calibrate` makes one */
 } lk_meta;
 
 /* Owner of *json: the caller, with lk_free. Errors: LK_ERR_MEMORY. */

@@ -119,6 +119,48 @@ static void test_bad_training_counts_are_named(void **state) {
     lk_free(json);
 }
 
+static void test_decision_round_trip(void **state) {
+    (void)state;
+    static const char *const bad[][2] = {{"1.5", "0"},
+                                         {"1.5", "1e9"},
+                                         {"1.5", "null"},
+                                         {"0.25", "1e400"},
+                                         {"0.25", "\"x\""},
+                                         {"0.25", "0.25, 1"},
+                                         {"validation", "VAL"},
+                                         {"77", "0"},
+                                         {"\"folds\": 5", "\"folds\": 1"},
+                                         {"\"ece\": 0.125", "\"ece\": 2"},
+                                         {"\"figures\"", "\"f\""}};
+    double offsets[] = {0.25, -1, 0.75};
+    lk_decision decision = {.classes = 3,
+                            .temperature = 1.5,
+                            .offsets = offsets,
+                            .split = "validation",
+                            .samples = 77,
+                            .folds = 5,
+                            .dataset_hash = {1, 2},
+                            .figures = {0.5, 0.625, 2, 1, 0.125, 0.0625}};
+    lk_meta meta = make_meta(), back;
+    lk_error err = {0};
+    char *json;
+    meta.decision = &decision;
+    assert_int_equal(lk_meta_write(&json, &meta, &err), LK_OK);
+    if (lk_meta_parse(&back, json, "x.h5", &err) != LK_OK) fail_msg("%s", err.message);
+    assert_memory_equal(back.decision->offsets, offsets, sizeof offsets);
+    assert_true(back.decision->temperature == 1.5 && back.decision->samples == 77 && !back.decision->folded);
+    assert_memory_equal(&back.decision->figures, &decision.figures, sizeof decision.figures);
+    assert_string_equal(back.decision->split, "validation");
+    lk_meta_free(&back);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char *text = replace(json, bad[i][0], bad[i][1]);
+        lk_error_clear(&err);
+        assert_int_equal(lk_meta_parse(&back, text, "x.h5", &err), LK_ERR_DATA);
+        free(text);
+    }
+    lk_free(json);
+}
+
 static void test_average_round_trip(void **state) {
     (void)state;
     static const char *const bad[] = {"1", "-0.5", "\"x\"", "null", "0", "1e400"};
@@ -227,9 +269,13 @@ static void test_the_file_beside(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field_round_trips),       cmocka_unit_test(test_every_bad_field_is_named),
-        cmocka_unit_test(test_training_counts_round_trip),    cmocka_unit_test(test_average_round_trip),
-        cmocka_unit_test(test_bad_training_counts_are_named), cmocka_unit_test(test_the_file_beside),
+        cmocka_unit_test(test_every_field_round_trips),
+        cmocka_unit_test(test_every_bad_field_is_named),
+        cmocka_unit_test(test_training_counts_round_trip),
+        cmocka_unit_test(test_decision_round_trip),
+        cmocka_unit_test(test_average_round_trip),
+        cmocka_unit_test(test_bad_training_counts_are_named),
+        cmocka_unit_test(test_the_file_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
