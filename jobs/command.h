@@ -22,6 +22,7 @@ lk_status lk_command_schedule(int argc, char **argv, lk_error *err);
 lk_status lk_command_plan(int argc, char **argv, lk_error *err);
 lk_status lk_command_models(int argc, char **argv, lk_error *err);
 lk_status lk_command_inspect(int argc, char **argv, lk_error *err);
+lk_status lk_command_show(int argc, char **argv, lk_error *err);
 lk_status lk_command_compare(int argc, char **argv, lk_error *err);
 lk_status lk_command_doctor(int argc, char **argv, lk_error *err);
 

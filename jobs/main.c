@@ -28,6 +28,7 @@ static const command commands[] = {
     {"verify", lk_command_verify, "recompute the golden samples that a checkpoint or an export carries"},
     {"inspect", lk_command_inspect, "what is in a data set or a checkpoint"},
     {"models", lk_command_models, "the networks there are: parameters, work, sizes, preprocessing"},
+    {"show", lk_command_show, "a run at a glance: curves, best epochs, figures, speed, checkpoints"},
     {"compare", lk_command_compare, "which of several runs is better, and how sure that is"},
     {"plan", lk_command_plan, "the compiled plan of a job: calls, memory, work"},
     {"schedule", lk_command_schedule, "print and draw the learning rate, update by update, before training"},

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -44,11 +45,27 @@ static lk_status take_epoch(lk_run_record *r, const json_t *line, lk_error *err)
         .train_loss = number(train, "loss"),
         .loss = number(validation, "loss"),
         .macro_f1 = number(validation, "macro_f1"),
+        .accuracy = number(validation, "accuracy"),
+        .lr = number(line, "lr"),
         .seconds = number(line, "seconds"),
         .images_per_second = number(line, "images_per_second"),
         .peak_memory_mib = number(line, "peak_memory_mib"),
+        .data_wait = number(line, "data_wait"),
     };
+    const json_t *best = json_object_get(line, "best");
+    r->best_epochs[LK_BEST_F1] = integer(best, "f1_epoch");
+    r->best_epochs[LK_BEST_LOSS] = integer(best, "loss_epoch");
     return LK_OK;
+}
+
+/* A launch: the first, or one that went on. */
+static lk_status take_launch(lk_run_record *r, const json_t *line, lk_error *err) {
+    const char *arithmetic = json_string_value(json_object_get(line, "arithmetic"));
+    r->ranks = integer(line, "ranks");
+    if (arithmetic == NULL) return LK_OK;
+    lk_free(r->arithmetic);
+    r->arithmetic = NULL;
+    return lk_strdup(&r->arithmetic, arithmetic, err);
 }
 
 static void free_final(lk_run_record_final *final) {
@@ -93,6 +110,7 @@ static lk_status take_final(lk_run_record *r, const json_t *line, lk_error *err)
 static lk_status take_line(lk_run_record *r, const json_t *line, lk_error *err) {
     const char *type = json_string_value(json_object_get(line, "type"));
     if (type == NULL) return LK_OK;
+    if (strcmp(type, "run") == 0 || strcmp(type, "resume") == 0) return take_launch(r, line, err);
     if (strcmp(type, "update") == 0) return take_update(r, line, err);
     if (strcmp(type, "epoch") == 0) return take_epoch(r, line, err);
     return strcmp(type, "final") == 0 ? take_final(r, line, err) : LK_OK;
@@ -102,8 +120,10 @@ static lk_status read_metrics(lk_run_record *r, const char *path, lk_error *err)
     lk_status status = LK_OK;
     char *text = NULL;
     size_t capacity = 0;
+    struct stat info;
     FILE *file = fopen(path, "re");
     if (file == NULL) return lk_fail_errno(err, "open", path);
+    if (fstat(fileno(file), &info) == 0) r->last_written = (double)info.st_mtim.tv_sec;
     for (int64_t number = 1; status == LK_OK; number++) {
         ssize_t length = getline(&text, &capacity, file);
         if (length < 0) break;
@@ -195,6 +215,7 @@ void lk_run_record_free(lk_run_record *r) {
     lk_free(r->folder);
     lk_free(r->name);
     lk_free(r->job_text);
+    lk_free(r->arithmetic);
     lk_free(r->epochs);
     lk_free(r->updates);
     lk_free(r);

@@ -11,7 +11,9 @@
 typedef struct lk_run_record_epoch {
     int64_t epoch, update;             /* 1 for the first; updates done at its end */
     double train_loss, loss, macro_f1; /* the last two on validation; a loss that was not finite is NaN */
+    double accuracy, lr;               /* on validation; of the last update */
     double seconds, images_per_second, peak_memory_mib;
+    double data_wait; /* share of the seconds */
 } lk_run_record_epoch;
 
 typedef struct lk_run_record_update {
@@ -43,9 +45,13 @@ typedef struct lk_run_record {
     char *folder, *name; /* name: last part of the folder's path */
     char *job_text;      /* job.yaml as it stands */
     lk_job job;
-    bool has_job;  /* job is filled */
-    bool decided;  /* predictions and figures are those of a decision layer: report/decided.h */
-    bool finished; /* the evaluations after training are there */
+    bool has_job;                       /* job is filled */
+    bool decided;                       /* predictions and figures are those of a decision layer: report/decided.h */
+    bool finished;                      /* the evaluations after training are there */
+    char *arithmetic;                   /* what computed it; NULL: unknown */
+    int64_t ranks;                      /* of the last launch; 0: unknown */
+    double last_written;                /* when metrics.jsonl was. Unit: seconds since 1970 */
+    int64_t best_epochs[LK_BEST_COUNT]; /* where the bests were found; 0: none yet */
     lk_run_record_epoch *epochs;
     size_t epoch_count, epoch_capacity;
     lk_run_record_update *updates;

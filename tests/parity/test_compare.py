@@ -45,7 +45,8 @@ def make_run(folder, seed=1, skill=0.7, keys="", names=CLASSES, samples=200, fin
         validation = dict(loss=None if epoch == 1 else 1 / epoch, accuracy=0.5, macro_f1=0.2 * epoch)
         lines.append(dict(type="epoch", epoch=epoch, update=10 * epoch, lr=0.1 / epoch, seconds=2.5,
                           images_per_second=100.0 * epoch, data_wait=0.0, peak_memory_mib=50.0, weights="ab",
-                          train=dict(loss=1.5 / epoch, accuracy=0.4), validation=validation))
+                          train=dict(loss=1.5 / epoch, accuracy=0.4), validation=validation,
+                          best=dict(loss=1 / epoch, loss_epoch=epoch, f1=0.2 * epoch, f1_epoch=epoch)))
     if finished:
         groups = {}
         for group in ("best_f1/validation", "best_f1/test", "best_loss/validation", "best_loss/test"):
