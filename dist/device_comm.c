@@ -67,6 +67,27 @@ static lk_status check_whole(const lk_device_comm *comm, lk_error *err) {
     return lk_fail(err, LK_ERR_COMM, "no more gradients can travel: this run's communication failed before");
 }
 
+/* ---- memory ---- */
+
+static void forget_all(lk_device_comm *comm) {
+    for (int i = 0; i < comm->areas; i++) comm->transport->forget(comm->transport, comm->enlisted[i]);
+    comm->areas = 0;
+}
+
+lk_status lk_device_comm_enlist(lk_device_comm *comm, const lk_device_area *areas, int count, lk_error *err) {
+    int64_t lacking = comm->transport->enlist == NULL || count > LK_DEVICE_COMM_AREAS;
+    LK_RETURN_IF(check_whole(comm, err));
+    for (int i = 0; i < count && !lacking; i++) {
+        void *handle = NULL;
+        lk_status status = comm->transport->enlist(comm->transport, areas[i].data, areas[i].bytes, &handle, NULL);
+        lacking = status != LK_OK || handle == NULL; /* it works without */
+        if (!lacking) comm->enlisted[comm->areas++] = handle;
+    }
+    LK_RETURN_IF(lk_comm_max(comm->control, &lacking, err));
+    if (lacking) forget_all(comm);
+    return LK_OK;
+}
+
 /* ---- messages ---- */
 
 lk_status lk_device_comm_follow(lk_device_comm *comm, lk_stream *stream, lk_error *err) {
@@ -225,6 +246,7 @@ static bool leave(lk_device_comm *comm) {
 void lk_device_comm_free(lk_device_comm *comm) {
     if (comm == NULL) return;
     bool control_broken = lk_comm_state_of(comm->control)->broken;
+    if (!comm->broken && !control_broken) forget_all(comm);
     if (!comm->broken && (control_broken || !leave(comm))) break_off(comm);
     comm->transport->free(comm->transport);
     comm->device->event_free(comm->device, comm->complete);

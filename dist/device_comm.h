@@ -7,13 +7,17 @@
 #include "dist/comm.h"
 #include "dist/transport.h"
 
+#define LK_DEVICE_COMM_AREAS 4 /* of memory made known to the transport */
+
 typedef struct lk_device_comm {
-    lk_comm *control;        /* borrowed */
-    lk_device *device;       /* borrowed */
-    lk_stream *stream;       /* own: transfers and sums */
-    lk_event *complete;      /* own: what the stream waits for */
-    lk_transport *transport; /* own */
-    void *handle;            /* of the stream */
+    lk_comm *control;                     /* borrowed */
+    lk_device *device;                    /* borrowed */
+    lk_stream *stream;                    /* own: transfers and sums */
+    lk_event *complete;                   /* own: what the stream waits for */
+    lk_transport *transport;              /* own */
+    void *handle;                         /* of the stream */
+    void *enlisted[LK_DEVICE_COMM_AREAS]; /* handles of the transport's */
+    int areas;
     bool broken;
 } lk_device_comm;
 
@@ -26,6 +30,17 @@ LK_MUST_CHECK lk_status lk_device_comm_connect(lk_device_comm **out, lk_comm *co
                                                lk_transport *transport, lk_error *err);
 /* Ends well where nothing failed (Collective then); else drops what is under way. NULL is accepted. */
 void lk_device_comm_free(lk_device_comm *comm);
+
+/* Memory that messages come from and go to: all of it, and before the first of them. */
+typedef struct lk_device_area {
+    void *data;
+    int64_t bytes;
+} lk_device_area;
+
+/* Makes it known to the transport, which can then do without copies; on all ranks, or where one cannot, on none. It
+ * must outlive the communicator. Collective. Errors: LK_ERR_COMM. */
+LK_MUST_CHECK lk_status lk_device_comm_enlist(lk_device_comm *comm, const lk_device_area *areas, int count,
+                                              lk_error *err);
 
 /* What is enqueued from now on waits for all that `stream` was given so far. Not Collective. Errors: LK_ERR_DEVICE. */
 LK_MUST_CHECK lk_status lk_device_comm_follow(lk_device_comm *comm, lk_stream *stream, lk_error *err);

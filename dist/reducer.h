@@ -31,6 +31,9 @@ typedef struct lk_reducer_config {
 LK_MUST_CHECK lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const lk_reducer_config *config,
                                           lk_error *err);
 /* Between updates only; NULL is accepted. Not Collective. */
+/* Makes the reducer's memory and the slab that begin will be given known to the communicator of devices; nothing where
+ * there is none. Collective. Errors: LK_ERR_COMM. */
+LK_MUST_CHECK lk_status lk_reducer_enlist(lk_reducer *reducer, void *slab, int64_t bytes, lk_error *err);
 void lk_reducer_free(lk_reducer *reducer);
 
 /* Starts an update. slab: this rank's partial sum (host memory, or the device's), which becomes the total of all ranks.

@@ -88,6 +88,7 @@ static lk_status create_buckets(lk_reducer *r, const lk_reducer_config *config, 
         r->proving = r->proving || b->count >= SLICE_ALIGNMENT * (int64_t)r->route.ranks;
     }
     LK_RETURN_IF(alloc_scratch(r, bytes, err));
+    r->scratch_bytes = (int64_t)bytes;
     bytes = 0;
     for (int i = 0; i < r->bucket_count; i++) {
         r->buckets[i].scratch = r->scratch + bytes;
@@ -119,6 +120,12 @@ lk_status lk_reducer_create(lk_reducer **out, lk_comm *comm, const lk_reducer_co
 out:
     lk_reducer_free(r);
     return status;
+}
+
+lk_status lk_reducer_enlist(lk_reducer *r, void *slab, int64_t bytes, lk_error *err) {
+    const lk_device_area areas[] = {{slab, bytes}, {r->scratch, r->scratch_bytes}};
+    if (r->device_comm == NULL) return LK_OK;
+    return lk_device_comm_enlist(r->device_comm, areas, 2, err);
 }
 
 void lk_reducer_free(lk_reducer *r) {

@@ -32,6 +32,7 @@ struct lk_reducer {
     bucket *buckets;
     lk_request **requests;
     char *scratch;
+    int64_t scratch_bytes;
     char *slab; /* borrowed from begin to the end of wait; NULL outside */
     int finished;
     lk_device_comm *device_comm; /* borrowed; NULL: the slab is host memory */

@@ -24,6 +24,11 @@ struct lk_transport {
     /* Has anything failed, here or (if it is known) elsewhere; is nothing in progress but what streams hold? Not
      * Collective. */
     lk_status (*poll)(lk_transport *transport, bool *settled, lk_error *err);
+    /* Makes memory known that messages come from and go to, so that they need no copies between; `*handle` NULL: the
+     * library has no use for it. forget ends that, before leave. Where one rank's messages are of such memory, all
+     * ranks' are. Not Collective. */
+    lk_status (*enlist)(lk_transport *transport, void *data, int64_t bytes, void **handle, lk_error *err);
+    void (*forget)(lk_transport *transport, void *handle);
     /* Messages between begin and end start together; between two ranks they are matched in order, and both ends give
      * the same bytes. stream: lk_device.stream_handle. Data: device memory; it must not change before the stream has
      * passed. Collective, with the peers named. */

@@ -64,6 +64,23 @@ static lk_status poll(lk_transport *transport, bool *settled, lk_error *err) {
     return check(impl, state, "work", err);
 }
 
+/* Since NCCL 2.19: without them in the library their addresses are NULL. Source: NVIDIA, "NCCL documentation", User
+ * Buffer Registration. */
+ncclResult_t ncclCommRegister(const ncclComm_t comm, void *data, size_t bytes, void **handle) __attribute__((weak));
+ncclResult_t ncclCommDeregister(const ncclComm_t comm, void *handle) __attribute__((weak));
+
+static lk_status enlist(lk_transport *transport, void *data, int64_t bytes, void **handle, lk_error *err) {
+    *handle = NULL;
+    if (ncclCommRegister == NULL || ncclCommDeregister == NULL) return LK_OK;
+    NCCL_TRY(ncclCommRegister, (impl_of(transport)->comm, data, (size_t)bytes, handle));
+    return LK_OK;
+}
+
+static void forget(lk_transport *transport, void *handle) {
+    nccl_impl *impl = impl_of(transport);
+    if (impl->comm != NULL) (void)ncclCommDeregister(impl->comm, handle);
+}
+
 static lk_status group_begin(lk_transport *transport, lk_error *err) {
     NCCL_TRY(ncclGroupStart, ());
     return LK_OK;
@@ -112,6 +129,8 @@ static void transport_free(lk_transport *transport) {
 static const lk_transport TEMPLATE = {.make_id = make_id,
                                       .join = join,
                                       .poll = poll,
+                                      .enlist = enlist,
+                                      .forget = forget,
                                       .group_begin = group_begin,
                                       .send = send_slice,
                                       .receive = receive_slice,

@@ -78,7 +78,8 @@ void lk_report_start(const lk_trainer *t) {
     if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);
     if (t->gpus.choices != NULL) lk_gpu_binding_print(&t->gpus, stdout);
     if (t->device_comm != NULL)
-        printf("gradients travel over %s and are summed %s\n", t->device_comm->transport->name,
+        printf("gradients travel over %s%s and are summed %s\n", t->device_comm->transport->name,
+               t->device_comm->areas > 0 ? ", which knows their memory," : "",
                t->job->reduce == LK_REDUCE_RING
                    ? "in its own order (reduce: ring): another number of ranks gives other bits"
                    : "in the tree's order");

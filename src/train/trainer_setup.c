@@ -168,6 +168,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
         .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
     LK_RETURN_IF(lk_comm_agree(t->comm, status, err));
+    LK_RETURN_IF(lk_window_enlist(t->window, err));
     set_snapshot(t);
     return LK_OK;
 }

@@ -141,6 +141,11 @@ out:
     return status;
 }
 
+lk_status lk_window_enlist(lk_window *window, lk_error *err) {
+    int64_t bytes = window->network->totals.slab_count * (int64_t)lk_dtype_size(window->network->device->master);
+    return lk_reducer_enlist(window->reducer, window->tree.slabs[0], bytes, err);
+}
+
 void lk_window_free(lk_window *window) {
     if (window == NULL) return;
     lk_device *device = window->network->device;

@@ -41,6 +41,10 @@ LK_MUST_CHECK lk_status lk_window_create(lk_window **out, lk_network *network, l
                                          lk_loader *loader, const lk_window_config *config, lk_error *err);
 void lk_window_free(lk_window *window);
 
+/* Makes the memory that gradients travel from and to known to the communicator of devices, once the window is there on
+ * all ranks. Collective. Errors: LK_ERR_COMM. */
+LK_MUST_CHECK lk_status lk_window_enlist(lk_window *window, lk_error *err);
+
 /* Queues this rank's leaves of an update at the loader. Not Collective. */
 LK_MUST_CHECK lk_status lk_window_prefetch(lk_window *window, const lk_sampler *sampler, int64_t update,
                                            const lk_augment *augment, lk_error *err);

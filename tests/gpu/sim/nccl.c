@@ -150,7 +150,45 @@ API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state) {
     return ncclSuccess;
 }
 
+/* LK_SIM_NCCL_REGISTER: -1 (as NCCL_LOCAL_REGISTER=0: nothing is registered), or the rank on which it fails. */
+API ncclResult_t ncclCommRegister(const ncclComm_t comm, void *data, size_t bytes, void **handle) {
+    int64_t setting = sim_setting("LK_SIM_NCCL_REGISTER", SIM_RANKS);
+    *handle = NULL;
+    if (!comm->joined || comm->delay > 0 || comm->leaving) sim_fault("memory is registered before ranks have met");
+    if (bytes == 0 || sim_device_room(data) < bytes) sim_fault("what is registered is not device memory");
+    if (setting == comm->rank) return ncclSystemError;
+    for (int i = 0; i < SIM_AREAS && setting != -1; i++) {
+        if (comm->areas[i].data != NULL) continue;
+        comm->areas[i] = (sim_area){data, bytes};
+        comm->area_count++;
+        *handle = &comm->areas[i];
+        return ncclSuccess;
+    }
+    return setting == -1 ? ncclSuccess : ncclInternalError;
+}
+
+API ncclResult_t ncclCommDeregister(const ncclComm_t comm, void *handle) {
+    sim_area *area = handle;
+    if (comm->leaving || area < comm->areas || area >= comm->areas + SIM_AREAS || area->data == NULL)
+        sim_fault("memory is given back that is not registered");
+    if (sim_device_room(area->data) < area->bytes) sim_fault("registered memory is gone before it is given back");
+    *area = (sim_area){NULL, 0};
+    comm->area_count--;
+    return ncclSuccess;
+}
+
+/* Either all memory of messages is registered or none. */
+static void check_registered(ncclComm_t comm, const char *data, size_t bytes) {
+    bool found = comm->area_count == 0;
+    for (int i = 0; i < SIM_AREAS && !found; i++) {
+        const sim_area *a = &comm->areas[i];
+        found = a->data != NULL && data >= a->data && data + bytes <= a->data + a->bytes;
+    }
+    if (!found) sim_fault("rank %d: a message of memory that is not registered, beside some that is", comm->rank);
+}
+
 API ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+    if (comm->area_count > 0) sim_fault("a communicator ends with memory registered");
     comm->leaving = true;
     comm->delay = 2;
     return ncclInProgress;
@@ -208,6 +246,7 @@ static ncclResult_t add_message(bool sending, const void *data, size_t count, nc
         sim_fault("rank %d uses its communicator before it has settled", comm->rank);
     if (peer < 0 || peer >= comm->size || (type != ncclInt8 && type != ncclFloat32)) return ncclInvalidArgument;
     if (sim_device_room(data) < bytes) sim_fault("rank %d: a message is not in device memory", comm->rank);
+    check_registered(comm, data, bytes);
     sim_message message = {.sending = sending, .peer = peer, .data = (char *)data, .bytes = bytes};
     if (depth == 0) sim_fault("a message outside of a group");
     group_add(collecting, message, stream, comm);

@@ -51,6 +51,14 @@ typedef struct sim_group {
     float **terms; /* by rank */
 } sim_group;
 
+#define SIM_AREAS 8
+
+/* Memory that was registered. */
+typedef struct sim_area {
+    const char *data;
+    size_t bytes;
+} sim_area;
+
 struct ncclComm {
     int rank, size, listener;
     char id[SIM_ID_BYTES];
@@ -60,6 +68,8 @@ struct ncclComm {
     int delay;          /* polls until what was asked for is settled */
     sim_group *waiting; /* ended, to be enqueued when settled; NULL: none */
     int groups;
+    sim_area areas[SIM_AREAS]; /* data NULL: free */
+    int area_count;            /* of those that are not */
     ncclResult_t error;
     char words[160];
 };
