@@ -23,7 +23,9 @@ typedef struct step {
 static const step STEPS[] = {
     {"machine", STEP_MACHINE, NULL},
     {"ops in float32", STEP_OPS, "float32"},
+    {"ops in tf32", STEP_OPS, "tf32"},
     {"ops in bfloat16", STEP_OPS, "bfloat16"},
+    {"ops in float16", STEP_OPS, "float16"},
     {"what is supported", STEP_SUPPORT, NULL},
     {"training", STEP_TRAINING, NULL},
     {"same bits in float32", STEP_SAME_BITS, "float32"},
@@ -66,8 +68,10 @@ static void print_part(const lk_selftest_part *part) {
     fflush(stdout);
 }
 
-static bool needs_bfloat16(const step *s) {
-    return s->kind == STEP_BENCH || (s->argument != NULL && strcmp(s->argument, "bfloat16") == 0);
+/* Both came with compute capability 8.0. */
+static bool needs_bfloat16_or_tf32(const step *s) {
+    if (s->kind == STEP_BENCH) return true;
+    return s->argument != NULL && (strcmp(s->argument, "bfloat16") == 0 || strcmp(s->argument, "tf32") == 0);
 }
 
 bool lk_selftest_has_bfloat16(const lk_selftest *test) {
@@ -91,8 +95,8 @@ static lk_status run_all(lk_selftest *test, const char *report, lk_error *err) {
         snprintf(part->name, sizeof part->name, "%s", s->name);
         if (i > 0 && test->machine == NULL)
             lk_selftest_conclude(part, LK_OUTCOME_SKIPPED, "no GPU answered");
-        else if (needs_bfloat16(s) && !lk_selftest_has_bfloat16(test))
-            lk_selftest_conclude(part, LK_OUTCOME_SKIPPED, "this GPU has no bfloat16");
+        else if (needs_bfloat16_or_tf32(s) && !lk_selftest_has_bfloat16(test))
+            lk_selftest_conclude(part, LK_OUTCOME_SKIPPED, "this GPU has neither bfloat16 nor TF32");
         else if (run_step(test, s, part, &why) != LK_OK)
             lk_selftest_conclude(part, LK_OUTCOME_FAILED, "%.400s", why.message);
         part->seconds = lk_clock_seconds() - start;

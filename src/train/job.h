@@ -25,7 +25,7 @@ typedef struct lk_job {
     char *init;   /* weights that training begins with; NULL: random ones */
     char *base;   /* of a job file only: the file that this one changes; NULL once it is read */
     char *device; /* "auto", "cpu", "cuda", "reference" */
-    int compute;  /* 0 float32, 1 bfloat16, 2 tf32 */
+    int compute;  /* 0 float32, 1 bfloat16, 2 tf32, 3 float16 */
 
     int64_t epochs, max_updates; /* max_updates 0: no limit */
     int64_t batch, microbatch;   /* samples per update, per microbatch; microbatch 0: batch / 4 */

@@ -1,6 +1,7 @@
-/* gpu_described MODEL PIXELS BATCH float32|bfloat16: plans a model on the CUDA device, over the stand-in GPU, and for a
- * GPU that is only described, and compares the two plans call by call. Prints what differs; status 1 where anything
- * does: src/device/described/info.c then says what an op of src/device/cuda no longer does. Needs LOCKSTEP_MODULES. */
+/* gpu_described MODEL PIXELS BATCH float32|bfloat16|float16: plans a model on the CUDA device, over the stand-in GPU,
+ * and for a GPU that is only described, and compares the two plans call by call. Prints what differs; status 1 where
+ * anything does: src/device/described/info.c then says what an op of src/device/cuda no longer does. Needs
+ * LOCKSTEP_MODULES. */
 #include "device/described/described.h"
 
 #include <inttypes.h>
@@ -60,7 +61,7 @@ static int compare_totals(const lk_plan *real, const lk_plan *described) {
 static lk_status compile(lk_plan **plan, const lk_graph *graph, lk_device *device, char **argv, bool training,
                          lk_error *err) {
     lk_plan_options options = {.batch = strtoll(argv[3], NULL, 10), .training = training};
-    options.compute = strcmp(argv[4], "bfloat16") == 0 ? LK_BF16 : LK_F32;
+    options.compute = strcmp(argv[4], "bfloat16") == 0 ? LK_BF16 : strcmp(argv[4], "float16") == 0 ? LK_F16 : LK_F32;
     return lk_plan_create(plan, graph, device, &options, err);
 }
 
@@ -86,7 +87,7 @@ int main(int argc, char **argv) {
     int wrong = 0;
     lk_model_spec spec = {.channels = 3, .classes = 10, .std = {1, 1, 1}, .dropout = 0.2, .drop_path = 0.2};
     if (argc != 5) {
-        fprintf(stderr, "usage: gpu_described MODEL PIXELS BATCH float32|bfloat16\n");
+        fprintf(stderr, "usage: gpu_described MODEL PIXELS BATCH float32|bfloat16|float16\n");
         return 2;
     }
     spec.h = spec.w = strtoll(argv[2], NULL, 10);

@@ -1,6 +1,6 @@
-/* gpu_launches MODEL PIXELS BATCH float32|bfloat16 RECOMPUTE: runs one microbatch on the stand-in GPU and compares,
- * call by call, the launches that the plan counts with those that the stand-in saw. Prints a line for each call that
- * differs and one with the sums; status 1 where any differs. Needs LOCKSTEP_MODULES. */
+/* gpu_launches MODEL PIXELS BATCH float32|bfloat16|float16 RECOMPUTE: runs one microbatch on the stand-in GPU and
+ * compares, call by call, the launches that the plan counts with those that the stand-in saw. Prints a line for each
+ * call that differs and one with the sums; status 1 where any differs. Needs LOCKSTEP_MODULES. */
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -118,7 +118,7 @@ static lk_status compile(lk_plan **plan, lk_graph **graph, lk_device *device, ch
     spec.dropout = spec.drop_path = 0.2;
     lk_plan_options options = {.batch = strtoll(argv[3], NULL, 10), .training = true};
     options.recompute = (lk_recompute)strtol(argv[5], NULL, 10);
-    options.compute = strcmp(argv[4], "bfloat16") == 0 ? LK_BF16 : LK_F32;
+    options.compute = strcmp(argv[4], "bfloat16") == 0 ? LK_BF16 : strcmp(argv[4], "float16") == 0 ? LK_F16 : LK_F32;
     LK_RETURN_IF(lk_model_build(graph, argv[1], &spec, err));
     LK_RETURN_IF(lk_graph_cross_entropy(*graph, &loss, 0.1, err));
     return lk_plan_create(plan, *graph, device, &options, err);
@@ -139,7 +139,7 @@ int main(int argc, char **argv) {
     count c = {0};
     memory m = {0};
     if (argc != 6) {
-        fprintf(stderr, "usage: gpu_launches MODEL PIXELS BATCH float32|bfloat16 RECOMPUTE\n");
+        fprintf(stderr, "usage: gpu_launches MODEL PIXELS BATCH float32|bfloat16|float16 RECOMPUTE\n");
         return 2;
     }
     LK_TRY(lk_device_create(&device, "cuda", 1, &err));

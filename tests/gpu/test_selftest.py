@@ -23,8 +23,8 @@ def test_a_gpu_that_is_right_passes(build, tmp_path):
     assert lines[0].startswith("# GPU self-test of Lockstep ") and lines[0].endswith(": passed")
     assert found["passed"] is True and found["finished"] is True and found["machine"]["gpu"] == "stand-in GPU"
     parts = {part["name"]: part for part in found["parts"]}
-    assert {part["outcome"] for part in parts.values()} == {"passed"} and len(parts) == 8
-    for compute in ("float32", "bfloat16"):
+    assert {part["outcome"] for part in parts.values()} == {"passed"} and len(parts) == 10
+    for compute in ("float32", "tf32", "bfloat16", "float16"):
         assert int(re.search(rf"compare cuda in {compute}: (\d+) cases", parts[f"ops in {compute}"]["text"])[1]) > 25
     losses = parts["training"]["figures"]
     assert len(losses["cpu"]) == len(losses["cuda_float32"]) == 10 and losses["cpu"] != losses["cuda_float32"]

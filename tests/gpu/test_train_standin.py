@@ -52,9 +52,12 @@ def job(build, tmp_path_factory):
     return folder / "job.yaml"
 
 
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def losses(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if line["type"] == "update"]
+    return [line["loss"] for line in lines_of(folder) if line["type"] == "update"]
 
 
 def tensors(folder):
@@ -82,7 +85,7 @@ def test_it_follows_the_cpu_device(build, job, tmp_path, overrides):
         assert np.allclose(one[name], two[name], rtol=1e-2, atol=1e-3 * np.abs(one[name]).max()), name
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+@pytest.mark.parametrize("compute", ["float32", "bfloat16", "float16"])
 def test_the_same_bits_in_any_legal_order(build, job, tmp_path, compute):
     """The stand-in draws the order of streams, blocks and threads from its seed (P5)."""
     for seed in (1, 2):
@@ -101,6 +104,18 @@ def test_tf32_is_float32_but_for_what_it_multiplies(build, job, tmp_path):
     with h5py.File(tmp_path / "tf32/checkpoints/last.h5") as file:
         assert b'compute: "tf32"' in file["text/job"][()]
         assert file["model/fc.weight"].dtype == np.float32
+
+
+def test_float16_follows_float32(build, job, tmp_path):
+    """Gradients below float16's range would vanish without the scale: bytes of small ones differ, the losses do not."""
+    for compute in ("float32", "float16"):
+        train(build, job, tmp_path / compute, "device=cuda", f"compute={compute}", LK_SIM_CAPABILITY=75)
+    one, two = losses(tmp_path / "float32"), losses(tmp_path / "float16")
+    assert one != two and len(two) == 4 and np.allclose(one, two, rtol=2e-2, atol=0)
+    updates = [line for line in lines_of(tmp_path / "float16") if line["type"] == "update"]
+    norms = [line["gradient_norm"] for line in lines_of(tmp_path / "float32") if line["type"] == "update"]
+    assert {line["loss_scale"] for line in updates} == {65536}
+    assert np.allclose([line["gradient_norm"] for line in updates], norms, rtol=5e-2, atol=0)
 
 
 def test_what_is_computed_again_is_the_same(build, job, tmp_path):
@@ -152,6 +167,9 @@ def test_what_surrounds_the_passes_does_not_grow_with_the_network(build, job, tm
         (["device=cuda"], {"LK_SIM_MEMORY": 1 << 20}, "the GPU has no room for"),
         (["device=cuda"], {"LK_SIM_CUDNN": 90500}, "needs cuDNN 9.8 or later and finds 9.5"),
         (["device=cuda"], {"LOCKSTEP_MODULES": "/nowhere"}, "there is no /nowhere/lockstep_cuda.so"),
+        (["device=cuda", "compute=bfloat16"], {"LK_SIM_CAPABILITY": 75}, "this one has 7.5; use float16 or float32"),
+        (["device=cuda", "compute=tf32"], {"LK_SIM_CAPABILITY": 75}, "tf32 needs a GPU of compute capability 8.0"),
+        (["device=cpu", "compute=float16"], {}, "computes in float32 or bfloat16, not in float16"),
         (["device=cpu", "compute=tf32"], {}, "the cpu device computes in float32 or bfloat16, not in tf32"),
         (["device=reference", "compute=tf32"], {}, "computes in float64, not in tf32"),
         (["device=cuda", "sync_batchnorm=2"], {}, "cannot normalise over a group"),

@@ -19,7 +19,7 @@ def driver(tmp_path_factory):
     return make_driver(tmp_path_factory.mktemp("driver"))
 
 
-@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+@pytest.mark.parametrize("compute", ["float32", "tf32", "bfloat16", "float16"])
 @pytest.mark.parametrize("library, batch, passes", [("pypi", "256", []), ("pypi", "100", ["forward"]), ("toolkit", "256", [])])
 def test_every_convolution_of_every_model_has_an_engine(driver, library, batch, passes, compute):
     asked, there = all_have_an_engine(ask(BUILD, driver, library, "all", batch, compute, *passes, seconds=3000))

@@ -26,7 +26,7 @@ static uint16_t half_of(double value) {
     (void)frexp(value, &exponent);
     if (isnan(value)) return 0x7e00;
     if (fabs(value) >= 65520) return sign | 0x7c00;
-    if (exponent < -13) exponent = -13;
+    if (value == 0 || exponent < -13) exponent = -13;
     double units = nearbyint(ldexp(fabs(value), 11 - exponent)); /* at most 2048: a carry is the next power's 1024 */
     return sign | (uint16_t)((exponent + 13) * 1024 + (int)units);
 }

@@ -66,8 +66,8 @@ lk_status lk_cuda_check_op(const lk_op *op, const lk_op *like, lk_error *err) {
     const lk_op_desc *d = &op->desc;
     bool input = d->kind == LK_OP_INPUT, takes_dy = !input && d->kind != LK_OP_LOSS;
     int most = op->class->one_dy ? 1 : 2;
-    if (d->compute != LK_F32 && d->compute != LK_BF16)
-        return lk_cuda_unsupported(op, "the device computes in float32 or bfloat16", err);
+    if (d->compute != LK_F32 && d->compute != LK_BF16 && d->compute != LK_F16)
+        return lk_cuda_unsupported(op, "the device computes in float32, bfloat16 or float16", err);
     if (d->x.dtype != (input ? LK_U8 : d->compute)) return lk_cuda_unsupported(op, "its input has another type", err);
     if (!shape_ok(&d->x)) return lk_cuda_unsupported(op, "its input is empty or too large", err);
     if (d->kind == LK_OP_BATCHNORM && d->training && !d->batchnorm.fixed && d->x.n * d->x.h * d->x.w < 2)

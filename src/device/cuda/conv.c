@@ -153,7 +153,7 @@ static lk_status refresh(lk_cuda *cuda, const lk_op *op, lk_stream *stream, cons
                          const float *params, void *derived, lk_error *err) {
     (void)cuda;
     const conv_plan *p = op->plan;
-    lk_cuda_task copy = {.kind = LK_CUDA_TO_BF16,
+    lk_cuda_task copy = {.kind = lk_cuda_copy_of(op->desc.compute),
                          .count = p->weights,
                          .to = (char *)derived + buffers->derived_offset,
                          .from = params + buffers->param_offset[0]};
@@ -215,7 +215,8 @@ static lk_status backward_weights(lk_stream *stream, lk_call *call, const lk_run
     float *grad = lk_cuda_grad(call, run, 0);
     void *target = p->shape.short_dweight ? b->workspace : (void *)grad;
     LK_TRY(run_pass(stream, call, LK_CUDNN_WEIGHT, b->x, target, b->dy[0], err));
-    if (p->shape.short_dweight) LK_CUDA(lk_cuda_from_bf16(stream->cuda, target, grad, p->weights));
+    if (p->shape.short_dweight)
+        LK_CUDA(lk_cuda_widen(stream->cuda, lk_cuda_type_of(call->op->desc.compute), target, grad, p->weights));
 out:
     return status;
 }

@@ -22,7 +22,7 @@ typedef struct matmul {
 typedef struct linear_plan {
     int64_t in, out; /* padded */
     matmul forward, data, weight;
-    int64_t bias_at; /* bytes into the derived parameters; before it: weights. bfloat16 only */
+    int64_t bias_at; /* bytes into the derived parameters; before it: weights. 16-bit types only */
 } linear_plan;
 
 static void matmul_free(matmul *m) {
@@ -30,6 +30,10 @@ static void matmul_free(matmul *m) {
     if (m->a != NULL) (void)cublasLtMatrixLayoutDestroy(m->a);
     if (m->b != NULL) (void)cublasLtMatrixLayoutDestroy(m->b);
     if (m->d != NULL) (void)cublasLtMatrixLayoutDestroy(m->d);
+}
+
+static cudaDataType_t data_type(lk_dtype dtype) {
+    return dtype == LK_BF16 ? CUDA_R_16BF : dtype == LK_F16 ? CUDA_R_16F : CUDA_R_32F;
 }
 
 /* Float32 operands are rounded to TF32 where the op allows it; sums are float32 in any case. */
@@ -131,7 +135,7 @@ static void fill_info(lk_op *op) {
     info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, d->linear.out_features), p->out};
     bool trained = d->training && !d->frozen;
     info->keeps_x = trained;
-    if (d->x.dtype == LK_BF16) {
+    if (d->x.dtype != LK_F32) {
         p->bias_at = (int64_t)lk_round_up((size_t)(p->out * p->in) * sizeof(uint16_t));
         info->derived_bytes = p->bias_at + p->out * (int64_t)sizeof(uint16_t);
     }
@@ -164,7 +168,7 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     p->in = d->x.block;
     p->out = lk_cuda_block(d->linear.out_features, d->compute);
     lk_cuda_info_start(op, d->linear.out_features, 1, 1, p->out);
-    cudaDataType_t type = d->x.dtype == LK_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    cudaDataType_t type = data_type(d->x.dtype);
     matrix weight = {type, p->in, p->out, false}, x = {type, p->in, d->x.n, false}, y = {type, p->out, d->x.n, false};
     matrix weight_t = weight, y_t = y, dweight = {CUDA_R_32F, p->in, p->out, false};
     weight_t.transposed = y_t.transposed = true;
@@ -195,8 +199,8 @@ static lk_status refresh(lk_cuda *cuda, const lk_op *op, lk_stream *stream, cons
     (void)cuda;
     const linear_plan *p = op->plan;
     char *to = (char *)derived + buffers->derived_offset;
-    lk_cuda_task weights = {.kind = LK_CUDA_TO_BF16, .count = p->out * p->in, .to = to};
-    lk_cuda_task bias = {.kind = LK_CUDA_TO_BF16, .count = p->out, .to = to + p->bias_at};
+    lk_cuda_task weights = {.kind = lk_cuda_copy_of(op->desc.compute), .count = p->out * p->in, .to = to};
+    lk_cuda_task bias = {.kind = lk_cuda_copy_of(op->desc.compute), .count = p->out, .to = to + p->bias_at};
     weights.from = params + buffers->param_offset[0];
     bias.from = params + buffers->param_offset[1];
     LK_RETURN_IF(lk_cuda_task_submit(stream, &weights, err));
@@ -235,7 +239,7 @@ static const void *bias_of(const lk_call *call, const lk_run *run) {
 
 static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     const linear_plan *p = call->op->plan;
-    cudaDataType_t type = call->op->desc.x.dtype == LK_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    cudaDataType_t type = data_type(call->op->desc.x.dtype);
     LK_RETURN_IF(set_bias(call->bound, type, bias_of(call, run), err));
     return matmul_run(cuda, stream, &p->forward, call->bound, weights_of(call, run), call->buffers.x, call->buffers.y,
                       call->buffers.workspace, err);

@@ -61,13 +61,14 @@ static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
 static const char *identity(const lk_device *device) { return cuda_of(device)->identity; }
 
 static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
-    if (compute == LK_F32) return LK_OK;
+    if (compute == LK_F32 || compute == LK_F16) return LK_OK;
     if (compute != LK_BF16 && compute != LK_TF32)
-        return lk_fail(err, LK_ERR_UNSUPPORTED, "the cuda device computes in float32, tf32 or bfloat16, not in %s",
+        return lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "the cuda device computes in float32, tf32, bfloat16 or float16, not in %s",
                        lk_dtype_name(compute));
     if (cuda_of(device)->capability >= 800) return LK_OK;
     return lk_fail(err, LK_ERR_UNSUPPORTED,
-                   "%s needs a GPU of compute capability 8.0 or later, and this one has %d.%d; use float32",
+                   "%s needs a GPU of compute capability 8.0 or later, and this one has %d.%d; use float16 or float32",
                    lk_dtype_name(compute), cuda_of(device)->capability / 100, cuda_of(device)->capability / 10 % 10);
 }
 

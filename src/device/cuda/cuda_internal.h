@@ -140,7 +140,13 @@ void lk_cuda_info_start(lk_op *op, int64_t c, int64_t h, int64_t w, int64_t bloc
 /* Names of own kernels for the passes that there are, and one launch for each. */
 void lk_cuda_info_own(lk_op *op, const char *name);
 
-static inline lk_cuda_type lk_cuda_type_of(lk_dtype dtype) { return dtype == LK_BF16 ? LK_CUDA_BF16 : LK_CUDA_F32; }
+static inline lk_cuda_type lk_cuda_type_of(lk_dtype dtype) {
+    return dtype == LK_BF16 ? LK_CUDA_BF16 : dtype == LK_F16 ? LK_CUDA_F16 : LK_CUDA_F32;
+}
+/* The task that writes a parameter's copy in a 16-bit type. */
+static inline lk_cuda_task_kind lk_cuda_copy_of(lk_dtype dtype) {
+    return dtype == LK_F16 ? LK_CUDA_TO_F16 : LK_CUDA_TO_BF16;
+}
 
 /* Channels with padding to whole vectors. */
 static inline int64_t lk_cuda_block(int64_t channels, lk_dtype dtype) {

@@ -1,6 +1,6 @@
 /* Activations and their derivatives (device/ops.h), in float. At a kink as PyTorch has it; NaN passes. T: what the
- * values are stored in; for bfloat16 the sigmoid is taken from the GPU's own exponential and division, within some
- * 2^-21 of the value, where bfloat16 keeps 2^-9. */
+ * values are stored in; for 16-bit types the sigmoid is taken from the GPU's own exponential and division, within some
+ * 2^-21 of the value, where bfloat16 keeps 2^-9 and float16 2^-11. */
 #ifndef LK_DEVICE_CUDA_KERNEL_ACT_CUH
 #define LK_DEVICE_CUDA_KERNEL_ACT_CUH
 
@@ -13,6 +13,10 @@ static __device__ inline float lk_sigmoid(float z) {
 template <>
 __device__ inline float lk_sigmoid<lk_bf16>(float z) {
     return __fdividef(1, 1 + __expf(-z));
+}
+template <>
+__device__ inline float lk_sigmoid<lk_f16>(float z) {
+    return lk_sigmoid<lk_bf16>(z);
 }
 
 static __device__ inline float lk_clamp(float z, float low, float high) { return z < low ? low : z > high ? high : z; }

@@ -92,13 +92,15 @@ int lk_cuda_column_sums(cudaStream_t stream, const lk_cuda_rows *shape, const vo
     lk_reduce_shape r = lk_reduce_shape_of(shape);
     columns c = {*shape, dy, sums, partial, count, counters};
     dim3 grid(r.groups, r.chunks), block(r.across, r.down);
-    if (shape->type == LK_CUDA_BF16) return lk_launch(column_sums<lk_bf16>, grid, block, stream, c, r);
-    return lk_launch(column_sums<float>, grid, block, stream, c, r);
+    return LK_LAUNCH_BY_TYPE(shape->type, column_sums, grid, block, stream, c, r);
+}
+
+template <typename T>
+static int launch_add_bias(dim3 grid, cudaStream_t stream, const lk_cuda_rows *shape, void *y, const float *bias) {
+    return lk_launch(add_bias<T>, grid, LK_CUDA_THREADS, stream, *shape, (T *)y, bias);
 }
 
 int lk_cuda_add_bias(cudaStream_t stream, const lk_cuda_rows *shape, void *y, const float *bias) {
     dim3 grid = lk_grid(shape->rows * shape->block / lk_cuda_lanes(shape->type));
-    if (shape->type == LK_CUDA_BF16)
-        return lk_launch(add_bias<lk_bf16>, grid, LK_CUDA_THREADS, stream, *shape, (lk_bf16 *)y, bias);
-    return lk_launch(add_bias<float>, grid, LK_CUDA_THREADS, stream, *shape, (float *)y, bias);
+    return LK_BY_TYPE(shape->type, launch_add_bias, grid, stream, shape, y, bias);
 }

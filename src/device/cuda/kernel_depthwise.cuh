@@ -19,6 +19,10 @@ template <>
 struct alignas(4) lk_pair<lk_bf16> {
     unsigned bits; /* the first channel below */
 };
+template <>
+struct alignas(4) lk_pair<lk_f16> {
+    unsigned bits;
+};
 
 static __device__ inline void lk_unpack(float (&out)[2], lk_pair<float> v) {
     out[0] = v.first;
@@ -28,24 +32,31 @@ static __device__ inline void lk_unpack(float (&out)[2], lk_pair<lk_bf16> v) {
     out[0] = __uint_as_float(v.bits << 16);
     out[1] = __uint_as_float(v.bits & 0xffff0000u);
 }
+static __device__ inline void lk_unpack(float (&out)[2], lk_pair<lk_f16> v) {
+    const lk_f16 first = {(uint16_t)v.bits}, second = {(uint16_t)(v.bits >> 16)};
+    out[0] = lk_float(first);
+    out[1] = lk_float(second);
+}
 
 static __device__ inline void lk_store_pair(float *to, const float (&v)[2]) {
     *reinterpret_cast<lk_pair<float> *>(to) = {v[0], v[1]};
 }
-static __device__ inline void lk_store_pair(lk_bf16 *to, const float (&v)[2]) {
-    *reinterpret_cast<lk_pair<lk_bf16> *>(to) = {lk_pack_bf16(v[0], v[1])};
+template <typename T>
+static __device__ inline void lk_store_pair(T *to, const float (&v)[2]) {
+    *reinterpret_cast<lk_pair<T> *>(to) = {lk_pack<T>(v[0], v[1])};
 }
 
 /* Zero where wanted is 0; nobody looks at the address then. In PTX, so that the load stays where it is written: the
  * compiler would put it behind the work that is to hide it. */
-static __device__ inline void lk_fetch_pair(lk_pair<lk_bf16> &out, const lk_bf16 *from, unsigned wanted) {
+template <typename T>
+static __device__ inline void lk_fetch_pair(lk_pair<T> &out, const T *from, unsigned wanted) {
 #ifdef __CUDA_ARCH__
     asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; mov.b32 %0, 0; @p ld.global.nc.b32 %0, [%1]; }"
                  : "=&r"(out.bits)
                  : "l"(from), "r"(wanted));
 #else
     out = {};
-    if (wanted != 0) out = *reinterpret_cast<const lk_pair<lk_bf16> *>(from);
+    if (wanted != 0) out = *reinterpret_cast<const lk_pair<T> *>(from);
 #endif
 }
 static __device__ inline void lk_fetch_pair(lk_pair<float> &out, const float *from, unsigned wanted) {

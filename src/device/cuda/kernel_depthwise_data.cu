@@ -85,10 +85,12 @@ static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, 
     return lk_launch(depthwise_data<T, K>, grid, block, stream, *d, s, (const T *)dy, weights, (T *)dx);
 }
 
+template <typename T>
+static int run_kernel(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, const float *weights, void *dx) {
+    return d->kernel == 3 ? run<T, 3>(stream, d, dy, weights, dx) : run<T, 5>(stream, d, dy, weights, dx);
+}
+
 int lk_cuda_depthwise_data_strided(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy,
                                    const float *weights, void *dx) {
-    if (d->type == LK_CUDA_BF16)
-        return d->kernel == 3 ? run<lk_bf16, 3>(stream, d, dy, weights, dx)
-                              : run<lk_bf16, 5>(stream, d, dy, weights, dx);
-    return d->kernel == 3 ? run<float, 3>(stream, d, dy, weights, dx) : run<float, 5>(stream, d, dy, weights, dx);
+    return LK_BY_TYPE(d->type, run_kernel, stream, d, dy, weights, dx);
 }

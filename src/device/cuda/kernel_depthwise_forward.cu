@@ -103,13 +103,11 @@ static int run_data(cudaStream_t stream, const lk_cuda_depthwise *d, const void 
 
 int lk_cuda_depthwise_forward(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const float *weights,
                               void *y) {
-    if (d->type == LK_CUDA_BF16) return run_forward<lk_bf16>(stream, d, x, weights, y);
-    return run_forward<float>(stream, d, x, weights, y);
+    return LK_BY_TYPE(d->type, run_forward, stream, d, x, weights, y);
 }
 
 int lk_cuda_depthwise_data(cudaStream_t stream, const lk_cuda_depthwise *d, const void *dy, const float *weights,
                            void *dx) {
     if (d->stride == 2) return lk_cuda_depthwise_data_strided(stream, d, dy, weights, dx);
-    if (d->type == LK_CUDA_BF16) return run_data<lk_bf16>(stream, d, dy, weights, dx);
-    return run_data<float>(stream, d, dy, weights, dx);
+    return LK_BY_TYPE(d->type, run_data, stream, d, dy, weights, dx);
 }

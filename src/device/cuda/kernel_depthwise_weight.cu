@@ -135,9 +135,7 @@ static lk_strips strips_in(const lk_cuda_depthwise *d) {
     return lk_strips_of(d, d->out_h, d->out_w, width, LK_CUDA_THREADS);
 }
 
-static lk_strips strips_of(const lk_cuda_depthwise *d) {
-    return d->type == LK_CUDA_BF16 ? strips_in<lk_bf16>(d) : strips_in<float>(d);
-}
+static lk_strips strips_of(const lk_cuda_depthwise *d) { return LK_BY_TYPE(d->type, strips_in, d); }
 
 template <typename T, int K, int S>
 static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy, float *dweights,
@@ -171,6 +169,5 @@ int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *d) {
 
 int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy,
                              float *dweights, float *partial) {
-    if (d->type == LK_CUDA_BF16) return run_shape<lk_bf16>(stream, d, x, dy, dweights, partial);
-    return run_shape<float>(stream, d, x, dy, dweights, partial);
+    return LK_BY_TYPE(d->type, run_shape, stream, d, x, dy, dweights, partial);
 }

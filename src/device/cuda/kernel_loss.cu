@@ -190,28 +190,31 @@ static __global__ void soft_counts(lk_cuda_loss p, const T *logits, double *coun
 }
 
 template <typename T>
-static int count(cudaStream_t stream, const lk_cuda_loss *p, const T *x, double *counts) {
+static int run_count(cudaStream_t stream, const lk_cuda_loss *p, const void *x, double *counts) {
     int code = 0;
-    if (p->rows > 0) code = lk_launch(row_totals<T>, dim3((unsigned)p->rows), THREADS, stream, *p, x);
+    if (p->rows > 0) code = lk_launch(row_totals<T>, dim3((unsigned)p->rows), THREADS, stream, *p, (const T *)x);
     if (code != 0) return code;
-    return lk_launch(soft_counts<T>, lk_grid(p->classes), LK_CUDA_THREADS, stream, *p, x, counts);
+    return lk_launch(soft_counts<T>, lk_grid(p->classes), LK_CUDA_THREADS, stream, *p, (const T *)x, counts);
+}
+
+template <typename T>
+static int run_forward(cudaStream_t stream, const lk_cuda_loss *p, const void *x, float *y) {
+    return lk_launch(loss_forward<T>, dim3((unsigned)p->n), THREADS, stream, *p, (const T *)x, y);
+}
+
+template <typename T>
+static int run_backward(cudaStream_t stream, const lk_cuda_loss *p, const void *x, void *dx) {
+    return lk_launch(loss_backward<T>, dim3((unsigned)p->n), THREADS, stream, *p, (const T *)x, (T *)dx);
 }
 
 int lk_cuda_loss_count(cudaStream_t stream, const lk_cuda_loss *p, const void *x, double *counts) {
-    if (p->type == LK_CUDA_BF16) return count<lk_bf16>(stream, p, (const lk_bf16 *)x, counts);
-    return count<float>(stream, p, (const float *)x, counts);
+    return LK_BY_TYPE(p->type, run_count, stream, p, x, counts);
 }
 
 int lk_cuda_loss_forward(cudaStream_t stream, const lk_cuda_loss *p, const void *x, float *y) {
-    dim3 grid((unsigned)p->n);
-    if (p->type == LK_CUDA_BF16)
-        return lk_launch(loss_forward<lk_bf16>, grid, THREADS, stream, *p, (const lk_bf16 *)x, y);
-    return lk_launch(loss_forward<float>, grid, THREADS, stream, *p, (const float *)x, y);
+    return LK_BY_TYPE(p->type, run_forward, stream, p, x, y);
 }
 
 int lk_cuda_loss_backward(cudaStream_t stream, const lk_cuda_loss *p, const void *x, void *dx) {
-    dim3 grid((unsigned)p->n);
-    if (p->type == LK_CUDA_BF16)
-        return lk_launch(loss_backward<lk_bf16>, grid, THREADS, stream, *p, (const lk_bf16 *)x, (lk_bf16 *)dx);
-    return lk_launch(loss_backward<float>, grid, THREADS, stream, *p, (const float *)x, (float *)dx);
+    return LK_BY_TYPE(p->type, run_backward, stream, p, x, dx);
 }

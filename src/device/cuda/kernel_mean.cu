@@ -47,20 +47,24 @@ static lk_plane_shape planes_of(const lk_cuda_pool *pool) {
     return lk_plane_shape_of(pool->n, (int64_t)pool->h * pool->w, pool->block, pool->type);
 }
 
-int lk_cuda_mean_forward(cudaStream_t stream, const lk_cuda_pool *pool, const void *x, void *y) {
+template <typename T>
+static int run_forward(cudaStream_t stream, const lk_cuda_pool *pool, const void *x, void *y) {
     lk_plane_shape p = planes_of(pool);
     dim3 grid = lk_plane_grid(p), block(p.across, p.down);
-    if (pool->type == LK_CUDA_BF16)
-        return lk_launch(mean_forward<lk_bf16>, grid, block, stream, p, (const lk_bf16 *)x, (lk_bf16 *)y);
-    return lk_launch(mean_forward<float>, grid, block, stream, p, (const float *)x, (float *)y);
+    return lk_launch(mean_forward<T>, grid, block, stream, p, (const T *)x, (T *)y);
+}
+
+template <typename T>
+static int run_backward(cudaStream_t stream, const lk_cuda_pool *pool, const void *const dy[2], void *dx) {
+    lk_plane_shape p = planes_of(pool);
+    dim3 grid = lk_plane_grid(p), block(p.across, p.down);
+    return lk_launch(mean_backward<T>, grid, block, stream, p, (const T *)dy[0], (const T *)dy[1], (T *)dx);
+}
+
+int lk_cuda_mean_forward(cudaStream_t stream, const lk_cuda_pool *pool, const void *x, void *y) {
+    return LK_BY_TYPE(pool->type, run_forward, stream, pool, x, y);
 }
 
 int lk_cuda_mean_backward(cudaStream_t stream, const lk_cuda_pool *pool, const void *const dy[2], void *dx) {
-    lk_plane_shape p = planes_of(pool);
-    dim3 grid = lk_plane_grid(p), block(p.across, p.down);
-    if (pool->type == LK_CUDA_BF16)
-        return lk_launch(mean_backward<lk_bf16>, grid, block, stream, p, (const lk_bf16 *)dy[0], (const lk_bf16 *)dy[1],
-                         (lk_bf16 *)dx);
-    return lk_launch(mean_backward<float>, grid, block, stream, p, (const float *)dy[0], (const float *)dy[1],
-                     (float *)dx);
+    return LK_BY_TYPE(pool->type, run_backward, stream, pool, dy, dx);
 }

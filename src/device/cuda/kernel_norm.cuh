@@ -49,9 +49,10 @@ static __device__ inline void lk_norm_channels(const lk_cuda_norm &n, int first,
 
 /* Calls of a kernel template by type and activation; TWO: are there two operands of the second kind (a residual, a
  * second gradient)?. */
-#define LK_NORM_LAUNCH(kernel, TWO, norm, ...)                                                        \
-    ((norm)->shape.type == LK_CUDA_BF16 ? LK_NORM_LAUNCH_ACT(kernel, lk_bf16, TWO, norm, __VA_ARGS__) \
-                                        : LK_NORM_LAUNCH_ACT(kernel, float, TWO, norm, __VA_ARGS__))
+#define LK_NORM_LAUNCH(kernel, TWO, norm, ...)                                                          \
+    ((norm)->shape.type == LK_CUDA_F32    ? LK_NORM_LAUNCH_ACT(kernel, float, TWO, norm, __VA_ARGS__)   \
+     : (norm)->shape.type == LK_CUDA_BF16 ? LK_NORM_LAUNCH_ACT(kernel, lk_bf16, TWO, norm, __VA_ARGS__) \
+                                          : LK_NORM_LAUNCH_ACT(kernel, lk_f16, TWO, norm, __VA_ARGS__))
 #define LK_NORM_LAUNCH_ACT(kernel, T, TWO, norm, ...)                                   \
     ((norm)->act == LK_ACT_NONE   ? lk_launch(kernel<T, LK_ACT_NONE, TWO>, __VA_ARGS__) \
      : (norm)->act == LK_ACT_RELU ? lk_launch(kernel<T, LK_ACT_RELU, TWO>, __VA_ARGS__) \

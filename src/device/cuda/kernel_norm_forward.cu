@@ -154,8 +154,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS_APPLY) apply
 int lk_cuda_norm_statistics(cudaStream_t stream, const lk_cuda_norm *norm) {
     lk_reduce_shape r = lk_reduce_shape_of(&norm->shape);
     dim3 grid(r.groups, r.chunks), block(r.across, r.down);
-    if (norm->shape.type == LK_CUDA_BF16) return lk_launch(statistics<lk_bf16>, grid, block, stream, *norm, r);
-    return lk_launch(statistics<float>, grid, block, stream, *norm, r);
+    return LK_LAUNCH_BY_TYPE(norm->shape.type, statistics, grid, block, stream, *norm, r);
 }
 
 int lk_cuda_norm_apply(cudaStream_t stream, const lk_cuda_norm *norm) {

@@ -1,4 +1,4 @@
-/* Elementwise work over slabs of float32: optimizer steps, averages, copies in bfloat16. One task a launch, or many
+/* Elementwise work over slabs of float32: optimizer steps, averages, copies in 16-bit types. One task a launch, or many
  * side by side: the arithmetic of an element is the same. */
 #include "device/cuda/kernel_util.cuh"
 
@@ -72,8 +72,9 @@ static __device__ inline void blend(const lk_cuda_task &t, int64_t i) {
     running[i] = t.keep * running[i] + t.take * t.from[i];
 }
 
-static __device__ inline void to_bf16(const lk_cuda_task &t, int64_t i) {
-    ((lk_bf16 *)t.to)[i] = lk_round<lk_bf16>(t.from[i]);
+template <typename T>
+static __device__ inline void copy_as(const lk_cuda_task &t, int64_t i) {
+    ((T *)t.to)[i] = lk_round<T>(t.from[i]);
 }
 
 /* Elements begin, begin + stride, ... below end. */
@@ -95,7 +96,10 @@ static __device__ inline void work(const lk_cuda_task &t, int64_t begin, int64_t
             for (int64_t i = begin; i < end; i += stride) blend(t, i);
             break;
         case LK_CUDA_TO_BF16:
-            for (int64_t i = begin; i < end; i += stride) to_bf16(t, i);
+            for (int64_t i = begin; i < end; i += stride) copy_as<lk_bf16>(t, i);
+            break;
+        case LK_CUDA_TO_F16:
+            for (int64_t i = begin; i < end; i += stride) copy_as<lk_f16>(t, i);
             break;
     }
 }

@@ -84,7 +84,8 @@ static __global__ void normalise(lk_cuda_images images, const uint8_t *x, T *y) 
     }
 }
 
-static __global__ void from_bf16(const lk_bf16 *x, float *y, int64_t count) {
+template <typename T>
+static __global__ void widen(const T *x, float *y, int64_t count) {
     LK_GRID_LOOP(i, count) y[i] = lk_float(x[i]);
 }
 
@@ -92,34 +93,39 @@ static int64_t vectors_of(const lk_cuda_rows *shape) { return shape->rows * shap
 
 int lk_cuda_add_forward(cudaStream_t stream, const lk_cuda_add *add) {
     int64_t vectors = vectors_of(&add->shape);
-    if (add->shape.type == LK_CUDA_BF16)
-        return lk_launch(add_forward<lk_bf16>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
-    return lk_launch(add_forward<float>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+    return LK_LAUNCH_BY_TYPE(add->shape.type, add_forward, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
 }
 
 int lk_cuda_add_backward(cudaStream_t stream, const lk_cuda_add *add) {
     int64_t vectors = vectors_of(&add->shape);
-    if (add->shape.type == LK_CUDA_BF16)
-        return lk_launch(add_backward<lk_bf16>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
-    return lk_launch(add_backward<float>, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+    return LK_LAUNCH_BY_TYPE(add->shape.type, add_backward, lk_grid(vectors), LK_CUDA_THREADS, stream, *add, vectors);
+}
+
+template <typename T>
+static int launch_dropout(cudaStream_t stream, const lk_cuda_dropout *d, const void *const x[2], void *y) {
+    return lk_launch(dropout<T>, lk_grid(vectors_of(&d->shape)), LK_CUDA_THREADS, stream, *d, (const T *)x[0],
+                     (const T *)x[1], (T *)y);
 }
 
 int lk_cuda_dropout_run(cudaStream_t stream, const lk_cuda_dropout *d, const void *const x[2], void *y) {
-    dim3 grid = lk_grid(vectors_of(&d->shape));
-    if (d->shape.type == LK_CUDA_BF16)
-        return lk_launch(dropout<lk_bf16>, grid, LK_CUDA_THREADS, stream, *d, (const lk_bf16 *)x[0],
-                         (const lk_bf16 *)x[1], (lk_bf16 *)y);
-    return lk_launch(dropout<float>, grid, LK_CUDA_THREADS, stream, *d, (const float *)x[0], (const float *)x[1],
-                     (float *)y);
+    return LK_BY_TYPE(d->shape.type, launch_dropout, stream, d, x, y);
+}
+
+template <typename T>
+static int launch_normalise(dim3 grid, cudaStream_t stream, const lk_cuda_images *images, const uint8_t *x, void *y) {
+    return lk_launch(normalise<T>, grid, LK_CUDA_THREADS, stream, *images, x, (T *)y);
 }
 
 int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, const uint8_t *x, void *y) {
     dim3 grid = lk_grid(images->pixels * images->block / lk_cuda_lanes(type));
-    if (type == LK_CUDA_BF16)
-        return lk_launch(normalise<lk_bf16>, grid, LK_CUDA_THREADS, stream, *images, x, (lk_bf16 *)y);
-    return lk_launch(normalise<float>, grid, LK_CUDA_THREADS, stream, *images, x, (float *)y);
+    return LK_BY_TYPE(type, launch_normalise, grid, stream, images, x, y);
 }
 
-int lk_cuda_from_bf16(cudaStream_t stream, const uint16_t *x, float *y, int64_t count) {
-    return lk_launch(from_bf16, lk_grid(count), LK_CUDA_THREADS, stream, (const lk_bf16 *)x, y, count);
+template <typename T>
+static int launch_widen(cudaStream_t stream, const void *x, float *y, int64_t count) {
+    return lk_launch(widen<T>, lk_grid(count), LK_CUDA_THREADS, stream, (const T *)x, y, count);
+}
+
+int lk_cuda_widen(cudaStream_t stream, lk_cuda_type type, const void *x, float *y, int64_t count) {
+    return LK_BY_TYPE(type, launch_widen, stream, x, y, count);
 }

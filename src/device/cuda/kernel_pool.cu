@@ -152,12 +152,10 @@ static int run_backward(cudaStream_t stream, const lk_cuda_pool *p, const void *
 }
 
 int lk_cuda_maxpool_forward(cudaStream_t stream, const lk_cuda_pool *p, const void *x, void *y, uint8_t *index) {
-    return p->type == LK_CUDA_BF16 ? run_forward<lk_bf16>(stream, p, x, y, index)
-                                   : run_forward<float>(stream, p, x, y, index);
+    return LK_BY_TYPE(p->type, run_forward, stream, p, x, y, index);
 }
 
 int lk_cuda_maxpool_backward(cudaStream_t stream, const lk_cuda_pool *p, const void *const dy[2], const uint8_t *index,
                              void *dx) {
-    return p->type == LK_CUDA_BF16 ? run_backward<lk_bf16>(stream, p, dy, index, dx)
-                                   : run_backward<float>(stream, p, dy, index, dx);
+    return LK_BY_TYPE(p->type, run_backward, stream, p, dy, index, dx);
 }

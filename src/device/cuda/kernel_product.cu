@@ -167,12 +167,10 @@ static int run_backward(cudaStream_t stream, const lk_cuda_product *p, const voi
 
 int lk_cuda_product_forward(cudaStream_t stream, const lk_cuda_product *p, const void *x, const void *weights,
                             const float *bias, void *y) {
-    if (p->type == LK_CUDA_BF16) return run_forward<lk_bf16>(stream, p, x, weights, bias, y);
-    return run_forward<float>(stream, p, x, weights, bias, y);
+    return LK_BY_TYPE(p->type, run_forward, stream, p, x, weights, bias, y);
 }
 
 int lk_cuda_product_backward(cudaStream_t stream, const lk_cuda_product *p, const void *x, const void *weights,
                              const void *dy, void *dx, float *dweights, float *dbias) {
-    if (p->type == LK_CUDA_BF16) return run_backward<lk_bf16>(stream, p, x, weights, dy, dx, dweights, dbias);
-    return run_backward<float>(stream, p, x, weights, dy, dx, dweights, dbias);
+    return LK_BY_TYPE(p->type, run_backward, stream, p, x, weights, dy, dx, dweights, dbias);
 }

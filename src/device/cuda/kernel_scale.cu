@@ -87,8 +87,7 @@ static lk_plane_shape planes_of(const lk_cuda_scale *s, int block) {
 int lk_cuda_scale_forward(cudaStream_t stream, const lk_cuda_scale *s) {
     lk_plane_shape p = planes_of(s, s->shape.block);
     dim3 grid = lk_plane_grid(p), block(p.across, p.down);
-    if (s->shape.type == LK_CUDA_BF16) return lk_launch(scale_forward<lk_bf16>, grid, block, stream, *s, p);
-    return lk_launch(scale_forward<float>, grid, block, stream, *s, p);
+    return LK_LAUNCH_BY_TYPE(s->shape.type, scale_forward, grid, block, stream, *s, p);
 }
 
 template <typename T>
@@ -101,5 +100,5 @@ static int run_backward(cudaStream_t stream, const lk_cuda_scale *s) {
 }
 
 int lk_cuda_scale_backward(cudaStream_t stream, const lk_cuda_scale *s) {
-    return s->shape.type == LK_CUDA_BF16 ? run_backward<lk_bf16>(stream, s) : run_backward<float>(stream, s);
+    return LK_BY_TYPE(s->shape.type, run_backward, stream, s);
 }

@@ -1,4 +1,4 @@
-/* What the kernels share: 16-byte vectors of float32 or bfloat16 as floats, and the launch. */
+/* What the kernels share: 16-byte vectors of float32, bfloat16 or float16 as floats, and the launch. */
 #ifndef LK_DEVICE_CUDA_KERNEL_UTIL_CUH
 #define LK_DEVICE_CUDA_KERNEL_UTIL_CUH
 
@@ -14,9 +14,22 @@
 struct lk_bf16 {
     uint16_t bits;
 };
+struct lk_f16 {
+    uint16_t bits;
+};
 
 static __device__ inline float lk_float(float v) { return v; }
 static __device__ inline float lk_float(lk_bf16 v) { return __uint_as_float((unsigned)v.bits << 16); }
+
+static __device__ inline float lk_float(lk_f16 v) {
+#ifdef LK_CUDA_HOST_KERNELS
+    return sim_widen(SIM_F16, v.bits);
+#else
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
+    return f;
+#endif
+}
 
 template <typename T>
 static __device__ inline T lk_round(float v);
@@ -38,7 +51,19 @@ __device__ inline lk_bf16 lk_round<lk_bf16>(float v) {
     return result;
 }
 
-/* 16 bytes: 4 floats or 8 bfloat16. */
+/* To nearest even; beyond the largest number, to infinity. */
+template <>
+__device__ inline lk_f16 lk_round<lk_f16>(float v) {
+    lk_f16 result;
+#ifdef LK_CUDA_HOST_KERNELS
+    result.bits = sim_narrow(SIM_F16, v);
+#else
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(v));
+#endif
+    return result;
+}
+
+/* 16 bytes: 4 floats or 8 of a 16-bit type. */
 template <typename T>
 struct lk_lanes {
     static const int COUNT = (int)(16 / sizeof(T));
@@ -85,22 +110,39 @@ static __device__ inline void lk_store(T *to, const float (&values)[lk_lanes<T>:
     *reinterpret_cast<lk_vector<T> *>(to) = v;
 }
 
-/* Two bfloat16 in a word, the first below. */
-static __device__ inline unsigned lk_pack_bf16(float first, float second) {
+/* Two of a 16-bit type in a word, the first below. */
+template <typename T>
+static __device__ inline unsigned lk_pack(float first, float second) {
+    return (unsigned)lk_round<T>(first).bits | (unsigned)lk_round<T>(second).bits << 16;
+}
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+template <>
+__device__ inline unsigned lk_pack<lk_bf16>(float first, float second) {
     unsigned both;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
     return both;
-#else
-    return (unsigned)lk_round<lk_bf16>(first).bits | (unsigned)lk_round<lk_bf16>(second).bits << 16;
-#endif
 }
+template <>
+__device__ inline unsigned lk_pack<lk_f16>(float first, float second) {
+    unsigned both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+    return both;
+}
+#endif
 
 /* As words: of eight halves the compiler may make eight stores. */
+template <typename T>
+static __device__ inline void lk_store_words(T *to, const float (&v)[8]) {
+    *reinterpret_cast<uint4 *>(to) =
+        make_uint4(lk_pack<T>(v[0], v[1]), lk_pack<T>(v[2], v[3]), lk_pack<T>(v[4], v[5]), lk_pack<T>(v[6], v[7]));
+}
 template <>
 __device__ inline void lk_store<lk_bf16>(lk_bf16 *to, const float (&v)[8]) {
-    *reinterpret_cast<uint4 *>(to) = make_uint4(lk_pack_bf16(v[0], v[1]), lk_pack_bf16(v[2], v[3]),
-                                                lk_pack_bf16(v[4], v[5]), lk_pack_bf16(v[6], v[7]));
+    lk_store_words(to, v);
+}
+template <>
+__device__ inline void lk_store<lk_f16>(lk_f16 *to, const float (&v)[8]) {
+    lk_store_words(to, v);
 }
 
 /* The gradient that arrives: one tensor, or the sum of two. */
@@ -122,6 +164,18 @@ static int lk_launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t s
     return (int)cudaGetLastError();
 }
 #endif
+
+/* A call of a function template by the type of the values. */
+#define LK_BY_TYPE(type, function, ...)                        \
+    ((type) == LK_CUDA_F32    ? function<float>(__VA_ARGS__)   \
+     : (type) == LK_CUDA_BF16 ? function<lk_bf16>(__VA_ARGS__) \
+                              : function<lk_f16>(__VA_ARGS__))
+
+/* A launch of a kernel template whose arguments do not depend on the type. */
+#define LK_LAUNCH_BY_TYPE(type, kernel, ...)                            \
+    ((type) == LK_CUDA_F32    ? lk_launch(kernel<float>, __VA_ARGS__)   \
+     : (type) == LK_CUDA_BF16 ? lk_launch(kernel<lk_bf16>, __VA_ARGS__) \
+                              : lk_launch(kernel<lk_f16>, __VA_ARGS__))
 
 static inline int64_t lk_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -16,10 +16,10 @@
 extern "C" {
 #endif
 
-typedef enum lk_cuda_type { LK_CUDA_F32, LK_CUDA_BF16 } lk_cuda_type;
+typedef enum lk_cuda_type { LK_CUDA_F32, LK_CUDA_BF16, LK_CUDA_F16 } lk_cuda_type;
 
 /* Elements of a 16-byte vector. */
-static inline int lk_cuda_lanes(lk_cuda_type type) { return type == LK_CUDA_BF16 ? 8 : 4; }
+static inline int lk_cuda_lanes(lk_cuda_type type) { return type == LK_CUDA_F32 ? 4 : 8; }
 
 /* rows x block elements. */
 typedef struct lk_cuda_rows {
@@ -203,7 +203,8 @@ typedef enum lk_cuda_task_kind {
     LK_CUDA_RMSPROP, /* params, grads; state: square, mean or NULL, velocity or NULL */
     LK_CUDA_LERP,    /* to += take (from - to), exactly from with take 1 */
     LK_CUDA_BLEND,   /* to = keep to + take from */
-    LK_CUDA_TO_BF16  /* to (bfloat16) = from, rounded to nearest even */
+    LK_CUDA_TO_BF16, /* to (bfloat16) = from, rounded to nearest even */
+    LK_CUDA_TO_F16   /* to (float16), likewise */
 } lk_cuda_task_kind;
 
 /* Elementwise work over float32: what is the same for all of `count` elements. */
@@ -240,8 +241,8 @@ typedef struct lk_cuda_segments {
 int lk_cuda_slab_squares(cudaStream_t stream, const float *x, const lk_cuda_segments *segments, int first, int count,
                          double *sums);
 
-/* bfloat16 widened to float32. */
-int lk_cuda_from_bf16(cudaStream_t stream, const uint16_t *x, float *y, int64_t count);
+/* y = x, a 16-bit type widened to float32. */
+int lk_cuda_widen(cudaStream_t stream, lk_cuda_type type, const void *x, float *y, int64_t count);
 
 #ifdef __cplusplus
 }

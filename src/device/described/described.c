@@ -24,8 +24,9 @@ static const char *identity(const lk_device *device) { return ((const described 
 
 static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
     (void)device;
-    if (compute == LK_F32 || compute == LK_BF16 || compute == LK_TF32) return LK_OK;
-    return lk_fail(err, LK_ERR_UNSUPPORTED, "a described GPU is planned for float32, tf32 or bfloat16, not for %s",
+    if (compute == LK_F32 || compute == LK_BF16 || compute == LK_F16 || compute == LK_TF32) return LK_OK;
+    return lk_fail(err, LK_ERR_UNSUPPORTED,
+                   "a described GPU is planned for float32, tf32, bfloat16 or float16, not for %s",
                    lk_dtype_name(compute));
 }
 

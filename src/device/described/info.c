@@ -10,7 +10,7 @@
 #define LABEL_BYTES 12   /* label, the other label, its share */
 #define LIBRARY_ALIGNMENT 256
 
-static int64_t lanes_of(lk_dtype dtype) { return dtype == LK_BF16 ? 8 : 4; }
+static int64_t lanes_of(lk_dtype dtype) { return dtype == LK_F32 ? 4 : 8; }
 static int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 static int64_t block_of(int64_t channels, lk_dtype dtype) { return round_up(channels, lanes_of(dtype)); }
 static int64_t aligned(int64_t bytes) { return (int64_t)lk_round_up((size_t)bytes); }
@@ -107,7 +107,7 @@ static void own_product(const lk_op_desc *d, lk_op_info *info, double bytes) {
 
 static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     conv_size s = size_of(d);
-    bool bf16 = d->compute == LK_BF16, gaps = s.c != d->x.block || s.k != s.y_block;
+    bool shorter = d->compute != LK_F32, gaps = s.c != d->x.block || s.k != s.y_block;
     int64_t out = d->conv.out_channels, area = d->conv.kernel_h * d->conv.kernel_w;
     start(d, info, out, out_size(d->x.h, d->conv.kernel_h, d->conv.pad_less_top, d),
           out_size(d->x.w, d->conv.kernel_w, d->conv.pad_less_left, d), s.y_block);
@@ -117,22 +117,22 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, out), out};
     bool trained = d->training && !d->frozen;
     info->keeps_x = trained;
-    if (bf16) info->derived_bytes = s.weights * 2;
-    int64_t scratch = bf16 && trained ? aligned(s.weights * 2) : 0;
+    if (shorter) info->derived_bytes = s.weights * 2;
+    int64_t scratch = shorter && trained ? aligned(s.weights * 2) : 0;
     info->workspace_bytes = scratch + LIBRARY_ALIGNMENT + (trained && d->conv.bias ? partial_bytes(&info->y) : 0);
     double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
-    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(s.weights * (bf16 ? 2 : 4));
+    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(s.weights * (shorter ? 2 : 4));
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(s.group * area);
     info->flops_backward = passes * info->flops_forward;
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
     info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
     info->launches_forward = 1 + gaps + d->conv.bias;
-    /* A bfloat16 layer's weight gradient is widened by a launch of its own. */
-    info->launches_backward = d->training ? (trained ? 1 + bf16 + d->conv.bias : 0) + d->need_dx * (1 + gaps) : 0;
-    info->launches_refresh = bf16;
+    /* The weight gradient of a layer in a 16-bit type is widened by a launch of its own. */
+    info->launches_backward = d->training ? (trained ? 1 + shorter + d->conv.bias : 0) + d->need_dx * (1 + gaps) : 0;
+    info->launches_refresh = shorter;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cudnn");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
-    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : bf16 ? "cudnn in 16 bits" : "cudnn");
+    snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : shorter ? "cudnn in 16 bits" : "cudnn");
     if (is_own_depthwise(d)) own_depthwise(d, info);
     if (is_own_product(d, s.weights)) own_product(d, info, bytes);
 }
@@ -232,7 +232,7 @@ static void linear_info(const lk_op_desc *d, lk_op_info *info) {
     info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, d->linear.out_features), out};
     bool trained = d->training && !d->frozen;
     info->keeps_x = trained;
-    if (d->x.dtype == LK_BF16) info->derived_bytes = aligned(out * in * 2) + out * 2;
+    if (d->x.dtype != LK_F32) info->derived_bytes = aligned(out * in * 2) + out * 2;
     info->workspace_bytes = LIBRARY_ALIGNMENT + (trained ? partial_bytes(&info->y) : 0);
     double passes = d->training ? d->need_dx + trained : 0;
     info->flops_forward = 2.0 * (double)d->x.n * (double)(out * in);

@@ -58,7 +58,8 @@ API cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int d
     snprintf(properties->uuid.bytes, sizeof properties->uuid.bytes, "stand-in %d", number);
     properties->pciDomainID = 0xffff; /* no such bus in any machine */
     properties->pciBusID = number;
-    properties->major = 9;
+    properties->major = (int)sim_setting("LK_SIM_CAPABILITY", 90) / 10;
+    properties->minor = (int)sim_setting("LK_SIM_CAPABILITY", 90) % 10;
     properties->multiProcessorCount = 132;
     properties->warpSize = 32;
     return cudaSuccess;

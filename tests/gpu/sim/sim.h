@@ -2,7 +2,8 @@
  * but while work is done; calls enqueue, and whoever waits runs what may run, in an order drawn from a seed.
  * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (how many the machine has; 0: none
  * answers), LK_SIM_COUNTS (file of what was asked for, by name), CUDA_VISIBLE_DEVICES (numbers), LK_SIM_OTHER (number
- * of the GPU that is of another kind), LK_SIM_CUDNN (version that the cuDNN stand-in claims); nccl.c says those of
+ * of the GPU that is of another kind), LK_SIM_CAPABILITY (75 is 7.5), LK_SIM_CUDNN (version that the cuDNN stand-in
+ * claims); nccl.c says those of
  * NCCL. */
 #ifndef LK_TESTS_GPU_SIM_H
 #define LK_TESTS_GPU_SIM_H
