@@ -37,7 +37,7 @@ step() {
 run_ctest() { # NAME FOLDER CTEST-ARGUMENTS
   local name=$1 folder=$2
   shift 2
-  ctest --test-dir "$folder" --output-on-failure --output-junit "$results/ctest-$name.xml" --timeout 600 "$@"
+  ctest --test-dir "$folder" -j "$(nproc)" --output-on-failure --output-junit "$results/ctest-$name.xml" --timeout 600 "$@"
 }
 
 install_python() {
@@ -74,6 +74,8 @@ if [ "$mode" != quick ]; then
     if compgen -G "$root/tests/$folder/test_*.py" >/dev/null; then
       # clang-tidy over all sources takes many minutes: in the long lane.
       if [ "$folder" = lint ] && [ "$mode" != long ]; then set -- -k "not tidy"; else set --; fi
+      # Side by side where no test measures a launch of several ranks or a moment in time.
+      if [ "$folder" = parity ]; then set -- -n "$(nproc)" --dist worksteal; fi
       step "pytest-$folder" run_pytest "$folder" "$root/tests/$folder" "$@"
     fi
   done

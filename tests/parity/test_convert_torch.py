@@ -14,7 +14,6 @@ import safetensors.torch
 import torch
 from model_oracle import make_model
 
-torch.set_num_threads(2)
 BUILD = pathlib.Path(os.environ["LOCKSTEP_BUILD"])
 LOCKSTEP = str(BUILD / "bin" / "lockstep")
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)

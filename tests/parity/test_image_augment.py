@@ -20,7 +20,6 @@ import image_samples as samples
 from image_tool_client import assert_same_pixels, tool  # noqa: F401
 from test_image_effects import BILINEAR, NEAREST, apply_step
 
-torch.set_num_threads(1)
 LEVEL = 1e-4  # of every statistical test
 MEAN = np.rint(255 * np.array([0.485, 0.456, 0.406])).astype(np.uint8)
 POLICY = ["identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",

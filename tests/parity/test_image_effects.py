@@ -17,7 +17,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "image"))
 import image_samples as samples
 from image_tool_client import ImageError, assert_same_pixels, photos, tool  # noqa: F401
 
-torch.set_num_threads(1)
 SIZES = [(1, 1), (2, 3), (3, 3), (16, 16), (17, 31), (64, 48), (97, 61)]
 NEAREST, BILINEAR = InterpolationMode.NEAREST, InterpolationMode.BILINEAR
 

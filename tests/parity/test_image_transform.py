@@ -19,7 +19,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "image"))
 import image_samples as samples
 from image_tool_client import ImageError, assert_same_pixels, photos, tool  # noqa: F401
 
-torch.set_num_threads(1)
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 SHAPES = [(1, 1), (5, 9), (30, 31), (64, 48), (97, 61), (300, 20), (20, 301), (423, 517), (517, 423), (640, 427)]
 
