@@ -4,12 +4,6 @@
 
 #include "io/image/image.h"
 
-#define LK_GLYPH_WIDTH 5
-#define LK_GLYPH_HEIGHT 8
-
-/* 8 rows of 5 bits; '?' for what is no printable ASCII. Static. */
-const uint8_t *lk_glyph_get(unsigned char letter);
-
 enum { LK_CAPTION_LINES = 2, LK_CAPTION_SIZE = 96 };
 
 /* One picture of the grid and what stands below it. */

@@ -1,7 +1,7 @@
 /* The grid of a preview, pixel by pixel. */
 #include <string.h>
 
-#include "core/memory.h"
+#include "io/image/draw.h"
 #include "jobs/preview.h"
 
 enum { GAP = 6, WHITE = 255, LINE_GAP = 3, LEAST_SIDE = 112, LARGE_SIDE = 180 };
@@ -25,11 +25,6 @@ static layout make_layout(const lk_preview_grid *grid) {
     return l;
 }
 
-static void set_pixel(lk_image *out, int64_t x, int64_t y, uint8_t value) {
-    if (x < 0 || y < 0 || x >= out->width || y >= out->height) return;
-    memset(out->pixels + ((size_t)y * (size_t)out->width + (size_t)x) * 3, value, 3);
-}
-
 static void draw_picture(lk_image *out, const lk_preview_grid *grid, const layout *l, const uint8_t *pixels,
                          int64_t left, int64_t top) {
     for (int64_t y = 0; y < l->picture_height; y++)
@@ -42,14 +37,8 @@ static void draw_picture(lk_image *out, const lk_preview_grid *grid, const layou
 
 /* Letters that do not fit into the cell are left out. */
 static void draw_text(lk_image *out, const layout *l, const char *text, int64_t left, int64_t top) {
-    int64_t advance = (int64_t)(LK_GLYPH_WIDTH + 1) * l->letter, most = l->cell_width / advance;
-    for (int64_t i = 0; text[i] != '\0' && i < most; i++) {
-        const uint8_t *glyph = lk_glyph_get((unsigned char)text[i]);
-        for (int y = 0; y < LK_GLYPH_HEIGHT * l->letter; y++)
-            for (int x = 0; x < LK_GLYPH_WIDTH * l->letter; x++)
-                if (glyph[y / l->letter] >> (LK_GLYPH_WIDTH - 1 - x / l->letter) & 1)
-                    set_pixel(out, left + i * advance + x, top + y, 0);
-    }
+    const lk_rgb black = {0, 0, 0};
+    lk_draw_text(out, left, top, l->letter, text, l->cell_width / ((int64_t)LK_GLYPH_ADVANCE * l->letter), black);
 }
 
 lk_status lk_preview_draw(lk_image *out, const lk_preview_grid *grid, lk_error *err) {

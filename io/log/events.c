@@ -95,12 +95,10 @@ void lk_events_free(lk_events *events) {
     lk_free(events);
 }
 
-lk_status lk_events_scalar(lk_events *events, const char *tag, int64_t step, double value, lk_error *err) {
-    Tensorboard__Summary__Value scalar = TENSORBOARD__SUMMARY__VALUE__INIT;
-    scalar.tag = (char *)(uintptr_t)tag; /* packing only reads it */
-    scalar.has_simple_value = 1;
-    scalar.simple_value = (float)value;
-    Tensorboard__Summary__Value *values[] = {&scalar};
+static lk_status append_value(lk_events *events, Tensorboard__Summary__Value *value, const char *tag, int64_t step,
+                              lk_error *err) {
+    value->tag = (char *)(uintptr_t)tag; /* packing only reads it */
+    Tensorboard__Summary__Value *values[] = {value};
     Tensorboard__Summary summary = TENSORBOARD__SUMMARY__INIT;
     summary.n_value = 1;
     summary.value = values;
@@ -109,6 +107,28 @@ lk_status lk_events_scalar(lk_events *events, const char *tag, int64_t step, dou
     event.step = step;
     event.summary = &summary;
     return append(events, &event, err);
+}
+
+lk_status lk_events_scalar(lk_events *events, const char *tag, int64_t step, double value, lk_error *err) {
+    Tensorboard__Summary__Value scalar = TENSORBOARD__SUMMARY__VALUE__INIT;
+    scalar.has_simple_value = 1;
+    scalar.simple_value = (float)value;
+    return append_value(events, &scalar, tag, step, err);
+}
+
+lk_status lk_events_image(lk_events *events, const char *tag, int64_t step, const uint8_t *png, size_t size,
+                          int32_t width, int32_t height, lk_error *err) {
+    enum { RGB = 3 };
+    Tensorboard__Summary__Image image = TENSORBOARD__SUMMARY__IMAGE__INIT;
+    image.has_height = image.has_width = image.has_colorspace = image.has_encoded_image_string = 1;
+    image.height = height;
+    image.width = width;
+    image.colorspace = RGB;
+    image.encoded_image_string.data = (uint8_t *)(uintptr_t)png; /* packing only reads it */
+    image.encoded_image_string.len = size;
+    Tensorboard__Summary__Value value = TENSORBOARD__SUMMARY__VALUE__INIT;
+    value.image = &image;
+    return append_value(events, &value, tag, step, err);
 }
 
 /* A write that fails half way leaves the file's end at the last whole record, and the records pending. */

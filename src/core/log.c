@@ -20,7 +20,9 @@ bool lk_terminal_has_colour(FILE *out) {
 int lk_terminal_width(FILE *out) {
     struct winsize size;
     if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-    return 80;
+    const char *columns = getenv("COLUMNS");
+    long value = columns == NULL ? 0 : strtol(columns, NULL, 10);
+    return value > 0 && value <= 10000 ? (int)value : 80;
 }
 
 lk_log lk_log_create(FILE *out, int rank, int size) {

@@ -17,7 +17,7 @@ typedef struct lk_log {
 /* May text sent to this stream have colours or move the cursor? A terminal other than "dumb", and NO_COLOR not set. */
 bool lk_terminal_has_colour(FILE *out);
 bool lk_terminal_has_cursor(FILE *out);
-/* Columns of the terminal behind a stream; 80 where unknown. */
+/* Columns of the terminal behind a stream; COLUMNS where it does not say, 80 where that is not set either. */
 int lk_terminal_width(FILE *out);
 
 /* Level INFO; colour where the stream may have it. */

@@ -6,7 +6,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-enum { LINE_SIZE = 512, MAX_BAR = 40, MIN_BAR = 8 };
+enum { LINE_SIZE = 512, MAX_BAR = 40, MIN_BAR = 8, PARTS = 6 };
 
 static double rate_of(const lk_progress *progress, double elapsed) {
     return elapsed > 0 ? (double)progress->done / elapsed : 0;
@@ -36,7 +36,7 @@ static int join(char *text, size_t size, const char *const *parts, int count) {
 }
 
 char *lk_progress_render(const lk_progress *progress, double elapsed, int width, char *text, size_t size) {
-    char counts[96], rate[64], left[40] = "", bar[MAX_BAR + 1] = "", duration[24];
+    char counts[96], rate[64], left[40] = "", note[96] = "", bar[MAX_BAR + 1] = "", duration[24];
     double speed = rate_of(progress, elapsed), fraction = 0;
     print_rate(speed, progress->unit, rate, sizeof rate);
     if (progress->total > 0) {
@@ -50,18 +50,19 @@ char *lk_progress_render(const lk_progress *progress, double elapsed, int width,
     } else {
         snprintf(counts, sizeof counts, "%" PRId64, progress->done);
     }
-    const char *parts[] = {progress->title, NULL, counts, rate, left};
-    static const int droppable[] = {4, 3, 0};
-    int used = join(text, size, parts, 5);
-    for (int i = 0; used > width && i < 3; i++) {
+    if (progress->note != NULL) progress->note(progress->note_context, note, sizeof note);
+    const char *parts[PARTS] = {progress->title, NULL, counts, rate, left, note};
+    static const int droppable[] = {5, 4, 3, 0};
+    int used = join(text, size, parts, PARTS);
+    for (int i = 0; used > width && i < 4; i++) {
         parts[droppable[i]] = NULL;
-        used = join(text, size, parts, 5);
+        used = join(text, size, parts, PARTS);
     }
     int room = width - used - 1;
     if (progress->total > 0 && room >= MIN_BAR) {
         draw_bar(fraction, room < MAX_BAR ? room : MAX_BAR, bar);
         parts[1] = bar;
-        used = join(text, size, parts, 5);
+        used = join(text, size, parts, PARTS);
     }
     if (used > width && width >= 0 && (size_t)width < size) text[width] = '\0';
     return text;

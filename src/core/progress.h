@@ -15,6 +15,9 @@ typedef struct lk_progress {
     double started;  /* lk_clock_seconds() */
     double last_shown;
     int64_t done;
+    /* What else to show, written into text; asked only when the line is drawn. NULL: nothing. */
+    void (*note)(void *context, char *text, size_t size);
+    void *note_context;
 } lk_progress;
 
 /* title and unit are borrowed: "pack", "images". out NULL: nothing is ever written (ranks other than 0). */
@@ -27,7 +30,7 @@ void lk_progress_clear(lk_progress *progress);
 void lk_progress_finish(lk_progress *progress);
 
 /* The text shown `elapsed` seconds after the start, at most `width` columns: parts that do not fit are left out, the
- * bar first, then the time left, the rate, the title. Pure. Returns text. */
+ * bar first, then the note, the time left, the rate, the title. Pure but for the note. Returns text. */
 char *lk_progress_render(const lk_progress *progress, double elapsed, int width, char *text, size_t size);
 
 #endif

@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include "core/process.h"
 #include "train/trainer_internal.h"
 
 lk_status lk_train(lk_comm *comm, const lk_job *job, const lk_train_options *options, lk_error *err) {
@@ -9,7 +10,7 @@ lk_status lk_train(lk_comm *comm, const lk_job *job, const lk_train_options *opt
                           .options = options,
                           .log = lk_log_create(stderr, comm->rank, comm->size),
                           .cores = options->topology->places[comm->rank].share};
-    lk_report_reset_peak();
+    lk_process_memory_reset();
     LK_TRY(lk_trainer_setup(&trainer, err));
     LK_TRY(lk_trainer_open_run(&trainer, err));
     lk_report_start(&trainer);

@@ -97,8 +97,6 @@ LK_MUST_CHECK lk_status lk_trainer_finish(lk_trainer *trainer, lk_error *err);
 
 /* trainer_report.c: what people and scripts read; rank 0 writes, the others return at once. */
 void lk_report_start(const lk_trainer *trainer);
-/* A run that is not the first of its process has a peak of memory of its own, where the kernel lets it be reset. */
-void lk_report_reset_peak(void);
 LK_MUST_CHECK lk_status lk_report_run(lk_trainer *trainer, lk_error *err);
 /* Seconds from the start of the command to the first forward pass. */
 LK_MUST_CHECK lk_status lk_report_startup(lk_trainer *trainer, lk_error *err);

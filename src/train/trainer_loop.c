@@ -4,6 +4,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/process.h"
 #include "train/trainer_internal.h"
 
 static bool updates_left(const lk_trainer *t) {
@@ -148,6 +149,18 @@ static bool has_tail(const lk_trainer *t) {
     return lk_sampler_window_samples(t->sampler, t->counters.update_in_epoch) % t->job->microbatch != 0;
 }
 
+static void take_wait_seconds(lk_trainer *t) {
+    t->counters.wait_seconds += lk_loader_take_wait_seconds(t->loader) / t->lanes->count;
+}
+
+/* The end of the progress line: the share of this epoch's time that was spent waiting for data, and memory. */
+static void note_progress(void *context, char *text, size_t size) {
+    lk_trainer *t = context;
+    take_wait_seconds(t);
+    double share = t->counters.seconds > 0 ? t->counters.wait_seconds / t->counters.seconds : 0;
+    snprintf(text, size, "data wait %.1f%% %.0f MiB", 100 * share, lk_process_memory_read().resident);
+}
+
 /* Runs updates until the epoch or the job's updates end. */
 static lk_status run_updates(lk_trainer *t, lk_error *err) {
     lk_status status = LK_OK;
@@ -156,6 +169,8 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
     bool first = t->last_update == 0;
     t->last_update = started;
     lk_progress_start(&t->progress, t->comm->rank == 0 ? stderr : NULL, "train", "updates", t->updates_per_epoch);
+    t->progress.note = note_progress;
+    t->progress.note_context = t;
     while (status == LK_OK && t->counters.update_in_epoch < t->updates_per_epoch && updates_left(t)) {
         lk_window_result result;
         lk_stream *stream;
@@ -180,7 +195,7 @@ static lk_status run_updates(lk_trainer *t, lk_error *err) {
 out:
     lk_progress_clear(&t->progress);
     t->counters.seconds = before + lk_clock_seconds() - started;
-    t->counters.wait_seconds += lk_loader_take_wait_seconds(t->loader) / t->lanes->count;
+    take_wait_seconds(t);
     return status;
 }
 

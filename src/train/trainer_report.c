@@ -4,25 +4,9 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "core/process.h"
+#include "train/confusion_image.h"
 #include "train/trainer_internal.h"
-
-/* getrusage would give the peak of whoever started this process where that was larger: it survives exec. */
-static double peak_memory_mib(void) {
-    char line[256];
-    long long kib = 0;
-    FILE *status = fopen("/proc/self/status", "r");
-    if (status == NULL) return 0;
-    while (kib == 0 && fgets(line, sizeof line, status) != NULL) (void)sscanf(line, "VmHWM: %lld kB", &kib);
-    fclose(status);
-    return (double)kib / 1024.0;
-}
-
-void lk_report_reset_peak(void) {
-    FILE *control = fopen("/proc/self/clear_refs", "we");
-    if (control == NULL) return;
-    fputs("5", control);
-    fclose(control);
-}
 
 /* What the weights of `init` made of the job's input.* keys. */
 static void report_notes(const lk_trainer *t) {
@@ -194,10 +178,10 @@ static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metr
         "s:s}",
         "type", "epoch", "epoch", (json_int_t)c->epoch, "update", (json_int_t)c->update, "lr", lr, "train", "loss",
         number_or_null(loss), "accuracy", number_or_null(accuracy), "validation", metrics_json(t, m), "seconds",
-        c->seconds, "images_per_second", rate, "data_wait", wait, "peak_memory_mib", peak_memory_mib(), "ledger",
-        "samples", (json_int_t)c->samples, "unique", (json_int_t)t->unique, "skipped", (json_int_t)0, "reductions",
-        (json_int_t)c->reductions, "best", "loss", c->loss.value, "loss_epoch", (json_int_t)c->loss.epoch, "f1",
-        c->f1.value, "f1_epoch", (json_int_t)c->f1.epoch, "weights", weights);
+        c->seconds, "images_per_second", rate, "data_wait", wait, "peak_memory_mib", lk_process_memory_read().peak,
+        "ledger", "samples", (json_int_t)c->samples, "unique", (json_int_t)t->unique, "skipped", (json_int_t)0,
+        "reductions", (json_int_t)c->reductions, "best", "loss", c->loss.value, "loss_epoch", (json_int_t)c->loss.epoch,
+        "f1", c->f1.value, "f1_epoch", (json_int_t)c->f1.epoch, "weights", weights);
     if (line != NULL && lk_job_scales_loss(t->job))
         json_object_set_new(line, "skipped_updates", json_integer((json_int_t)c->skips));
     LK_RETURN_IF(lk_run_folder_record(&t->folder, line, true, err));
@@ -216,6 +200,24 @@ static lk_status record_epoch(lk_trainer *t, const lk_counters *c, const lk_metr
     return lk_events_flush(t->folder.events, err);
 }
 
+/* Errors: as `tolerate` takes them. */
+static lk_status record_confusion(lk_trainer *t, const char *tag, const int64_t *confusion, lk_error *err) {
+    lk_status status = LK_OK;
+    lk_image image = {0};
+    uint8_t *png = NULL;
+    size_t size;
+    int classes = t->dataset->class_count;
+    if (classes > LK_CONFUSION_CLASSES) return LK_OK;
+    LK_TRY(lk_confusion_draw(&image, confusion, (const char *const *)t->dataset->class_names, classes, err));
+    LK_TRY(lk_image_encode_png(&png, &size, &image, err));
+    LK_TRY(lk_events_image(t->folder.events, tag, t->counters.update, png, size, image.width, image.height, err));
+    LK_TRY(lk_events_flush(t->folder.events, err));
+out:
+    lk_free(png);
+    lk_image_free(&image);
+    return status;
+}
+
 lk_status lk_report_epoch(lk_trainer *t, const lk_counters *c, const lk_evaluation *evaluation, double lr,
                           const uint64_t hash[2], bool new_loss, bool new_f1, lk_error *err) {
     if (t->comm->rank != 0) return LK_OK;
@@ -232,7 +234,10 @@ lk_status lk_report_epoch(lk_trainer *t, const lk_counters *c, const lk_evaluati
            weights);
     fflush(stdout);
     lk_error problem = {0};
-    return tolerate(t, record_epoch(t, c, m, lr, weights, rate, wait, &problem), &problem, err);
+    lk_status status = record_epoch(t, c, m, lr, weights, rate, wait, &problem);
+    if (status == LK_OK && (new_loss || new_f1))
+        status = record_confusion(t, "validation/confusion", evaluation->confusion, &problem);
+    return tolerate(t, status, &problem, err);
 }
 
 void lk_report_plateau(const lk_trainer *t, double before) {
@@ -261,5 +266,9 @@ lk_status lk_report_final(lk_trainer *t, const char *best, const char *split, co
     lk_error problem = {0};
     json_t *line = json_pack("{s:s, s:s, s:s, s:o}", "type", "final", "checkpoint", best, "split", split, "metrics",
                              metrics_json(t, m));
-    return tolerate(t, lk_run_folder_record(&t->folder, line, true, &problem), &problem, err);
+    char tag[64];
+    snprintf(tag, sizeof tag, "%s/%s/confusion", best, split);
+    lk_status status = lk_run_folder_record(&t->folder, line, true, &problem);
+    if (status == LK_OK) status = record_confusion(t, tag, evaluation->confusion, &problem);
+    return tolerate(t, status, &problem, err);
 }

@@ -47,6 +47,34 @@ static void test_unknown_total_and_odd_values(void **state) {
     assert_non_null(strstr(render(300, 200, 1, 80, text, sizeof text), "100% 300/200"));
 }
 
+static void write_note(void *context, char *text, size_t size) { snprintf(text, size, "%s", (const char *)context); }
+
+static void test_the_note_goes_before_the_time_left(void **state) {
+    (void)state;
+    char text[512];
+    lk_progress p = {.title = "train", .unit = "updates", .total = 200, .done = 50, .note = write_note};
+    p.note_context = (void *)(uintptr_t) "data wait 1.5% 120 MiB";
+    assert_string_equal(lk_progress_render(&p, 10, 72, text, sizeof text),
+                        "train  25% 50/200 5.00 updates/s 0:30 left data wait 1.5% 120 MiB");
+    assert_non_null(strchr(lk_progress_render(&p, 10, 80, text, sizeof text), '['));
+    lk_progress_render(&p, 10, 64, text, sizeof text);
+    assert_null(strstr(text, "MiB"));
+    assert_non_null(strstr(text, "left"));
+}
+
+static void test_width(void **state) {
+    (void)state;
+    FILE *file = tmpfile();
+    const char *const columns[] = {"40", "0", "-3", "x", "99999"};
+    for (int i = 0; i < 5; i++) {
+        setenv("COLUMNS", columns[i], 1);
+        assert_int_equal(lk_terminal_width(file), i == 0 ? 40 : 80);
+    }
+    unsetenv("COLUMNS");
+    assert_int_equal(lk_terminal_width(file), 80);
+    fclose(file);
+}
+
 static void test_no_terminal_gives_plain_lines(void **state) {
     (void)state;
     char *text = NULL;
@@ -125,6 +153,8 @@ int main(void) {
         cmocka_unit_test(test_bar),
         cmocka_unit_test(test_parts_that_do_not_fit_are_dropped),
         cmocka_unit_test(test_unknown_total_and_odd_values),
+        cmocka_unit_test(test_the_note_goes_before_the_time_left),
+        cmocka_unit_test(test_width),
         cmocka_unit_test(test_no_terminal_gives_plain_lines),
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_log),

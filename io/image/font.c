@@ -1,6 +1,6 @@
-/* Letters of 5 x 7 pixels and a row for descenders, for the captions of a preview: each row is 5 bits, the leftmost
+/* Letters of 5 x 7 pixels and a row for descenders, for what is drawn: each row is 5 bits, the leftmost
  * highest. */
-#include "jobs/preview.h"
+#include "io/image/draw.h"
 
 enum { FIRST = 32, LAST = 126 };
 
