@@ -11,7 +11,11 @@
 #include "report/page.h"
 #include "report/tables.h"
 
-enum { RESAMPLES = 10000, THUMBNAILS = 24 }; /* those of `lockstep compare` */
+enum {
+    RESAMPLES = 10000,
+    MOST_RESAMPLES = 100000,
+    THUMBNAILS = 24
+}; /* those of `lockstep compare`, and more resamples for many pairs */
 
 static const char *const STATES[] = {"not begun", "unfinished", "finished", "refused"};
 
@@ -59,7 +63,10 @@ static lk_status write_all(const lk_sweep_runs *runs, lk_run_record **records, i
     lk_status status;
     char *page = NULL;
     lk_comparison *comparison = NULL;
-    const lk_comparison_config config = {.best = LK_BEST_F1, .resamples = RESAMPLES, .seed = 1};
+    int recipes = (runs->decision ? 2 : 1) * runs->sweep.variant_count;
+    int wanted = lk_comparison_wanted_resamples(RESAMPLES, recipes * (recipes - 1) / 2);
+    int resamples = wanted == 0 ? RESAMPLES : wanted < MOST_RESAMPLES / 2 ? 2 * wanted : MOST_RESAMPLES;
+    const lk_comparison_config config = {.best = LK_BEST_F1, .resamples = resamples, .seed = 1};
     LK_TRY(lk_comparison_create(&comparison, records, count, &config, err));
     LK_TRY(lk_format(&page, err, "%s/report.html", runs->folder));
     LK_TRY(lk_page_write(comparison, page, THUMBNAILS, err));

@@ -305,6 +305,11 @@ void lk_comparison_free(lk_comparison *c) {
     lk_free(c);
 }
 
+int lk_comparison_wanted_resamples(int resamples, int pairs) {
+    int wanted = 40 * pairs; /* p <= 0.05 */
+    return resamples + 1 >= wanted ? 0 : wanted;
+}
+
 char *lk_comparison_verdict(const lk_comparison *c, const lk_recipe_pair *pair, char *text, size_t size) {
     const char *a = c->recipes[pair->a].name, *b = c->recipes[pair->b].name;
     const lk_interval *d = &pair->difference;

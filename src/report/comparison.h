@@ -56,6 +56,10 @@ void lk_comparison_free(lk_comparison *comparison);
 const lk_prediction_set *lk_comparison_predictions(const lk_comparison *comparison, int run);
 const lk_run_record_final *lk_comparison_final(const lk_comparison *comparison, int run);
 
+/* The smallest p there can be is 2 / (resamples + 1), and Holm multiplies it by the number of pairs: resamples that so
+ * many pairs need for any difference to be shown; 0 where there are enough. */
+int lk_comparison_wanted_resamples(int resamples, int pairs);
+
 /* The verdict on a pair as a sentence, e.g. "a is better than b by 1.2 points (95% interval 0.4 to 2.1)" or "no
  * difference shown between a and b". Returns text. */
 char *lk_comparison_verdict(const lk_comparison *comparison, const lk_recipe_pair *pair, char *text, size_t size);

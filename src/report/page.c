@@ -12,6 +12,7 @@
 void lk_page_legend(FILE *out, const lk_comparison *c) {
     fputs("<ul class=\"legend\">", out);
     for (int i = 0; i < c->recipe_count; i++) {
+        if (c->runs[c->recipes[i].members[0]]->decided) continue; /* its lines are those without the layer */
         fprintf(out,
                 "<li><svg viewBox=\"0 0 28 10\" aria-hidden=\"true\"><line x1=\"0\" x2=\"28\" y1=\"5\" y2=\"5\" "
                 "stroke=\"%s\" "
@@ -23,8 +24,21 @@ void lk_page_legend(FILE *out, const lk_comparison *c) {
     fputs("</ul>\n", out);
 }
 
+/* Verdicts of the pairs that have the best recipe in them, or of those that do not. */
+static void write_verdicts(FILE *out, const lk_comparison *c, bool of_best) {
+    char text[512];
+    fputs("<ul class=\"verdicts\">", out);
+    for (int i = 0; i < c->pair_count; i++) {
+        if ((c->pairs[i].a == 0) != of_best) continue;
+        fprintf(out, "<li%s>", c->pairs[i].shown ? " class=\"shown\"" : "");
+        lk_html_text(out, lk_comparison_verdict(c, &c->pairs[i], text, sizeof text));
+        fputs("</li>", out);
+    }
+    fputs("</ul>\n", out);
+}
+
 static void write_summary(FILE *out, const lk_comparison *c) {
-    char text[512], when[32];
+    char when[32];
     int unfinished = 0;
     for (int r = 0; r < c->run_count; r++) unfinished += !c->runs[r]->finished;
     fprintf(out,
@@ -41,13 +55,19 @@ static void write_summary(FILE *out, const lk_comparison *c) {
             "there are no intervals and no verdicts.</p>\n",
             out);
     if (c->pair_count == 0) return;
-    fputs("<ul class=\"verdicts\">", out);
-    for (int i = 0; i < c->pair_count; i++) {
-        fprintf(out, "<li%s>", c->pairs[i].shown ? " class=\"shown\"" : "");
-        lk_html_text(out, lk_comparison_verdict(c, &c->pairs[i], text, sizeof text));
-        fputs("</li>", out);
-    }
-    fputs("</ul>\n", out);
+    int wanted = lk_comparison_wanted_resamples(c->resamples, c->pair_count);
+    if (wanted > 0)
+        fprintf(out,
+                "<p><b>No difference can be shown</b>: %d pairs need at least %d resamples, and there were %d.</p>\n",
+                c->pair_count, wanted, c->resamples);
+    write_verdicts(out, c, true);
+    int others = c->pair_count;
+    for (int i = 0; i < c->pair_count; i++) others -= c->pairs[i].a == 0;
+    if (others == 0) return;
+    fprintf(out, "<details%s><summary>%d pair%s without the best</summary>\n", c->pair_count <= 10 ? " open" : "",
+            others, others == 1 ? "" : "s");
+    write_verdicts(out, c, false);
+    fputs("</details>\n", out);
 }
 
 static void write_recipes(FILE *out, const lk_comparison *c) {

@@ -56,6 +56,9 @@ void lk_comparison_print(const lk_comparison *c, FILE *out) {
                 c->pair_count > 1 ? "; p corrected for all pairs" : "");
     else
         fputs("\nthe runs were evaluated on different data: there are no intervals and no verdicts\n", out);
+    int wanted = lk_comparison_wanted_resamples(c->resamples, c->pair_count);
+    if (wanted > 0)
+        fprintf(out, "no difference can be shown: %d pairs need at least %d resamples\n\n", c->pair_count, wanted);
     for (int i = 0; i < c->pair_count; i++)
         fprintf(out, "%s\n", lk_comparison_verdict(c, &c->pairs[i], text, sizeof text));
 }

@@ -1,7 +1,7 @@
-/* Mutated job files: each must parse, or be refused with one sentence; what parses must survive being written and
- * parsed again. Run under sanitizers, where a crash names its line.
+/* Mutated job files and sweeps: each must parse, or be refused with one sentence; a job that parses must survive being
+ * written and parsed again. Run under sanitizers, where a crash names its line.
  *   fuzz_job [ITERATIONS [SEED]]
- * Default 20000. Prints how many were refused and how many parsed. */
+ * Default 20000. Prints how many jobs and sweeps were refused and how many parsed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "core/random.h"
 #include "train/job.h"
+#include "train/sweep.h"
 
 enum { MAX_SIZE = 8192, MAX_EDITS = 6 };
 
@@ -153,6 +154,31 @@ static bool parse_whole(const text *t) {
     return status == LK_OK || is_sentence(&err);
 }
 
+/* As try_text, of a sweep. */
+static int try_sweep(const text *t) {
+    lk_error err = {0};
+    lk_sweep sweep;
+    char *exact = malloc(t->size == 0 ? 1 : t->size);
+    if (exact == NULL) return -1;
+    memcpy(exact, t->data, t->size);
+    lk_status status = lk_sweep_parse(&sweep, exact, t->size, "sweep.yaml", &err);
+    free(exact);
+    if (status == LK_OK) {
+        bool sound = sweep.variant_count > 0 && sweep.seed_count > 0 &&
+                     sweep.variant_count * sweep.seed_count <= LK_SWEEP_MAX_RUNS;
+        lk_sweep_free(&sweep);
+        return sound ? 1 : -1;
+    }
+    return status == LK_ERR_CONFIG && is_sentence(&err) ? 0 : -1;
+}
+
+static void start_from(text *t, const char *start, random_source *r) {
+    t->size = strlen(start);
+    memcpy(t->data, start, t->size);
+    for (size_t edits = below(r, MAX_EDITS + 1); edits > 0; edits--) mutate(t, r);
+    t->data[t->size] = '\0';
+}
+
 int main(int argc, char **argv) {
     long iterations = argc > 1 ? strtol(argv[1], NULL, 10) : 20000;
     random_source random = {argc > 2 ? strtoull(argv[2], NULL, 10) : 1, 0};
@@ -160,21 +186,29 @@ int main(int argc, char **argv) {
         "version: 1\ndata: shoes.h5\nmodel: resnet18\nepochs: 3\nbatch: 128\nmicrobatch: 32 # four\n"
         "input:\n  size: 224\n  mean: [0.485, 0.456, 0.406]\n  std: [0.229, 0.224, 0.225]\n"
         "optimizer: {lr: 0.1, momentum: 0.9, nesterov: true}\nschedule:\n  kind: \"cosine\"\n";
-    int count, parsed = 0;
+    static const char sweep[] =
+        "base: job.yaml # shared\nset: {epochs: 2, input: {mean: [0.1, 0.2, 0.3]}}\nseeds: [1, 2, 3]\n"
+        "variants:\n  plain:\n  fast: {optimizer: {lr: 0.1, momentum: 0.8}}\n  other: {base: b.yaml, init: ~}\n";
+    int count, parsed = 0, sweeps = 0;
     const lk_option *table = lk_job_options(&count);
     static text t;
     for (long i = 0; i < iterations; i++) {
-        t.size = strlen(start);
-        memcpy(t.data, start, t.size);
-        for (size_t edits = below(&random, MAX_EDITS + 1); edits > 0; edits--) mutate(&t, &random);
-        t.data[t.size] = '\0';
+        start_from(&t, start, &random);
         int result = try_text(table, count, &t);
         if (result < 0 || !parse_whole(&t)) {
             printf("broken at iteration %ld of seed %llu by:\n%s\n", i, (unsigned long long)random.seed, t.data);
             return 1;
         }
         parsed += result;
+        start_from(&t, sweep, &random);
+        result = try_sweep(&t);
+        if (result < 0) {
+            printf("broken at iteration %ld of seed %llu by:\n%s\n", i, (unsigned long long)random.seed, t.data);
+            return 1;
+        }
+        sweeps += result;
     }
-    printf("%ld refused, %d parsed\n", iterations - parsed, parsed);
-    return parsed > 0 && parsed < iterations ? 0 : 1;
+    printf("jobs: %ld refused, %d parsed; sweeps: %ld refused, %d parsed\n", iterations - parsed, parsed,
+           iterations - sweeps, sweeps);
+    return parsed > 0 && parsed < iterations && sweeps > 0 && sweeps < iterations ? 0 : 1;
 }

@@ -97,7 +97,10 @@ def test_seeds_are_grouped_and_figures_are_scikit_learns(build, runs):
 
 
 def test_text_says_what_is_not_shown(build, runs):
+    text = compare(build, *runs, "--resamples", 100).stdout
+    assert "no difference can be shown: 3 pairs need at least 120 resamples" in text and "better" not in text
     text = compare(build, *runs, "--resamples", 500).stdout
+    assert "can be shown" not in text
     assert "no difference shown between" in text and re.search(r"better than bad by \d+\.\d points", text)
 
 
@@ -237,7 +240,13 @@ def test_page_in_chromium(build, page, runs, tmp_path):
 
 
 @needs_chromium
-def test_page_passes_axe(page, tmp_path):
+def test_page_passes_axe(build, runs, tmp_path):
+    """With every kind of row there is: recipes with a decision layer, a run that is still going."""
+    page = tmp_path / "page.html"
+    going = make_run(tmp_path / "going", seed=4, keys="batch: 64\n", finished=False)
+    compare(build, *runs, going, "--decision", "-o", page, "--resamples", 500)
+    text = page.read_text()
+    assert "good-1 + decision" in text and "&lt;b&gt;tag + decision" in text and "pairs without the best" in text
     axe = importlib.resources.files("axe_core_python").joinpath("axe.min.js").read_text()
     script = axe + """
         ;document.title='{}';axe.run().then(function(r){document.title=JSON.stringify(
