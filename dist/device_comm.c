@@ -212,18 +212,18 @@ out:
     return status;
 }
 
-static lk_status load(lk_transport **out, lk_error *err) {
+static lk_status load(lk_transport **out, bool shared, lk_error *err) {
     lk_transport_create_function create;
     *out = NULL;
     LK_RETURN_IF(lk_module_find((void **)&create, "nccl", "lk_transport_nccl_create",
                                 "NCCL, which several ranks on GPUs need,", "run one rank, or use device: cpu", err));
-    return create(out, err);
+    return create(out, shared, err);
 }
 
-lk_status lk_device_comm_create(lk_device_comm **out, lk_comm *control, lk_device *device, lk_error *err) {
+lk_status lk_device_comm_create(lk_device_comm **out, lk_comm *control, lk_device *device, bool shared, lk_error *err) {
     lk_transport *transport = NULL;
     *out = NULL;
-    lk_status status = lk_comm_agree(control, load(&transport, err), err);
+    lk_status status = lk_comm_agree(control, load(&transport, shared, err), err);
     if (status == LK_OK)
         status = lk_comm_check_equal(control, transport->name, (int64_t)strlen(transport->name), "NCCL", err);
     if (status == LK_OK) return lk_device_comm_connect(out, control, device, transport, err);

@@ -21,10 +21,12 @@ typedef struct lk_device_comm {
     bool broken;
 } lk_device_comm;
 
-/* Over NCCL, whose module is loaded here. Collective; every rank's device is a GPU of its own.
- * Owner: the caller, with lk_device_comm_free. Errors (agreed by all ranks): LK_ERR_UNSUPPORTED for a build without
- * NCCL or an NCCL older than 2.18; LK_ERR_COMM where the ranks do not reach each other within control->timeout. */
-LK_MUST_CHECK lk_status lk_device_comm_create(lk_device_comm **out, lk_comm *control, lk_device *device, lk_error *err);
+/* Over NCCL, whose module is loaded here. Collective; every rank's device is a GPU of its own, but for those that
+ * `shared` says share one. Owner: the caller, with lk_device_comm_free. Errors (agreed by all ranks):
+ * LK_ERR_UNSUPPORTED for a build without NCCL or an NCCL older than 2.18 (shared: 2.30); LK_ERR_COMM where the ranks do
+ * not reach each other within control->timeout. */
+LK_MUST_CHECK lk_status lk_device_comm_create(lk_device_comm **out, lk_comm *control, lk_device *device, bool shared,
+                                              lk_error *err);
 /* The same over a transport, which it takes over also on failure. Collective. */
 LK_MUST_CHECK lk_status lk_device_comm_connect(lk_device_comm **out, lk_comm *control, lk_device *device,
                                                lk_transport *transport, lk_error *err);

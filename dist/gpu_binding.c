@@ -64,16 +64,18 @@ typedef struct chooser {
     const int *nodes;
     const char *const *hosts;
     int ranks;
+    bool share;
 } chooser;
 
 static bool same_gpu(const lk_gpu *a, const lk_gpu *b) { return memcmp(a->uuid, b->uuid, sizeof a->uuid) == 0; }
 
-/* The rank of the same node that has this GPU; -1: none. */
-static int holder(const chooser *c, int node, const lk_gpu *gpu) {
+/* Ranks of the same node that have this GPU. *first: the first of them. */
+static int holders(const chooser *c, int node, const lk_gpu *gpu, int *first) {
+    int count = 0;
     for (int rank = 0; rank < c->ranks; rank++)
         if (c->choices[rank].ordinal >= 0 && c->nodes[rank] == node && same_gpu(&c->choices[rank].gpu, gpu))
-            return rank;
-    return -1;
+            if (count++ == 0) *first = rank;
+    return count;
 }
 
 static void take(chooser *c, int rank, int ordinal) {
@@ -83,11 +85,11 @@ static void take(chooser *c, int rank, int ordinal) {
 static lk_status take_only(chooser *c, int rank, lk_error *err) {
     const lk_gpu *gpu = &c->views[rank].gpus[0];
     char uuid[UUID_TEXT];
-    int other = holder(c, c->nodes[rank], gpu);
-    if (other >= 0)
+    int other = 0;
+    if (holders(c, c->nodes[rank], gpu, &other) > 0 && !c->share)
         return lk_fail(err, LK_ERR_CONFIG,
                        "ranks %d and %d (%s) see one and the same GPU, %s %s: start as many ranks on a node as it has "
-                       "GPUs, or show each another one (srun --gpus-per-task=1)",
+                       "GPUs, show each another one (srun --gpus-per-task=1), or let them share with --share-gpus",
                        other, rank, c->hosts[rank], gpu->name, uuid_text(gpu, uuid));
     take(c, rank, 0);
     return LK_OK;
@@ -95,17 +97,21 @@ static lk_status take_only(chooser *c, int rank, lk_error *err) {
 
 static lk_status take_free(chooser *c, int rank, lk_error *err) {
     const lk_gpu_view *view = &c->views[rank];
-    int best = -1;
+    int best = -1, fewest = 0, first;
     for (int i = 0; i < view->count; i++) {
-        if (holder(c, c->nodes[rank], &view->gpus[i]) >= 0) continue;
-        if (best < 0 || (view->near[i] && !view->near[best])) best = i;
+        int others = holders(c, c->nodes[rank], &view->gpus[i], &first);
+        if (others > 0 && !c->share) continue;
+        bool fewer = others < fewest, nearer = others == fewest && best >= 0 && view->near[i] && !view->near[best];
+        if (best >= 0 && !fewer && !nearer) continue;
+        best = i;
+        fewest = others;
     }
     if (best < 0) {
         int sharing = 0;
         for (int other = 0; other < c->ranks; other++) sharing += c->nodes[other] == c->nodes[rank];
         return lk_fail(err, LK_ERR_CONFIG,
                        "rank %d (%s) has no GPU of its own: %d ranks of the node share the %d that it sees; start as "
-                       "many ranks on a node as it has GPUs",
+                       "many ranks on a node as it has GPUs, or let them share with --share-gpus",
                        rank, c->hosts[rank], sharing, view->count);
     }
     take(c, rank, best);
@@ -124,8 +130,8 @@ static lk_status check_kinds(const chooser *c, lk_error *err) {
 }
 
 lk_status lk_gpu_choose(lk_gpu_choice *choices, const lk_gpu_view *views, const int *nodes, const char *const *hosts,
-                        int ranks, lk_error *err) {
-    chooser c = {choices, views, nodes, hosts, ranks};
+                        int ranks, bool share, lk_error *err) {
+    chooser c = {choices, views, nodes, hosts, ranks, share};
     for (int rank = 0; rank < ranks; rank++) choices[rank].ordinal = -1;
     for (int rank = 0; rank < ranks; rank++)
         if (views[rank].count < 1)
@@ -150,14 +156,26 @@ static lk_status gather(lk_gpu_view **views, int **nodes, lk_comm *comm, const l
     return lk_comm_allgather(comm, &comm->node, *nodes, sizeof **nodes, err);
 }
 
-lk_status lk_gpu_binding_create(lk_gpu_binding *binding, lk_comm *comm, const lk_gpu_view *mine, lk_error *err) {
+/* Does any rank compute on the GPU of one before it? */
+static bool some_share(const lk_gpu_binding *binding, const int *nodes) {
+    chooser all = {.choices = binding->choices, .nodes = nodes, .ranks = binding->comm->size};
+    bool share = false;
+    int first;
+    for (int rank = 0; rank < all.ranks; rank++)
+        share = share || holders(&all, nodes[rank], &all.choices[rank].gpu, &first) > 1;
+    return share;
+}
+
+lk_status lk_gpu_binding_create(lk_gpu_binding *binding, lk_comm *comm, const lk_gpu_view *mine, bool share,
+                                lk_error *err) {
     lk_status status;
     lk_gpu_view *views = NULL;
     int *nodes = NULL;
     *binding = (lk_gpu_binding){.comm = comm};
     LK_TRY(gather(&views, &nodes, comm, mine, err));
     status = LK_NEW(&binding->choices, comm->size, "the map of GPUs", err);
-    if (status == LK_OK) status = lk_gpu_choose(binding->choices, views, nodes, comm->hosts, comm->size, err);
+    if (status == LK_OK) status = lk_gpu_choose(binding->choices, views, nodes, comm->hosts, comm->size, share, err);
+    if (status == LK_OK) binding->shared = some_share(binding, nodes);
     status = lk_comm_agree(comm, status, err);
 out:
     lk_free(views);
@@ -183,4 +201,5 @@ void lk_gpu_binding_print(const lk_gpu_binding *binding, FILE *out) {
         fprintf(out, "ranks %d to %d: %s, one %s each\n", first, end - 1, binding->comm->hosts[first],
                 binding->choices[first].gpu.name);
     }
+    if (binding->shared) fputs("ranks share GPUs (--share-gpus), which saves no time\n", out);
 }

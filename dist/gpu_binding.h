@@ -25,20 +25,22 @@ typedef struct lk_gpu_choice {
 } lk_gpu_choice;
 
 /* Chooses for all ranks: the one GPU that a rank sees; else, rank after rank of a node, the first that nobody has,
- * those near its cores before others. views, nodes, hosts and choices: `ranks` entries. Pure. Errors: LK_ERR_CONFIG
- * where a rank sees none, two would share one, there are too few, or their kinds differ. */
+ * those near its cores before others. share: where all are taken, the one with the fewest ranks, those near first.
+ * views, nodes, hosts and choices: `ranks` entries. Pure. Errors: LK_ERR_CONFIG where a rank sees none, two would share
+ * one and must not, there are too few, or their kinds differ. */
 LK_MUST_CHECK lk_status lk_gpu_choose(lk_gpu_choice *choices, const lk_gpu_view *views, const int *nodes,
-                                      const char *const *hosts, int ranks, lk_error *err);
+                                      const char *const *hosts, int ranks, bool share, lk_error *err);
 
 typedef struct lk_gpu_binding {
     const lk_comm *comm;    /* borrowed */
     lk_gpu_choice *choices; /* one per rank; NULL: ranks compute without GPUs */
+    bool shared;            /* some GPU has several ranks */
 } lk_gpu_binding;
 
 /* Gathers what all ranks see, and chooses. Owner of *binding: the caller, with lk_gpu_binding_free. Collective.
  * Errors: those of lk_gpu_choose, on all ranks; LK_ERR_MEMORY, LK_ERR_COMM. */
 LK_MUST_CHECK lk_status lk_gpu_binding_create(lk_gpu_binding *binding, lk_comm *comm, const lk_gpu_view *mine,
-                                              lk_error *err);
+                                              bool share, lk_error *err);
 void lk_gpu_binding_free(lk_gpu_binding *binding);
 
 /* Prints rank, host and GPU, one line per rank; more than 16 ranks: one line per node. Not Collective. */

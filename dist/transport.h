@@ -46,8 +46,8 @@ struct lk_transport {
     void (*free)(lk_transport *transport);
 };
 
-/* What lockstep_nccl.so exports. Owner: the caller, with its free. Errors: LK_ERR_UNSUPPORTED for a library that is too
- * old; LK_ERR_MEMORY. */
-typedef lk_status (*lk_transport_create_function)(lk_transport **out, lk_error *err);
+/* What lockstep_nccl.so exports. shared: several ranks compute on one GPU. Owner: the caller, with its free. Errors:
+ * LK_ERR_UNSUPPORTED for a library that is too old; LK_ERR_MEMORY. */
+typedef lk_status (*lk_transport_create_function)(lk_transport **out, bool shared, lk_error *err);
 
 #endif

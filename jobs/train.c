@@ -10,7 +10,7 @@
 
 typedef struct train_flags {
     char *run;
-    bool resume, overwrite, help;
+    bool resume, overwrite, share_gpus, help;
     double timeout;
 } train_flags;
 
@@ -38,6 +38,11 @@ static const lk_option FLAGS[] = {
      .min = 1,
      .max = 1e6,
      .help = "seconds that a rank waits for the others before it names the missing one and ends"},
+    {.name = "share-gpus",
+     .type = LK_OPTION_BOOL,
+     .offset = AT(share_gpus),
+     .default_text = "false",
+     .help = "let ranks share GPUs where there are fewer than ranks (NCCL 2.30 or later); it saves no time"},
     {.name = "help",
      .type = LK_OPTION_BOOL,
      .offset = AT(help),
@@ -101,6 +106,7 @@ lk_status lk_command_train(int argc, char **argv, lk_error *err) {
                                 .mode = flags.resume      ? LK_RUN_RESUME
                                         : flags.overwrite ? LK_RUN_OVERWRITE
                                                           : LK_RUN_NEW,
+                                .share_gpus = flags.share_gpus,
                                 .notes = &notes,
                                 .signals = &signals,
                                 .started = started};

@@ -5,11 +5,13 @@
 
 #include <nccl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 
-#define OLDEST 21800 /* 2.18: messages of a communicator that does not block, as used here */
+#define OLDEST_SHARED 23000 /* 2.30: several ranks on one GPU, where the environment asks for it */
+#define OLDEST 21800        /* 2.18: messages of a communicator that does not block, as used here */
 
 typedef struct nccl_impl {
     lk_transport base;
@@ -140,7 +142,7 @@ static const lk_transport TEMPLATE = {.make_id = make_id,
                                       .abort = abort_all,
                                       .free = transport_free};
 
-lk_status lk_transport_nccl_create(lk_transport **out, lk_error *err) {
+lk_status lk_transport_nccl_create(lk_transport **out, bool shared, lk_error *err) {
     nccl_impl *impl = NULL;
     int version = 0;
     *out = NULL;
@@ -150,6 +152,12 @@ lk_status lk_transport_nccl_create(lk_transport **out, lk_error *err) {
                        "several ranks on GPUs need NCCL 2.18 or later, and %d.%d is installed; update it, or run one "
                        "rank",
                        version / 10000, version / 100 % 100);
+    if (shared && version < OLDEST_SHARED)
+        return lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "ranks that share a GPU need NCCL 2.30 or later, and %d.%d is installed; update it, or start as "
+                       "many ranks on a node as it has GPUs",
+                       version / 10000, version / 100 % 100);
+    if (shared) (void)setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 0); /* NCCL reads it when ranks meet */
     LK_RETURN_IF(LK_NEW(&impl, 1, "the transport over NCCL", err));
     impl->base = TEMPLATE;
     impl->base.impl = impl;

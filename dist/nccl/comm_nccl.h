@@ -6,7 +6,8 @@
 #include "dist/transport.h"
 
 /* The only function that the module exports: lk_transport_create_function. Not Collective. Errors: LK_ERR_UNSUPPORTED
- * for an NCCL older than 2.18; LK_ERR_MEMORY. */
-__attribute__((visibility("default"))) lk_status lk_transport_nccl_create(lk_transport **out, lk_error *err);
+ * for an NCCL older than 2.18 (shared: 2.30); LK_ERR_MEMORY. */
+__attribute__((visibility("default"))) lk_status lk_transport_nccl_create(lk_transport **out, bool shared,
+                                                                          lk_error *err);
 
 #endif

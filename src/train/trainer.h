@@ -22,6 +22,7 @@ typedef struct lk_train_result {
 typedef struct lk_train_options {
     const char *run; /* folder of the run */
     lk_run_mode mode;
+    bool share_gpus;             /* ranks may share one */
     bool resuming;               /* there is a last.h5 to go on from: lk_run_folder_can_resume */
     const lk_job_notes *notes;   /* borrowed; NULL: none */
     const lk_topology *topology; /* borrowed */

@@ -37,7 +37,7 @@ lk_status lk_trainer_open_device(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(use_gpus(&gpus, t, &view, err));
     if (gpus) {
         lk_gpu_view_locate(&view);
-        LK_RETURN_IF(lk_gpu_binding_create(&t->gpus, t->comm, &view, err));
+        LK_RETURN_IF(lk_gpu_binding_create(&t->gpus, t->comm, &view, t->options->share_gpus, err));
         ordinal = t->gpus.choices[t->comm->rank].ordinal;
     }
     LK_RETURN_IF(lk_comm_agree(t->comm, create(t, ordinal, err), err));
@@ -47,5 +47,5 @@ lk_status lk_trainer_open_device(lk_trainer *t, lk_error *err) {
 
 lk_status lk_trainer_connect_devices(lk_trainer *t, lk_error *err) {
     if (t->device->host_memory || t->comm->size == 1) return LK_OK;
-    return lk_device_comm_create(&t->device_comm, t->comm, t->device, err);
+    return lk_device_comm_create(&t->device_comm, t->comm, t->device, t->gpus.shared, err);
 }

@@ -131,7 +131,7 @@ static lk_status drop(check *c, lk_error *err) {
 static lk_status create_transport(check *c, lk_error *err) {
     lk_transport_create_function create;
     LK_RETURN_IF(lk_module_find((void **)&create, "nccl", "lk_transport_nccl_create", "NCCL", "or do without", err));
-    return create(&c->transport, err);
+    return create(&c->transport, false, err);
 }
 
 static lk_status open_all(check *c, lk_error *err) {

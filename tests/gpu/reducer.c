@@ -86,7 +86,7 @@ static void open_all(fixture *f) {
     CHECK_OK(f->comm, f->device->alloc(f->device, (void **)&f->slab, bytes, "a slab", err));
     CHECK_OK(f->comm, f->device->alloc(f->device, (void **)&f->second, bytes, "a slab", err));
     CHECK_OK(f->comm, LK_NEW(&f->host, 2 * COUNT, "a slab", err));
-    CHECK_OK(f->comm, lk_device_comm_create(&f->device_comm, f->comm, f->device, err));
+    CHECK_OK(f->comm, lk_device_comm_create(&f->device_comm, f->comm, f->device, false, err));
 }
 
 static void close_all(fixture *f) {

@@ -102,6 +102,19 @@ def test_what_cannot_be_is_a_sentence(build, job, tmp_path, settings, variables,
     assert len(said) == 1 and re.search(sentence, said.pop())
 
 
+def test_ranks_share_a_gpu_where_asked(build, job, tmp_path):
+    """P21. Over an NCCL that can, the same bits; an older one is named."""
+    train(build, job, tmp_path / "one", "device=cuda", "max_updates=2")
+    settings = {"ranks": 4, "LK_SIM_GPUS": 2, "LK_SIM_NCCL": 23000}
+    done = train(build, job, tmp_path / "shared", "device=cuda", "max_updates=2", "--share-gpus", **settings)
+    assert [real for _, real in chosen(done)] == [0, 1, 0, 1] and "ranks share GPUs (--share-gpus)" in done.stdout
+    assert weights(tmp_path / "shared") == weights(tmp_path / "one")
+    done = train(build, job, tmp_path / "old", "device=cuda", "--share-gpus", status=1, **{**settings, "LK_SIM_NCCL": 22800})
+    assert "ranks that share a GPU need NCCL 2.30 or later, and 2.28 is installed" in done.stderr
+    done = train(build, job, tmp_path / "apart", "device=cuda", "max_updates=1", "--share-gpus", ranks=2, LK_SIM_GPUS=2)
+    assert "ranks share GPUs" not in done.stdout
+
+
 def test_a_build_without_nccl_says_so(build, job, tmp_path):
     modules = tmp_path / "modules"
     modules.mkdir()

@@ -78,7 +78,10 @@ static void check_hello(ncclComm_t comm, const sim_hello *hello) {
     if (hello->size != comm->size)
         sim_nccl_fail(comm, ncclInvalidArgument, "rank %d joins %d ranks, not %d", hello->rank, hello->size,
                       comm->size);
-    if (memcmp(hello->uuid, comm->own.uuid, sizeof hello->uuid) == 0)
+    bool shared = memcmp(hello->uuid, comm->own.uuid, sizeof hello->uuid) == 0;
+    int version;
+    ncclGetVersion(&version);
+    if (shared && (version < 23000 || sim_setting("NCCL_MULTI_RANK_GPU_ENABLE", 0) == 0))
         sim_nccl_fail(comm, ncclInvalidUsage, "Duplicate GPU detected : rank %d and rank %d", comm->rank, hello->rank);
 }
 

@@ -13,6 +13,7 @@ typedef struct world {
     int nodes[RANKS];
     const char *hosts[RANKS];
     int ranks;
+    bool share;
     lk_gpu_choice choices[RANKS];
     lk_error err;
 } world;
@@ -31,7 +32,9 @@ static void add_rank(world *w, int node, const char *shown, const char *near) {
     }
 }
 
-static lk_status choose(world *w) { return lk_gpu_choose(w->choices, w->views, w->nodes, w->hosts, w->ranks, &w->err); }
+static lk_status choose(world *w) {
+    return lk_gpu_choose(w->choices, w->views, w->nodes, w->hosts, w->ranks, w->share, &w->err);
+}
 
 /* expected: the number within the node of each rank's GPU. */
 static void check_choices(world *w, const char *expected) {
@@ -84,6 +87,22 @@ static void test_near_first(void **state) {
     check_choices(&w, "2301");
 }
 
+/* --share-gpus: one after another as before, then the GPUs with fewest ranks, those near first. */
+static void test_shared(void **state) {
+    (void)state;
+    world w = {.ranks = 0, .share = true};
+    add_rank(&w, 0, "01", NULL);
+    add_rank(&w, 0, "01", NULL);
+    add_rank(&w, 0, "01", "-x");
+    add_rank(&w, 0, "01", NULL);
+    add_rank(&w, 0, "0", NULL);
+    add_rank(&w, 0, "0", NULL);
+    check_choices(&w, "111000");
+    world enough = {.ranks = 0, .share = true};
+    for (int rank = 0; rank < 4; rank++) add_rank(&enough, 0, "0123", NULL);
+    check_choices(&enough, "0123");
+}
+
 static void check_failure(world *w, const char *sentence) {
     assert_int_equal(choose(w), LK_ERR_CONFIG);
     if (strstr(w->err.message, sentence) == NULL) fprintf(stderr, "%s\n", w->err.message);
@@ -112,8 +131,8 @@ static void test_what_cannot_be(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_see_all), cmocka_unit_test(test_one_each),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_see_all),    cmocka_unit_test(test_one_each),
                                        cmocka_unit_test(test_order_and_need), cmocka_unit_test(test_near_first),
-                                       cmocka_unit_test(test_what_cannot_be)};
+                                       cmocka_unit_test(test_shared),         cmocka_unit_test(test_what_cannot_be)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
