@@ -2,11 +2,11 @@
 
 #include "device/cpu/kernels_isa.h"
 
-/* 256-bit vectors on every x86 processor from 2013 on: these loops wait for memory, so that wider ones gain nothing. */
+/* 256-bit vectors on every x86 processor from 2013 on: most loops wait for memory, so that wider ones gain little. */
 static const lk_cpu_kernel_set *best_set(void) {
 #if LK_CPU_HAVE_AVX2
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) return &lk_cpu_kernels_avx2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &lk_cpu_kernels_avx2;
 #endif
     return &lk_cpu_kernels_base;
 }

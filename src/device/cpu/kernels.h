@@ -1,8 +1,8 @@
 /* Vectorised loops of the CPU device, compiled once for every instruction set and picked at run time.
  *
  * An activation is walked in groups of `lanes` channels: 8 where the layout's block is a multiple of 8, else 1.
- * All instruction sets use the same eight lanes and never fuse a multiplication with an addition, so they give
- * the same bits. */
+ * All instruction sets use the same eight lanes and, but for the sigmoid and silu, never fuse a multiplication with an
+ * addition, so that with other activations they give the same bits. */
 #ifndef LK_DEVICE_CPU_KERNELS_H
 #define LK_DEVICE_CPU_KERNELS_H
 

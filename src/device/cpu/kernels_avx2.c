@@ -1,8 +1,8 @@
-/* The loops for processors with AVX2. */
+/* The loops for processors with AVX2 and FMA. */
 #include "device/cpu/kernels_isa.h"
 
 #if LK_CPU_HAVE_AVX2
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 /* The vectors below never cross a function that is not inlined. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -37,6 +37,6 @@
 const lk_cpu_kernel_set lk_cpu_kernels_avx2 = {
     .f32 = &kernels_f32,
     .bf16 = &kernels_bf16,
-    .slab = {"avx2", add, sgd, adam, rmsprop, lerp, blend, sum_squares},
+    .slab = {"avx2+fma", add, sgd, adam, rmsprop, lerp, blend, sum_squares},
 };
 #endif

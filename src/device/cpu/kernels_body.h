@@ -26,16 +26,53 @@ LK_INLINE LK_VF LK_K(relu)(LK_VF v) { return LK_V(at_least)(v, 0); }
 /* min(max(v, 0), 6) that lets NaN through */
 LK_INLINE LK_VF LK_K(relu6)(LK_VF v) { return LK_V(at_most)(LK_V(at_least)(v, 0), 6); }
 
-LK_INLINE LK_VF LK_K(sigmoid)(LK_VF v) { return LK_V(splat)(1) / (LK_V(splat)(1) + LK_V(exp)(-v)); }
+/* exp(-v) as a product: of what lies between 0.7 and 1.5, and of a power of two. */
+typedef struct LK_K(exp_parts) {
+    LK_VF fraction, power;
+} LK_K(exp_parts);
+
+/* Within 1.6 + |v| / 40 units of 2^-23 for v in [-87, 87]; NaN stays NaN.
+ * exp(u) = 2^m exp(r) with m = round(u / ln 2), |r| <= ln 2 / 2, and exp(r) = 1 + r + r^2 q(r) with the cubic q of
+ * least largest relative error (1.05e-7; by Lawson's algorithm). */
+LK_INLINE LK_K(exp_parts) LK_K(exp_less)(LK_VF v) {
+    const LK_VF round = LK_V(splat)(12582912.0f); /* 1.5 * 2^23: a sum with it ends in the nearest whole number */
+    LK_VF shifted = LK_V(fma)(v, LK_V(splat)(-1.44269504088896341f), round);
+    LK_VF less = LK_V(add_ln2)(v, shifted - round); /* -r */
+    LK_VF high = LK_V(fma)(less, LK_V(splat)(-0.008312501f), LK_V(splat)(0.04189033f));
+    LK_VF low = LK_V(fma)(less, LK_V(splat)(-0.16667116f), LK_V(splat)(0.4999923f));
+    LK_VF square = less * less, q = LK_V(fma)(high, square, low);
+    LK_VF fraction = LK_V(fma)(q, square, LK_V(splat)(1) - less);
+    return (LK_K(exp_parts)){fraction, LK_V(power_of_two)(shifted)};
+}
+
+/* 1 + exp(-v), of v within [-87, 87] */
+LK_INLINE LK_VF LK_K(one_and_exp)(LK_VF v) {
+    LK_K(exp_parts) e = LK_K(exp_less)(LK_V(at_most)(LK_V(at_least)(v, -87), 87));
+    return LK_V(fma)(e.fraction, e.power, LK_V(splat)(1));
+}
+
+/* dy times the derivative of v's sigmoid s, or of v s: with e = exp(-v), e / (1 + e)^2 and (1 + e + v e) / (1 + e)^2.
+ * v counts from -40 on: there either is less than 2e-16, and (1 + e)^2 stays finite. */
+LK_INLINE LK_VF LK_K(sigmoid_gradient)(LK_VF v, LK_VF dy, bool times_v) {
+    v = LK_V(at_most)(LK_V(at_least)(v, -40), 87);
+    LK_K(exp_parts) parts = LK_K(exp_less)(v);
+    LK_VF e = parts.fraction * parts.power, sum = e + 1;
+    return dy * (times_v ? LK_V(fma)(v, e, sum) : e) / (sum * sum);
+}
+
+/* d scale + beta, before the activation. One function for both passes: backward finds the z of forward. */
+LK_INLINE LK_VF LK_K(line)(lk_act act, LK_VF d, LK_VF scale, LK_VF beta) {
+    return act == LK_ACT_SILU ? LK_V(fma)(d, scale, beta) : d * scale + beta;
+}
 
 /* act is a constant wherever this is inlined: no loop branches on it. */
 LK_INLINE LK_VF LK_K(act)(lk_act act, LK_VF v) {
     switch (act) {
         case LK_ACT_RELU: return LK_K(relu)(v);
         case LK_ACT_RELU6: return LK_K(relu6)(v);
-        case LK_ACT_SILU: return v * LK_K(sigmoid)(v);
+        case LK_ACT_SILU: return v / LK_K(one_and_exp)(v);
         case LK_ACT_HARD_SWISH: return v * (LK_K(relu6)(v + 3) * (1.0f / 6));
-        case LK_ACT_SIGMOID: return LK_K(sigmoid)(v);
+        case LK_ACT_SIGMOID: return 1 / LK_K(one_and_exp)(v);
         case LK_ACT_HARD_SIGMOID: return LK_K(relu6)(v + 3) * (1.0f / 6);
         default: return v;
     }
@@ -43,17 +80,15 @@ LK_INLINE LK_VF LK_K(act)(lk_act act, LK_VF v) {
 
 /* dy act'(z). v: z, or with `from_y` (where lk_act_invertible) act(z) in its stead. */
 LK_INLINE LK_VF LK_K(act_gradient)(lk_act act, LK_VF v, LK_VF dy, bool from_y) {
-    const LK_VF zero = LK_V(splat)(0), one = LK_V(splat)(1);
-    LK_VF s = v;
-    if (act == LK_ACT_SILU || (act == LK_ACT_SIGMOID && !from_y)) s = LK_K(sigmoid)(v);
+    const LK_VF zero = LK_V(splat)(0);
     switch (act) {
         case LK_ACT_RELU: return LK_V(select)(v <= 0, zero, dy);
         case LK_ACT_RELU6: return LK_V(select)((v <= 0) | (v >= 6), zero, dy);
-        case LK_ACT_SILU: return dy * (s * (one + v * (one - s)));
+        case LK_ACT_SILU: return LK_K(sigmoid_gradient)(v, dy, true);
         case LK_ACT_HARD_SWISH:
             dy = LK_V(select)(v >= 3, dy, dy * (v * (1.0f / 3) + 0.5f));
             return LK_V(select)(v <= -3, zero, dy);
-        case LK_ACT_SIGMOID: return dy * (s * (one - s));
+        case LK_ACT_SIGMOID: return from_y ? dy * (v * (1 - v)) : LK_K(sigmoid_gradient)(v, dy, false);
         case LK_ACT_HARD_SIGMOID:
             if (from_y) return LK_V(select)((v <= 0) | (v >= 1), zero, dy * (1.0f / 6));
             return LK_V(select)((v <= -3) | (v >= 3), zero, dy * (1.0f / 6));
@@ -136,7 +171,7 @@ LK_INLINE void LK_K(bn_forward_with)(const lk_cpu_group *g, const lk_cpu_bn_lane
     for (int64_t plane = 0; plane < g->planes; plane++) {
         int64_t at = plane * g->plane_stride;
         for (int64_t i = 0; i < g->pixels; i++, at += g->pixel_stride) {
-            LK_VF v = (LK_LOAD(x + at) - mean) * scale + beta;
+            LK_VF v = LK_K(line)(act, LK_LOAD(x + at) - mean, scale, beta);
             if (keep != NULL) v *= keep[plane];
             if (residual != NULL) v += LK_LOAD(residual + at);
             if (mask != NULL) mask[plane * g->pixels + i] = LK_V(pack_bits)(v <= 0);
@@ -183,7 +218,7 @@ LK_INLINE LK_VF LK_K(bn_gradient)(const lk_cpu_bn_grads *t, int64_t at, int64_t 
     if (way.two) grad += LK_LOAD((const LK_E *)t->dy[1] + at);
     if (way.masked) return LK_V(select)(LK_V(unpack_bits)(t->mask[bit]), LK_V(splat)(0), grad);
     if (way.act == LK_ACT_NONE) return grad;
-    LK_VF z = d * p->scale + p->beta;
+    LK_VF z = LK_K(line)(way.act, d, p->scale, p->beta);
     if (way.keep) z *= p->keep;
     if (way.residual) z += LK_LOAD((const LK_E *)t->residual + at);
     return LK_K(act_gradient)(way.act, z, grad, false);

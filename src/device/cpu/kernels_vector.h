@@ -31,6 +31,24 @@ LK_INLINE v8f v8_at_least(v8f v, float low) { return v8_select(v < low, v8_splat
 LK_INLINE v8f v8_at_most(v8f v, float high) { return v8_select(v > high, v8_splat(high), v); }
 #endif
 
+/* a b + c, rounded once where the instruction set can. */
+#if defined(__FMA__)
+LK_INLINE v8f v8_fma(v8f a, v8f b, v8f c) { return (v8f)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+#else
+LK_INLINE v8f v8_fma(v8f a, v8f b, v8f c) { return a * b + c; }
+#endif
+
+/* v + m ln 2 for a whole m of up to 127 that leaves no more than ln 2 / 2. A product that is rounded wants ln 2 in two
+ * parts, of which m times the first is exact. Source of the parts: Moshier, Cephes, expf. */
+#define LK_LN2 0.693147180559945309f
+#define LK_LN2_HIGH 0.693359375f
+#define LK_LN2_LOW -2.12194440e-4f
+#if defined(__FMA__)
+LK_INLINE v8f v8_add_ln2(v8f v, v8f m) { return v8_fma(m, v8_splat(LK_LN2), v); }
+#else
+LK_INLINE v8f v8_add_ln2(v8f v, v8f m) { return (v + m * LK_LN2_HIGH) + m * LK_LN2_LOW; }
+#endif
+
 LK_INLINE v8f v8_load_f32(const float *p) {
     v8f v;
     memcpy(&v, p, sizeof v);
@@ -76,28 +94,12 @@ LK_INLINE void v8_store_bytes(uint8_t *p, v8i v) {
     memcpy(p, &b, sizeof b);
 }
 
-/* exp(v) within 1.6 units of 2^-23 for v in [-87, 87]; outside, exp of the nearer bound; NaN stays NaN.
- * exp(v) = 2^n exp(r) with n = round(v / ln 2), |r| <= ln 2 / 2, and exp(r) = 1 + r + r^2 q(r) with the cubic q of
- * least largest relative error (1.05e-7; by Lawson's algorithm). Source of the split of ln 2: Moshier, Cephes, expf. */
-#define LK_EXP_BOUND 87.0f
-#define LK_EXP_LOG2E 1.44269504088896341f
-#define LK_EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves the nearest whole number in the last bits */
-#define LK_EXP_LN2_HIGH 0.693359375f
-#define LK_EXP_LN2_LOW -2.12194440e-4f
-#define LK_EXP_POLYNOMIAL(r, r2) \
-    (((0.4999923f + 0.16667116f * (r)) + (0.04189033f + 0.008312501f * (r)) * (r2)) * (r2) + (r) + 1.0f)
-
-LK_INLINE v8f v8_exp(v8f v) {
-    v = v8_at_most(v8_at_least(v, -LK_EXP_BOUND), LK_EXP_BOUND);
-    v8f shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND;
-    v8f n = shifted - LK_EXP_ROUND;
-    v8f r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW, r2 = r * r;
-    v8i exponent = ((v8i)shifted << 23) + (127 << 23); /* the bits of LK_EXP_ROUND leave at the top */
-    return LK_EXP_POLYNOMIAL(r, r2) * (v8f)exponent;
-}
+/* 2^m of a sum whose last bits hold m, -127 < m < 128: the bits above them leave at the top. */
+LK_INLINE v8f v8_power_of_two(v8f sum) { return (v8f)(((v8i)sum << 23) + (127 << 23)); }
 
 /* One lane, under the same names with s1_. */
 LK_INLINE float s1_splat(float a) { return a; }
+LK_INLINE float s1_fma(float a, float b, float c) { return a * b + c; }
 LK_INLINE float s1_select(int32_t mask, float a, float b) { return mask ? a : b; }
 LK_INLINE float s1_at_least(float v, float low) { return v < low ? low : v; }
 LK_INLINE float s1_at_most(float v, float high) { return v > high ? high : v; }
@@ -114,16 +116,13 @@ LK_INLINE void s1_store_bf16(uint16_t *p, float v) {
     memcpy(&u, &v, sizeof u);
     *p = (uint16_t)(v != v ? (u >> 16) | 0x40u : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
-LK_INLINE float s1_exp(float v) {
-    v = s1_at_most(s1_at_least(v, -LK_EXP_BOUND), LK_EXP_BOUND);
-    float shifted = v * LK_EXP_LOG2E + LK_EXP_ROUND, scale;
-    float n = shifted - LK_EXP_ROUND;
-    float r = (v - n * LK_EXP_LN2_HIGH) - n * LK_EXP_LN2_LOW, r2 = r * r;
+LK_INLINE float s1_add_ln2(float v, float m) { return (v + m * LK_LN2_HIGH) + m * LK_LN2_LOW; }
+LK_INLINE float s1_power_of_two(float sum) {
     uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
+    memcpy(&bits, &sum, sizeof bits);
     bits = (bits << 23) + (127u << 23);
-    memcpy(&scale, &bits, sizeof scale);
-    return LK_EXP_POLYNOMIAL(r, r2) * scale;
+    memcpy(&sum, &bits, sizeof sum);
+    return sum;
 }
 LK_INLINE uint8_t s1_pack_bits(int32_t mask) { return mask != 0; }
 LK_INLINE int32_t s1_unpack_bits(uint8_t bits) { return bits != 0; }

@@ -80,32 +80,64 @@ static void run_bf16(const lk_cpu_kernels *k, tensors *t, bool residual, bool tw
     k->bn_backward_dx(&GROUP, &lanes, &g);
 }
 
-/* kernels_vector.h's exp, through the sigmoid: against double, over the range where it is not yet 0 or 1. */
-static void sigmoid_is_within_its_error(void **state) {
-    (void)state;
-    enum { SAMPLES = 1 << 14, PARTS = 32 };
-    float *x = NULL, *y = NULL, *one = NULL;
+/* Checks y against sigmoid or silu, or dx against silu's derivative: the error relative to the exact value, or to what
+ * the derivative, which crosses zero, is the sum of. Returns the largest. */
+static double check_against_double(lk_act act, const float *x, const float *y, const float *dx, int count) {
+    double worst = 0;
+    for (int i = 0; i < count; i++) {
+        double v = (double)x[i], s = 1 / (1 + exp(-v)), less = 1 / (1 + exp(v)), exact = act == LK_ACT_SILU ? v * s : s;
+        double error = fabs((double)y[i] - exact) / fabs(exact), bound = 3; /* exp's 2, sum and quotient half each */
+        if (dx != NULL) {
+            error = fabs((double)dx[i] - (s + v * s * less)) / (s + fabs(v) * s * less);
+            bound = 6; /* exp comes in twice, and there are more roundings */
+        }
+        assert_true(error <= (bound + fabs(v) / 40) * 0x1p-23);
+        worst = fmax(worst, error);
+    }
+    return worst;
+}
+
+/* Forward where the sigmoid is neither 0 nor 1 yet, backward where the derivative is not yet that of the bound. */
+static void check_sigmoid(lk_act act, int64_t block) {
+    enum { SAMPLES = 1 << 14, PARTS = 16 };
+    const lk_cpu_kernels *k = lk_cpu_kernels_get(LK_F32, block);
+    float *x = NULL, *y = NULL, *dy = NULL, *dx = NULL;
     assert_int_equal(LK_NEW(&x, SAMPLES, "x", NULL), LK_OK);
     assert_int_equal(LK_NEW(&y, SAMPLES, "y", NULL), LK_OK);
-    assert_int_equal(LK_NEW(&one, SAMPLES, "y", NULL), LK_OK);
+    assert_int_equal(LK_NEW(&dy, SAMPLES, "dy", NULL), LK_OK);
+    assert_int_equal(LK_NEW(&dx, SAMPLES, "dx", NULL), LK_OK);
+    for (int i = 0; i < SAMPLES; i++) dy[i] = 1;
     double worst = 0;
     for (int part = 0; part < PARTS; part++) {
-        for (int i = 0; i < SAMPLES; i++) x[i] = -80 + 160 * ((float)i + (float)part / PARTS) / SAMPLES;
-        lk_cpu_kernels_get(LK_F32, 8)->add_forward(SAMPLES, x, NULL, y, LK_ACT_SIGMOID);
-        lk_cpu_kernels_get(LK_F32, 1)->add_forward(SAMPLES, x, NULL, one, LK_ACT_SIGMOID);
-        assert_memory_equal(y, one, SAMPLES * sizeof *y);
-        for (int i = 0; i < SAMPLES; i++) {
-            double exact = 1 / (1 + exp(-(double)x[i])), error = fabs((double)y[i] - exact) / exact;
-            if (!(error <= worst)) worst = error;
-        }
+        for (int i = 0; i < SAMPLES; i++) x[i] = 160 * (((float)i + ((float)part + 0.5f) / PARTS) / SAMPLES - 0.5f);
+        k->add_forward(SAMPLES, x, NULL, y, act);
+        worst = fmax(worst, check_against_double(act, x, y, NULL, SAMPLES));
+        if (act != LK_ACT_SILU) continue;
+        for (int i = 0; i < SAMPLES; i++) x[i] *= 0.49f;
+        k->add_forward(SAMPLES, x, NULL, y, act);
+        lk_cpu_act_grads g = {.value = x, .dy = {dy}, .dx = dx};
+        k->add_backward(SAMPLES, &g, act);
+        (void)check_against_double(act, x, y, dx, SAMPLES);
     }
-    assert_true(worst <= 3 * 0x1p-23); /* exp within 2 units, the sum and the quotient half a unit each */
     assert_true(worst > 0x1p-25);
-    const float edges[8] = {NAN, INFINITY, -INFINITY, 88, -88, 1e30f, -1e30f, 0};
-    lk_cpu_kernels_get(LK_F32, 8)->add_forward(8, edges, NULL, y, LK_ACT_SIGMOID);
-    assert_true(isnan(y[0]) && y[1] == 1 && y[3] == 1 && y[5] == 1 && y[7] == 0.5f);
-    for (int i = 2; i < 8; i += 2) assert_true(y[i] >= 0 && y[i] < 1e-37f);
-    lk_free(x), lk_free(y), lk_free(one);
+    const float edges[8] = {NAN, INFINITY, 88, 1e30f, -INFINITY, -88, -1e30f, 0};
+    bool silu = act == LK_ACT_SILU;
+    lk_cpu_act_grads g = {.value = silu ? edges : y, .dy = {dy}, .dx = dx};
+    k->add_forward(8, edges, NULL, y, act);
+    k->add_backward(8, &g, act);
+    assert_true(isnan(y[0]) && isnan(dx[0]));
+    for (int i = 1; i < 4; i++) assert_true(silu ? y[i] == edges[i] && dx[i] == 1 : y[i] == 1 && dx[i] == 0);
+    for (int i = 4; i < 7; i++) assert_true(fabsf(dx[i]) < 1e-15f && (silu || (y[i] >= 0 && y[i] < 1e-37f)));
+    assert_true(y[7] == (silu ? 0.0f : 0.5f) && dx[7] == (silu ? 0.5f : 0.25f));
+    lk_free(x), lk_free(y), lk_free(dy), lk_free(dx);
+}
+
+static void sigmoid_and_silu_are_within_their_error(void **state) {
+    (void)state;
+    for (int64_t block = 1; block <= 8; block += 7) {
+        check_sigmoid(LK_ACT_SIGMOID, block);
+        check_sigmoid(LK_ACT_SILU, block);
+    }
 }
 
 static void bfloat16_rounds_to_even(void **state) {
@@ -127,7 +159,7 @@ static void bfloat16_rounds_to_even(void **state) {
 static void instruction_sets_give_the_same_bits(void **state) { /* P5 */
     (void)state;
 #if LK_CPU_HAVE_AVX2
-    if (!__builtin_cpu_supports("avx2")) skip();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) skip();
     for (int variant = 0; variant < 8; variant++) {
         bool residual = variant & 1, two = variant & 2, half = variant & 4;
         tensors *a = make_tensors(), *b = make_tensors();
@@ -264,10 +296,10 @@ static void slab_loops_give_the_same_bits(void **state) { /* P5 */
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sigmoid_is_within_its_error),         cmocka_unit_test(bfloat16_rounds_to_even),
-        cmocka_unit_test(instruction_sets_give_the_same_bits), cmocka_unit_test(bfloat16_is_float32_rounded),
-        cmocka_unit_test(pointwise_and_pools_in_bfloat16),     cmocka_unit_test(one_lane_agrees_with_eight),
-        cmocka_unit_test(statistics_survive_a_large_mean),     cmocka_unit_test(slab_loops_give_the_same_bits),
+        cmocka_unit_test(sigmoid_and_silu_are_within_their_error), cmocka_unit_test(bfloat16_rounds_to_even),
+        cmocka_unit_test(instruction_sets_give_the_same_bits),     cmocka_unit_test(bfloat16_is_float32_rounded),
+        cmocka_unit_test(pointwise_and_pools_in_bfloat16),         cmocka_unit_test(one_lane_agrees_with_eight),
+        cmocka_unit_test(statistics_survive_a_large_mean),         cmocka_unit_test(slab_loops_give_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
