@@ -10,8 +10,8 @@ typedef struct published {
     bool bicubic;
 } published;
 
-/* Source: the transforms() of torchvision's weights, IMAGENET1K_V2 where there is one, else V1. All with the mean and
- * std of ImageNet. */
+/* Source: the transforms() of torchvision's weights, IMAGENET1K_V2 where there is one, else V1; the validation of
+ * efficientnet_pytorch's examples/imagenet/main.py. All with the mean and std of ImageNet. */
 static const published PUBLISHED[] = {
     {"torchvision EfficientNet", "efficientnet_b0", 224, 256, true},
     {"torchvision EfficientNet", "efficientnet_b1", 240, 255, false},
@@ -19,6 +19,11 @@ static const published PUBLISHED[] = {
     {"torchvision EfficientNet", "efficientnet_b3", 300, 320, true},
     {"torchvision EfficientNet", "efficientnet_b4", 380, 384, true},
     {"torchvision MobileNetV3", "mobilenetv3_large_100", 224, 232, false},
+    {"efficientnet_pytorch", "efficientnet_b0", 224, 224, true},
+    {"efficientnet_pytorch", "efficientnet_b1", 240, 240, true},
+    {"efficientnet_pytorch", "efficientnet_b2", 260, 260, true},
+    {"efficientnet_pytorch", "efficientnet_b3", 300, 300, true},
+    {"efficientnet_pytorch", "efficientnet_b4", 380, 380, true},
 };
 
 static const float IMAGENET_MEAN[] = {0.485f, 0.456f, 0.406f}, IMAGENET_STD[] = {0.229f, 0.224f, 0.225f};

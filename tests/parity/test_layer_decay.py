@@ -11,7 +11,7 @@ __all__ = ["packed"]  # the fixture
 DECAY = 0.5
 SETTINGS = ["max_updates=1", "optimizer.kind=adam", "optimizer.epsilon=1e-30", "optimizer.lr=0.01", "optimizer.weight_decay=0",
             "schedule.kind=constant", "schedule.warmup_epochs=0", "batch=16", "microbatch=16", "input.size=32", "input.resize=stretch"]
-MODELS = ["resnet18", "efficientnet_b0"]
+MODELS = ["resnet18", "efficientnet_b0", "mobilenetv3_large_100"]
 
 
 def timms_factors(name):

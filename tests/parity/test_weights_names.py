@@ -90,9 +90,11 @@ def test_torchvision_preparation(tmp_path, name):
     assert np.allclose(found["mean"], weights.mean) and np.allclose(found["std"], weights.std)
 
 
-def test_tensorflows_padding_is_told(tmp_path):
-    """efficientnet_pytorch pads as TensorFlow, efficientnet_b0 does not: no error, but no silence either."""
-    own = timm.create_model("efficientnet_b0", num_classes=3)
+@pytest.mark.parametrize("name, size", [("efficientnet_b0", 224), ("efficientnet_b2", 260), ("efficientnet_b4", 380)])
+def test_efficientnet_pytorchs_weights(tmp_path, name, size):
+    """Its package pads as TensorFlow, timm's models do not: no error, but no silence either. Sizes: its efficientnet_params; the rest:
+    its validation on ImageNet."""
+    own = timm.create_model(name, num_classes=3)
     names = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
     parts = {"conv_pw": "_expand_conv", "conv_dw": "_depthwise_conv", "conv_pwl": "_project_conv", "se.conv_reduce": "_se_reduce",
              "se.conv_expand": "_se_expand", "bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2"}
@@ -109,8 +111,11 @@ def test_tensorflows_padding_is_told(tmp_path):
         state[f"{layer}.{leaf}"] = value
     assert len(state) == len(own.state_dict())
     torch.save(state, tmp_path / "w.pth")
-    message = run("convert", tmp_path / "w.pth", tmp_path / "w.h5", "--model", "efficientnet_b0").stderr
+    message = run("convert", tmp_path / "w.pth", tmp_path / "w.safetensors", "--model", name).stderr
     assert "names: efficientnet_pytorch" in message and "CAUTION" in message and "padding" in message
+    found = json.loads((tmp_path / "w.safetensors.json").read_text())["preprocess"]
+    assert [found["height"], found["width"], found["resize_size"], found["interpolation"]] == [size, size, size, "bicubic"]
+    assert np.allclose(found["mean"], [0.485, 0.456, 0.406]) and np.allclose(found["std"], [0.229, 0.224, 0.225])
 
 
 @pytest.fixture(scope="module")
