@@ -6,10 +6,11 @@
 #include "core/error.h"
 #include "device/ops.h"
 
-typedef struct lk_op lk_op;         /* a planned op; read-only once planned, shared by lanes */
-typedef struct lk_call lk_call;     /* an op bound to one lane's memory */
-typedef struct lk_stream lk_stream; /* one lane's order of execution; used by one thread at a time */
-typedef struct lk_event lk_event;   /* a point that a stream reaches */
+typedef struct lk_op lk_op;             /* a planned op; read-only once planned, shared by lanes */
+typedef struct lk_call lk_call;         /* an op bound to one lane's memory */
+typedef struct lk_stream lk_stream;     /* one lane's order of execution; used by one thread at a time */
+typedef struct lk_event lk_event;       /* a point that a stream reaches */
+typedef struct lk_captured lk_captured; /* work that a stream was given, to be given again as one */
 typedef struct lk_device lk_device;
 
 #define LK_SLAB_SEGMENTS 64 /* of one slab_sum_squares */
@@ -121,6 +122,11 @@ struct lk_device {
     /* Binds to a lane's memory. Owner: the caller, with call_free. */
     lk_status (*bind)(lk_device *device, lk_call **out, const lk_op *op, const lk_op_buffers *buffers, lk_error *err);
     void (*call_free)(lk_device *device, lk_call *call);
+    /* Writes what the call's passes will read of the run, but for addresses of slabs, rows and group: the
+     * lk_op_info.run_bytes that have to be at lk_op_buffers.run_data when the stream comes to a pass. Before forward,
+     * and again before backward where run->f1_counts came since. NULL where no op has run_bytes. host: host memory.
+     * Errors: LK_ERR_DATA, LK_ERR_INTERNAL for labels and partners that are none. */
+    lk_status (*prepare)(lk_device *device, const lk_call *call, const lk_run *run, void *host, lk_error *err);
     /* Async: enqueue on the stream (the CPU devices block). backward writes dx, dresidual and the gradients. */
     lk_status (*forward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
     lk_status (*backward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
@@ -158,6 +164,20 @@ struct lk_device {
      * Nothing else may be given to the stream. Devices of the host do each at once. */
     void (*gather_open)(lk_device *device, lk_stream *stream);
     lk_status (*gather_close)(lk_device *device, lk_stream *stream, lk_error *err);
+
+    /* From capture_begin to capture_end the stream keeps what forward, backward, again and gathers give it instead of
+     * doing it, with all addresses and with what lk_run holds of them; what is in run_data is read when it is done.
+     * Nothing else may be asked of the device by this thread meanwhile. NULL where a device cannot; then so are the
+     * others. Each kind of call has to be done once before it is captured: libraries load what they need at their first
+     * call. */
+    lk_status (*capture_begin)(lk_device *device, lk_stream *stream, lk_error *err);
+    /* Also after an error since capture_begin, with out NULL: what was kept is dropped. Owner: the caller, with
+     * captured_free. Errors: LK_ERR_UNSUPPORTED where something was asked for that cannot be captured. */
+    lk_status (*capture_end)(lk_device *device, lk_stream *stream, lk_captured **out, lk_error *err);
+    /* Async. Gives the stream all of it. */
+    lk_status (*captured_run)(lk_device *device, lk_stream *stream, lk_captured *captured, lk_error *err);
+    /* When the stream has done it; NULL is accepted. */
+    void (*captured_free)(lk_device *device, lk_captured *captured);
 };
 
 /* Devices that every build has, in order; ends with NULL. Static. Device cuda is a module: see lk_device_create. */

@@ -175,6 +175,7 @@ typedef struct lk_op_info {
     int64_t derived_bytes;   /* copies of the parameters in other layouts or types, rewritten after each update */
     int64_t stash_bytes;     /* kept from forward to backward */
     int64_t workspace_bytes; /* scratch of either pass */
+    int64_t run_bytes;       /* device memory that lk_device.prepare describes, other for every microbatch */
     bool keeps_x, keeps_y, keeps_residual; /* backward reads x, y, the second input */
     double flops_forward, flops_backward;  /* multiply and add are two */
     double bytes_forward, bytes_backward;  /* read + written by each launch, its operands once each */
@@ -195,6 +196,7 @@ typedef struct lk_op_buffers {
     void *dresidual; /* written; may alias dy[0] (never dy[1]); SCALE: an own tensor, NULL where it is not wanted */
     void *stash;
     void *workspace;                        /* shared by all ops of a lane */
+    const void *run_data;                   /* run_bytes, aligned to 64 bytes */
     int64_t param_offset[LK_OP_MAX_PARAMS]; /* elements into lk_run.params and lk_run.grads */
     int64_t stats_offset;                   /* elements into lk_run.stats */
     int64_t derived_offset;                 /* bytes into lk_run.derived */

@@ -4,17 +4,7 @@
 
 #include "core/half.h"
 #include "core/memory.h"
-#include "nn/plan_internal.h"
-
-struct lk_lane {
-    const lk_plan *plan;
-    lk_stream *stream;
-    char *arena;
-    lk_call **nodes; /* graph->count */
-    lk_call **later; /* graph->count: backward calls whose inputs lie elsewhere than forward; NULL: nodes' */
-    lk_call **again; /* graph->count: values that are computed again, or NULL */
-    lk_call **adds;  /* plan->add_count */
-};
+#include "nn/lane_internal.h"
 
 static void *at(const lk_lane *lane, int buffer) {
     return buffer < 0 ? NULL : lane->arena + lane->plan->live[buffer].offset;
@@ -38,6 +28,7 @@ static lk_status bind_call(const lk_lane *lane, lk_call **call, lk_node_id id, i
         .dresidual = at(lane, planned->dresidual),
         .stash = at(lane, planned->stash),
         .workspace = at(lane, plan->workspace),
+        .run_data = lane->run_data == NULL ? NULL : (char *)lane->run_data + planned->run_offset,
         .stats_offset = planned->stats_offset,
         .derived_offset = planned->derived_offset,
     };
@@ -71,6 +62,7 @@ static lk_status bind_add(lk_lane *lane, int i, lk_error *err) {
 lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_stream *stream, void *arena, lk_error *err) {
     *out = NULL;
     lk_lane *lane = NULL;
+    lk_device *device = plan->device;
     lk_status status = LK_OK;
     LK_TRY(LK_NEW(&lane, 1, "a lane", err));
     lane->plan = plan;
@@ -80,6 +72,12 @@ lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_stream *stream, 
     LK_TRY(LK_NEW(&lane->later, plan->graph->count, "a lane's calls", err));
     LK_TRY(LK_NEW(&lane->again, plan->graph->count, "a lane's calls", err));
     LK_TRY(LK_NEW(&lane->adds, plan->add_count, "a lane's calls", err));
+    if (plan->run_bytes > 0) {
+        LK_TRY(device->alloc(device, &lane->run_data, plan->run_bytes, "what a microbatch's calls are told", err));
+        LK_TRY(
+            device->host_alloc(device, &lane->host_data, plan->run_bytes, "what a microbatch's calls are told", err));
+        LK_TRY(device->event_create(device, &lane->sent, err));
+    }
     for (int i = 0; i < plan->graph->count; i++)
         if (!plan->nodes[i].skipped) LK_TRY(bind_node(lane, i, err));
     for (int i = 0; i < plan->add_count; i++) LK_TRY(bind_add(lane, i, err));
@@ -99,46 +97,16 @@ static void free_calls(lk_device *device, lk_call **calls, int count) {
 void lk_lane_free(lk_lane *lane) {
     if (lane == NULL) return;
     lk_device *device = lane->plan->device;
+    lk_lane_graphs_free(lane);
+    if (lane->sent != NULL) (void)!device->event_wait(device, lane->sent, NULL);
+    device->event_free(device, lane->sent);
+    device->host_release(device, lane->host_data);
+    if (lane->run_data != NULL) device->release(device, lane->run_data);
     free_calls(device, lane->nodes, lane->plan->graph->count);
     free_calls(device, lane->later, lane->plan->graph->count);
     free_calls(device, lane->again, lane->plan->graph->count);
     free_calls(device, lane->adds, lane->plan->add_count);
     lk_free(lane);
-}
-
-lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_grad_ready between, void *context, lk_error *err) {
-    lk_device *device = lane->plan->device;
-    for (int i = 0; i < lane->plan->graph->count; i++) {
-        if (lane->plan->nodes[i].skipped) continue;
-        LK_RETURN_IF(device->forward(device, lane->stream, lane->nodes[i], run, err));
-        if (between != NULL) LK_RETURN_IF(between(context, -1, err));
-    }
-    return LK_OK;
-}
-
-static lk_call *backward_call(const lk_lane *lane, lk_node_id id) {
-    return lane->later[id] != NULL ? lane->later[id] : lane->nodes[id];
-}
-
-lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context, lk_error *err) {
-    const lk_plan *plan = lane->plan;
-    lk_device *device = plan->device;
-    for (int i = 0; i < plan->backward_count; i++) {
-        lk_plan_step step = plan->backward[i];
-        if (step.add >= 0)
-            LK_RETURN_IF(device->forward(device, lane->stream, lane->adds[step.add], run, err));
-        else if (step.again)
-            LK_RETURN_IF(device->again(device, lane->stream, lane->again[step.node], run, err));
-        else
-            LK_RETURN_IF(device->backward(device, lane->stream, backward_call(lane, step.node), run, err));
-        if (ready == NULL) continue;
-        const lk_plan_node *planned = &plan->nodes[step.node];
-        for (int k = 0; step.add < 0 && !step.again && k < planned->info.param_count; k++)
-            if (!plan->params[planned->first_param + k].frozen)
-                LK_RETURN_IF(ready(context, planned->first_param + k, err));
-        LK_RETURN_IF(ready(context, -1, err));
-    }
-    return LK_OK;
 }
 
 /* Element i of an array of this dtype. */

@@ -117,12 +117,18 @@ LK_MUST_CHECK lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_st
                                        lk_error *err);
 void lk_lane_free(lk_lane *lane);
 
+/* From now on passes are captured and given to the stream as one (lk_device.capture_begin); a device that cannot goes
+ * on as before. The bits are the same. Each pass is given call by call the first time, and so are forward passes
+ * without lk_run.device_images and passes of a group. cuts: for each parameter, shall its gradient be reported before
+ * later calls are given to the stream? NULL: no; borrowed. Before the first pass. Errors: LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_lane_use_graphs(lk_lane *lane, const bool *cuts, lk_error *err);
+
 /* Called between ops and when the gradient of a parameter that is trained is complete, in the order of completion.
  * `param` is its index or -1 (between ops: a chance to poll). A status other than LK_OK ends the pass with it. */
 typedef lk_status (*lk_grad_ready)(void *context, int param, lk_error *err);
 
-/* Runs the calls in order. between (may be NULL) is called with param -1 after each op.
- * Errors: LK_ERR_DEVICE, or what `between` returned. */
+/* Runs the calls in order. between (may be NULL) is called with param -1 after each op, or after several that go as
+ * one. Errors: LK_ERR_DEVICE, or what `between` returned. */
 LK_MUST_CHECK lk_status lk_lane_forward(lk_lane *lane, const lk_run *run, lk_grad_ready between, void *context,
                                         lk_error *err);
 LK_MUST_CHECK lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context,

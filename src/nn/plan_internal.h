@@ -17,7 +17,7 @@ typedef struct lk_plan_node {
     bool has_backward; /* has a call in the backward pass */
     int contributions; /* gradients that arrive at its value */
     int first_param;   /* index into lk_plan.params */
-    int64_t stats_offset, derived_offset;
+    int64_t stats_offset, derived_offset, run_offset;
     int y, stash, dx, dresidual, dy[2];
     bool again;  /* backward finds y no more, and computes it again where it is read */
     int again_y; /* where; -1 until then */
@@ -62,6 +62,7 @@ struct lk_plan {
     size_t live_capacity;
     int workspace; /* shared by all calls; -1: none needs it */
 
+    int64_t run_bytes; /* of a lane's run_data; offsets: lk_plan_node.run_offset */
     lk_plan_totals totals;
 };
 

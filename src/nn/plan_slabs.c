@@ -49,6 +49,11 @@ static void place_derived(lk_plan *plan, lk_node_id id) {
     plan->totals.derived_bytes += round_up(planned->info.derived_bytes, LK_ALIGNMENT);
 }
 
+static void place_run_data(lk_plan *plan, lk_node_id id) {
+    plan->nodes[id].run_offset = plan->run_bytes;
+    plan->run_bytes += round_up(plan->nodes[id].info.run_bytes, LK_ALIGNMENT);
+}
+
 /* The slabs of parameters and statistics must serve both plans. */
 static lk_status check_like(const lk_plan *plan, const lk_plan *like, lk_error *err) {
     bool same = plan->param_count == like->param_count && plan->stat_count == like->stat_count &&
@@ -75,6 +80,7 @@ lk_status lk_plan_slabs(lk_plan *plan, lk_error *err) {
         place_params(plan, i);
         place_stats(plan, i);
         place_derived(plan, i);
+        place_run_data(plan, i);
     }
     return plan->options.like != NULL ? check_like(plan, plan->options.like, err) : LK_OK;
 }

@@ -162,7 +162,9 @@ lk_status lk_job_write(const lk_job *job, char **text, lk_error *err) {
 
 /* Does this key leave the computed bits alone? */
 static bool is_launch_key(const lk_job *stored, const lk_job *now, const char *name) {
-    if (strcmp(name, "data") == 0 || strcmp(name, "max_updates") == 0 || strcmp(name, "recompute") == 0) return true;
+    if (strcmp(name, "data") == 0 || strcmp(name, "max_updates") == 0 || strcmp(name, "recompute") == 0 ||
+        strcmp(name, "cuda_graphs") == 0)
+        return true;
     if (strncmp(name, "loader.", 7) == 0 || strncmp(name, "checkpoint.", 11) == 0) return true;
     return strcmp(name, "epochs") == 0 && now->epochs >= stored->epochs && !lk_job_schedule_has_end(now);
 }

@@ -16,6 +16,7 @@
 typedef enum lk_monitor { LK_MONITOR_F1, LK_MONITOR_LOSS } lk_monitor;
 typedef enum lk_schedule_per { LK_PER_UPDATE, LK_PER_EPOCH } lk_schedule_per; /* when the rate changes */
 
+typedef enum lk_cuda_graphs { LK_GRAPHS_AUTO, LK_GRAPHS_OFF } lk_cuda_graphs;
 typedef enum lk_reduce_order { LK_REDUCE_TREE, LK_REDUCE_RING } lk_reduce_order;
 
 typedef struct lk_job {
@@ -35,6 +36,7 @@ typedef struct lk_job {
     int64_t max_ranks;      /* R: leaves of the tree of gradients, each a chain of m / R microbatches; 0: m */
     int reduce;             /* lk_reduce_order */
     int recompute;          /* lk_recompute */
+    int cuda_graphs;        /* lk_cuda_graphs */
     int64_t sync_batchnorm; /* leaves that normalise together; 0 or 1: each alone */
 
     struct {

@@ -5,6 +5,7 @@
 
 static const char *const COMPUTES[] = {"float32", "bfloat16", "tf32", "float16", NULL};
 static const char *const RECOMPUTES[] = {"none", "convs", "all", NULL};
+static const char *const GRAPHS[] = {"auto", "off", NULL};
 static const char *const REDUCES[] = {"tree", "ring", NULL};
 static const char *const COLOURS[] = {"rgb", "grey", NULL};
 static const char *const RESIZES[] = {"none", "short_side", "stretch", NULL};
@@ -54,6 +55,7 @@ static const lk_option OPTIONS[] = {
     INT("max_ranks", max_ranks, "0", 0, 1024, "most ranks of any launch, a divisor of batch / microbatch: each then adds runs of microbatches in order, which takes less memory (changes the bits); 0: batch / microbatch"),
     INT("sync_batchnorm", sync_batchnorm, "0", 0, 1024, "microbatches that BatchNorm normalises together; 0 or 1: each alone"),
     PICK("recompute", recompute, "none", RECOMPUTES, "activations that the backward pass computes again instead of keeping them, for less memory and the same bits: none, convs (those of 1x1 convolutions that widen four times or more) or all (also of BatchNorm with an activation and no residual)"),
+    PICK("cuda_graphs", cuda_graphs, "auto", GRAPHS, "on GPUs, passes that are captured once and launched as one: auto (whatever can be; docs/gpu.md) or off (kernel by kernel, for debugging); the same bits"),
     PICK("reduce", reduce, "tree", REDUCES, "sum of gradients between ranks: tree (the same bits on every number of ranks) or, on GPUs, ring (NCCL's own order: other numbers of ranks give other bits)"),
     INT("seed", seed, "1", 0, 9007199254740992.0, "of initialisation, order and augmentation"),
     BOOL("drop_last", drop_last, "false", "drop an epoch's last, incomplete batch"),

@@ -32,6 +32,21 @@ void lk_lanes_free(lk_lanes *lanes) {
     lk_free(lanes);
 }
 
+/* Of microbatches that are trained on. */
+static lk_status use_graphs(lk_lanes *lanes, lk_lane_slot *slot, lk_error *err) {
+    const lk_network_mode modes[] = {LK_NETWORK_TRAIN, LK_NETWORK_TAIL};
+    for (int i = 0; i < 2; i++)
+        if (slot->lanes[modes[i]] != NULL) LK_RETURN_IF(lk_lane_use_graphs(slot->lanes[modes[i]], lanes->cuts, err));
+    return LK_OK;
+}
+
+lk_status lk_lanes_use_graphs(lk_lanes *lanes, const bool *cuts, lk_error *err) {
+    lanes->graphs = true;
+    lanes->cuts = cuts;
+    for (int i = 0; i < lanes->count; i++) LK_RETURN_IF(use_graphs(lanes, &lanes->slots[i], err));
+    return LK_OK;
+}
+
 /* Runs on the worker's own thread, since a stream belongs to the thread that made it. */
 static lk_status prepare(lk_lanes *lanes, lk_lane_slot *slot, lk_error *err) {
     if (slot->ready) return LK_OK;
@@ -44,6 +59,7 @@ static lk_status prepare(lk_lanes *lanes, lk_lane_slot *slot, lk_error *err) {
         if (network->plans[mode] == NULL || slot->lanes[mode] != NULL) continue;
         LK_RETURN_IF(lk_lane_create(&slot->lanes[mode], network->plans[mode], slot->stream, slot->arena, err));
     }
+    if (lanes->graphs) LK_RETURN_IF(use_graphs(lanes, slot, err));
     slot->ready = true;
     return LK_OK;
 }

@@ -165,6 +165,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
         .device_comm = t->device_comm,
         .ring = t->device_comm != NULL && t->job->reduce == LK_REDUCE_RING,
         .group = (int)t->job->sync_batchnorm,
+        .graphs = t->job->cuda_graphs == LK_GRAPHS_AUTO,
         .dataset = t->dataset};
     lk_status status = lk_window_create(&t->window, t->network, t->lanes, t->comm, t->loader, &config, err);
     LK_RETURN_IF(lk_comm_agree(t->comm, status, err));

@@ -96,6 +96,21 @@ static lk_status create_ahead(lk_window *window, lk_error *err) {
     return lk_ahead_create(&window->ahead, device, window->loader, bytes, err);
 }
 
+/* Between ranks, a pass is cut where a bucket is complete, so that it leaves while backward goes on. */
+static lk_status create_graphs(lk_window *window, lk_error *err) {
+    const lk_buckets *buckets = &window->buckets;
+    if (window->comm->size > 1) {
+        LK_RETURN_IF(LK_NEW(&window->cuts, buckets->param_count, "the parts of a pass", err));
+        /* Backward comes to a bucket's first parameter last. */
+        for (int i = 0, last = -1; i < buckets->param_count; i++) {
+            if (buckets->of_param[i] < 0) continue;
+            window->cuts[i] = buckets->of_param[i] != last;
+            last = buckets->of_param[i];
+        }
+    }
+    return lk_lanes_use_graphs(window->lanes, window->cuts, err);
+}
+
 lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm, lk_loader *loader,
                            const lk_window_config *config, lk_error *err) {
     lk_status status;
@@ -133,6 +148,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     LK_TRY(create_buffers(window, err));
     LK_TRY(lk_window_counts_create(window, err));
     LK_TRY(create_ahead(window, err));
+    if (config->graphs) LK_TRY(create_graphs(window, err));
     if (window->group > 1) LK_TRY(create_exchange(window, config->leaves, err));
     *out = window;
     return LK_OK;
@@ -160,6 +176,7 @@ void lk_window_free(lk_window *window) {
     lk_gradient_tree_free(&window->tree);
     lk_reducer_free(window->reducer);
     lk_buckets_free(&window->buckets);
+    lk_free(window->cuts);
     lk_free(window);
 }
 

@@ -41,6 +41,7 @@ struct op_lane {
     lk_run run;
     lk_stream *stream;
     lk_call *call;
+    void *run_data; /* info.run_bytes of device memory */
 };
 
 static char *data_of(const op_lane *l, buffer_kind k) { return op_buffer_data(&l->buffers[k]); }
@@ -117,6 +118,9 @@ lk_status op_lane_create(op_lane **out, const op_plan *plan, op_lane_options opt
     l->bound.dresidual = data_of(l, alias ? B_DY0 : B_DRESIDUAL);
     l->bound.stash = data_of(l, B_STASH);
     l->bound.workspace = data_of(l, B_WORKSPACE);
+    if (plan->info.run_bytes > 0)
+        LK_TRY(plan->device->alloc(plan->device, &l->run_data, plan->info.run_bytes, "run data", err));
+    l->bound.run_data = l->run_data;
     LK_TRY(plan->device->bind(plan->device, &l->call, plan->op, &l->bound, err));
     *out = l;
     l = NULL;
@@ -130,6 +134,7 @@ void op_lane_free(op_lane *l) {
     lk_device *device = l->plan->device;
     if (l->call != NULL) device->call_free(device, l->call);
     if (l->stream != NULL) device->stream_free(device, l->stream);
+    if (l->run_data != NULL) device->release(device, l->run_data);
     for (int k = 0; k < B_COUNT; k++) op_buffer_free(&l->buffers[k], device);
     lk_free(l);
 }
@@ -225,14 +230,31 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     return device->op_refresh(device, p->op, l->stream, &l->bound, l->run.params, data_of(l, B_DERIVED), err);
 }
 
+/* What the passes are told of the run. */
+static lk_status prepare(op_lane *l, lk_error *err) {
+    lk_device *device = l->plan->device;
+    lk_status status = LK_OK;
+    void *host = NULL;
+    int64_t bytes = l->plan->info.run_bytes;
+    if (bytes == 0) return LK_OK;
+    LK_TRY(lk_alloc(&host, (size_t)bytes, 1, "run data", err));
+    LK_TRY(device->prepare(device, l->call, &l->run, host, err));
+    LK_TRY(device->upload(device, l->run_data, host, bytes, err));
+out:
+    lk_free(host);
+    return status;
+}
+
 lk_status op_lane_forward(op_lane *l, lk_error *err) {
     lk_device *device = l->plan->device;
+    LK_RETURN_IF(prepare(l, err));
     LK_RETURN_IF(device->forward(device, l->stream, l->call, &l->run, err));
     return device->synchronize(device, l->stream, err);
 }
 
 lk_status op_lane_backward(op_lane *l, lk_error *err) {
     lk_device *device = l->plan->device;
+    LK_RETURN_IF(prepare(l, err)); /* the window's counts are known by now */
     LK_RETURN_IF(device->backward(device, l->stream, l->call, &l->run, err));
     return device->synchronize(device, l->stream, err);
 }

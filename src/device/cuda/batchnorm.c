@@ -1,14 +1,14 @@
 /* Batch normalisation on the own kernels: two launches forward and two backward, one each with fixed statistics and
  * frozen parameters. The stash holds mean, inverse
- * deviation, scale and beta of each channel, with drop_path a factor for each sample, and with RELU over a residual one
- * bit an element: whether it was stopped. Other activations over a residual keep the residual. */
+ * deviation, scale and beta of each channel, and with RELU over a residual one bit an element: whether it was stopped.
+ * Other activations over a residual keep the residual. With drop_path, run_data is a factor for each sample. */
 #include "core/memory.h"
 #include "device/cuda/cuda_internal.h"
 
 typedef struct batchnorm_plan {
-    bool mask, keep;
-    int64_t keep_at, mask_at; /* bytes into the stash; before them: saved */
-    int64_t terms_at;         /* bytes into the workspace; before it: partial sums */
+    bool mask;
+    int64_t mask_at;  /* bytes into the stash; before it: saved */
+    int64_t terms_at; /* bytes into the workspace; before it: partial sums */
 } batchnorm_plan;
 
 /* Are mean and variance found here, not given? */
@@ -40,9 +40,8 @@ static void fill_info(lk_op *op) {
     info->bytes_again = is_measured(d) ? 2 * bytes : 0;
     bool back = lk_op_has_backward(d);
     p->mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
-    p->keep = d->batchnorm.drop_path > 0;
-    p->keep_at = saved_bytes(op);
-    p->mask_at = p->keep_at + (p->keep ? (int64_t)lk_round_up((size_t)d->x.n * sizeof(float)) : 0);
+    p->mask_at = saved_bytes(op);
+    if (d->batchnorm.drop_path > 0) info->run_bytes = d->x.n * (int64_t)sizeof(float);
     p->terms_at = (int64_t)lk_round_up((size_t)lk_cuda_partial_bytes(&d->x));
     info->stash_bytes = p->mask_at + (p->mask ? mask_bytes : 0);
     info->workspace_bytes = p->terms_at + 2 * d->x.block * (int64_t)sizeof(float);
@@ -90,39 +89,22 @@ static lk_cuda_norm norm_of(lk_stream *stream, const lk_call *call, const lk_run
     norm.variance = norm.mean + d->x.c;
     if (!d->training) return norm;
     if (!fixed) norm.saved = b->stash;
-    if (p->keep) norm.keep = (const float *)((char *)b->stash + p->keep_at);
+    if (op->info.run_bytes > 0) norm.keep = b->run_data;
     if (p->mask) norm.mask = (uint8_t *)b->stash + p->mask_at;
     norm.partial = b->workspace;
     if (!fixed) norm.terms = (float *)((char *)b->workspace + p->terms_at);
     return norm;
 }
 
-static lk_status bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
-    (void)cuda;
-    const batchnorm_plan *p = call->op->plan;
-    lk_cuda_staging *staging = NULL;
-    if (!p->keep) return LK_OK;
-    LK_RETURN_IF(LK_NEW(&staging, 1, "staging memory of dropped paths", err));
-    call->bound = staging;
-    return lk_cuda_staging_create(staging, call->op->desc.x.n * (int64_t)sizeof(float), err);
-}
-
-static void unbind(lk_call *call) {
-    if (call->bound == NULL) return;
-    lk_cuda_staging_free(call->bound);
-    lk_free(call->bound);
-}
-
 /* Draws the factors of the samples, on the host: they are few. */
-static lk_status send_keep(lk_stream *stream, const lk_call *call, const lk_run *run, const float *to, lk_error *err) {
+static lk_status prepare(const lk_call *call, const lk_run *run, void *host, lk_error *err) {
+    (void)err;
     const lk_op_desc *d = &call->op->desc;
-    float *keep;
-    LK_RETURN_IF(lk_cuda_staging_open(call->bound, (void **)&keep, err));
+    float *keep = host, kept = (float)(1 / (1 - d->batchnorm.drop_path));
+    if (call->op->info.run_bytes == 0) return LK_OK;
     for (int64_t n = 0; n < d->x.n; n++)
-        keep[n] = lk_run_drops(run, d->layer, n, 1, 0, d->batchnorm.drop_path)
-                      ? 0.0f
-                      : (float)(1 / (1 - d->batchnorm.drop_path));
-    return lk_cuda_staging_send(call->bound, stream, (void *)to, d->x.n * (int64_t)sizeof *keep, err);
+        keep[n] = lk_run_drops(run, d->layer, n, 1, 0, d->batchnorm.drop_path) ? 0.0f : kept;
+    return LK_OK;
 }
 
 static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
@@ -131,7 +113,6 @@ static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const 
     lk_cuda_norm norm = norm_of(stream, call, run);
     norm.residual = call->op->desc.batchnorm.residual ? call->buffers.residual : NULL;
     norm.y = call->buffers.y;
-    if (norm.keep != NULL) LK_TRY(send_keep(stream, call, run, norm.keep, err));
     if (is_measured(&call->op->desc)) LK_CUDA(lk_cuda_norm_statistics(stream->cuda, &norm));
     LK_CUDA(lk_cuda_norm_apply(stream->cuda, &norm));
 out:
@@ -164,10 +145,5 @@ out:
     return status;
 }
 
-const lk_cuda_op_class lk_cuda_class_batchnorm = {.plan = plan,
-                                                  .drop = drop,
-                                                  .bind = bind,
-                                                  .unbind = unbind,
-                                                  .forward = forward,
-                                                  .backward = backward,
-                                                  .again = again};
+const lk_cuda_op_class lk_cuda_class_batchnorm = {
+    .plan = plan, .drop = drop, .prepare = prepare, .forward = forward, .backward = backward, .again = again};

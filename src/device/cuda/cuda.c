@@ -167,6 +167,11 @@ out:
     return status;
 }
 
+static lk_status prepare(lk_device *device, const lk_call *call, const lk_run *run, void *host, lk_error *err) {
+    (void)device;
+    return call->op->class->prepare == NULL ? LK_OK : call->op->class->prepare(call, run, host, err);
+}
+
 static lk_status forward(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     return call->op->class->forward(cuda_of(device), stream, call, run, err);
 }
@@ -204,6 +209,7 @@ static const lk_device TEMPLATE = {
     .op_refresh = op_refresh,
     .bind = bind,
     .call_free = call_free,
+    .prepare = prepare,
     .forward = forward,
     .backward = backward,
     .again = again,
@@ -247,6 +253,7 @@ static lk_status create(lk_cuda **out, lk_error *err) {
     lk_cuda_runtime_install(&(*out)->base);
     lk_cuda_slab_install(&(*out)->base);
     lk_cuda_gather_install(&(*out)->base);
+    lk_cuda_capture_install(&(*out)->base);
     return LK_OK;
 }
 

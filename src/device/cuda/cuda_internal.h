@@ -80,6 +80,8 @@ struct lk_cuda_op_class {
                          const float *params, void *derived, lk_error *err); /* (opt) */
     lk_status (*bind)(lk_cuda *cuda, lk_call *call, lk_error *err);          /* (opt) fills call->bound */
     void (*unbind)(lk_call *call);                                           /* (opt) frees call->bound */
+    /* (opt) lk_device.prepare: fills info->run_bytes of host. */
+    lk_status (*prepare)(const lk_call *call, const lk_run *run, void *host, lk_error *err);
     lk_status (*forward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
     lk_status (*backward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run,
                           lk_error *err); /* (opt) */
@@ -117,6 +119,8 @@ void lk_cuda_gather_free(lk_cuda_gather *gather);
 /* Async. Runs a task, or keeps it until gather_close. A count of 0 is no task. */
 LK_MUST_CHECK lk_status lk_cuda_task_submit(lk_stream *stream, const lk_cuda_task *task, lk_error *err);
 void lk_cuda_gather_install(lk_device *device);
+/* capture_* and captured_* of lk_device (capture.c). */
+void lk_cuda_capture_install(lk_device *device);
 
 /* Makes the device's GPU current on the calling thread. */
 LK_MUST_CHECK lk_status lk_cuda_enter(const lk_cuda *cuda, lk_error *err);

@@ -117,7 +117,7 @@ static __global__ void loss_forward(lk_cuda_loss p, const T *logits, float *y) {
             if (target != 0) value += target * class_value(p, k, total - logit(x, p.config.logit_offsets, k));
         }
         value = combine<false>(value);
-        if (p.config.class_weights != nullptr) value *= p.weight_scale;
+        if (p.config.class_weights != nullptr) value *= p.scales->weight;
     }
     if (p.counts != nullptr) f1 = p.config.f1 * f1_value(p);
     if (threadIdx.x == 0) y[n] = (float)(value + f1);
@@ -134,7 +134,8 @@ static __global__ void loss_backward(lk_cuda_loss p, const T *logits, T *dx) {
     const T *x = logits + n * p.block;
     const lk_cuda_label label = p.labels[n];
     const double *offsets = p.config.logit_offsets;
-    const double scale = p.config.class_weights == nullptr ? 1 : p.weight_scale;
+    const lk_cuda_loss_scales scales = *p.scales;
+    const double scale = p.config.class_weights == nullptr ? 1 : scales.weight;
     double total = 0, sum = 0, plain_total = 0, mean = 0;
     if (has_terms(p)) {
         total = log_sum_exp<T>(x, offsets, p.classes);
@@ -160,8 +161,8 @@ static __global__ void loss_backward(lk_cuda_loss p, const T *logits, T *dx) {
         }
         if (k < p.classes && p.counts != nullptr)
             value +=
-                p.f1_scale * exp(logit(x, (const double *)nullptr, k) - plain_total) * (f1_slope(p, label, k) - mean);
-        to[k] = lk_round<T>((float)(value * p.scale));
+                scales.f1 * exp(logit(x, (const double *)nullptr, k) - plain_total) * (f1_slope(p, label, k) - mean);
+        to[k] = lk_round<T>((float)(value * scales.loss));
     }
 }
 

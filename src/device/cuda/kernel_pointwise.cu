@@ -42,15 +42,16 @@ template <typename T>
 static __global__ void dropout(lk_cuda_dropout d, const T *x0, const T *x1, T *y) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int vectors = d.shape.block / L;
+    const lk_cuda_draws draws = *d.draws;
     LK_GRID_LOOP(at, d.shape.rows * vectors) {
         const int first = (int)(at % vectors) * L;
         const int64_t row = at / vectors, sample = row / d.area, pixel = row % d.area;
-        const uint64_t base = (d.first_position + (uint64_t)sample) * (uint64_t)(d.shape.channels * d.area);
+        const uint64_t base = (draws.first_position + (uint64_t)sample) * (uint64_t)(d.shape.channels * d.area);
         float v[L];
         lk_load_dy<T>(v, x0, x1, at * L);
         for (int i = 0; i < L; i++) {
             const uint64_t index = base + (uint64_t)((first + i) * d.area + pixel);
-            const bool drop = d.rate > 0 && (double)lk_random_unit(d.seed, d.epoch, index, d.layer) < d.rate;
+            const bool drop = d.rate > 0 && (double)lk_random_unit(draws.seed, draws.epoch, index, d.layer) < d.rate;
             v[i] *= drop ? 0 : d.kept;
             if (first + i >= d.shape.channels) v[i] = 0;
         }
@@ -64,12 +65,13 @@ static __device__ inline float normalised(const lk_cuda_images &images, const ui
 
 /* A pixel is at most 4 channels: the first vector holds them all, the others are padding. */
 template <typename T>
-static __global__ void normalise(lk_cuda_images images, const uint8_t *x, T *y) {
+static __global__ void normalise(lk_cuda_images images, T *y) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int vectors = images.block / L;
+    const uint8_t *x = images.source->pixels;
+    const bool mixed = images.source->mixed != 0;
     LK_GRID_LOOP(i, images.pixels * vectors) {
         const int64_t pixel = i / vectors, image = pixel / images.area;
-        const bool mixed = images.partner != nullptr;
         const int64_t other = mixed ? images.partner[image] * images.area + pixel % images.area : pixel;
         const float share = mixed ? images.share[image] : 1;
         float v[L];
@@ -112,13 +114,13 @@ int lk_cuda_dropout_run(cudaStream_t stream, const lk_cuda_dropout *d, const voi
 }
 
 template <typename T>
-static int launch_normalise(dim3 grid, cudaStream_t stream, const lk_cuda_images *images, const uint8_t *x, void *y) {
-    return lk_launch(normalise<T>, grid, LK_CUDA_THREADS, stream, *images, x, (T *)y);
+static int launch_normalise(dim3 grid, cudaStream_t stream, const lk_cuda_images *images, void *y) {
+    return lk_launch(normalise<T>, grid, LK_CUDA_THREADS, stream, *images, (T *)y);
 }
 
-int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, const uint8_t *x, void *y) {
+int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, void *y) {
     dim3 grid = lk_grid(images->pixels * images->block / lk_cuda_lanes(type));
-    return LK_BY_TYPE(type, launch_normalise, grid, stream, images, x, y);
+    return LK_BY_TYPE(type, launch_normalise, grid, stream, images, y);
 }
 
 template <typename T>

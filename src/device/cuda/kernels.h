@@ -131,29 +131,40 @@ typedef struct lk_cuda_scale {
 int lk_cuda_scale_forward(cudaStream_t stream, const lk_cuda_scale *scale);
 int lk_cuda_scale_backward(cudaStream_t stream, const lk_cuda_scale *scale);
 
-/* y = (x[0] + x[1]) keep, with keep 0 or `kept`, as lk_run_drops says; x[1] may be NULL. seed: with the purpose mixed
- * in. */
+/* Which numbers a microbatch draws. seed: with the purpose mixed in. */
+typedef struct lk_cuda_draws {
+    uint64_t seed, first_position;
+    uint32_t epoch;
+} lk_cuda_draws;
+
+/* y = (x[0] + x[1]) keep, with keep 0 or `kept`, as lk_run_drops says; x[1] may be NULL. */
 typedef struct lk_cuda_dropout {
     lk_cuda_rows shape;
     int64_t area;
-    uint64_t seed, first_position;
-    uint32_t epoch, layer;
+    const lk_cuda_draws *draws; /* device */
+    uint32_t layer;
     double rate;
     float kept; /* 1 / (1 - rate) */
 } lk_cuda_dropout;
 int lk_cuda_dropout_run(cudaStream_t stream, const lk_cuda_dropout *dropout, const void *const x[2], void *y);
 
+/* The images of a microbatch. */
+typedef struct lk_cuda_images_source {
+    const uint8_t *pixels; /* device, interleaved */
+    int32_t mixed;
+} lk_cuda_images_source;
+
 typedef struct lk_cuda_images {
     int64_t pixels, area; /* N * H * W, H * W */
     int channels, block;  /* of a pixel; block of y */
     float mean[4], std[4];
-    const int32_t *partner; /* N, or NULL: no mixing */
-    const float *share;     /* N */
+    const lk_cuda_images_source *source; /* device, as what follows */
+    const int32_t *partner;              /* N; read where they are mixed */
+    const float *share;                  /* N */
 } lk_cuda_images;
 
-/* y = (pixel / 255 - mean) / std; mixed: share times the own value and the rest of the partner's. x: interleaved bytes.
- */
-int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, const uint8_t *x, void *y);
+/* y = (pixel / 255 - mean) / std; mixed: share times the own value and the rest of the partner's. */
+int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, void *y);
 
 typedef struct lk_cuda_pool {
     lk_cuda_type type;
@@ -175,6 +186,12 @@ typedef struct lk_cuda_label {
     float share;
 } lk_cuda_label;
 
+/* Factors of a microbatch: lk_run.weight_scale, lk_run.loss_scale, and that of the F1 term: its factor times the
+ * samples counted. */
+typedef struct lk_cuda_loss_scales {
+    double weight, loss, f1;
+} lk_cuda_loss_scales;
+
 /* device/loss.h on the GPU. Arrays are device memory. */
 typedef struct lk_cuda_loss {
     lk_cuda_type type;
@@ -182,10 +199,9 @@ typedef struct lk_cuda_loss {
     int classes, block;
     lk_loss_config config; /* its arrays replaced by device copies */
     const lk_cuda_label *labels;
-    double weight_scale, scale; /* lk_run.weight_scale, lk_run.loss_scale */
-    const double *counts;       /* 3 x classes soft counts, or NULL: no F1 term */
-    double f1_scale;            /* of the F1 term: its factor times the samples counted */
-    double *totals;             /* n: scratch of the counting */
+    const lk_cuda_loss_scales *scales;
+    const double *counts; /* 3 x classes soft counts, or NULL: no F1 term */
+    double *totals;       /* n: scratch of the counting */
 } lk_cuda_loss;
 
 /* counts[3 x classes] of the microbatch's valid rows. */

@@ -1,5 +1,5 @@
-/* The loss. Labels are checked on the host and go to the GPU through pinned memory; in training the stash keeps them
- * for the backward pass. The settings' arrays have copies on the GPU while the plan lives. */
+/* The loss. Factors, labels (checked on the host) and, for an F1 term over the window, its counts are run_data. The
+ * settings' arrays have copies on the GPU while the plan lives. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -12,15 +12,14 @@
 typedef struct loss_plan {
     double *arrays;               /* device: those of the settings that there are, `classes` each */
     lk_loss_config config;        /* with pointers into `arrays` */
-    int64_t counts_at, labels_at; /* bytes into the workspace; before them: totals. Labels: evaluation only */
+    int64_t counts_at;            /* bytes into the workspace; before it: totals. Own counts only */
+    int64_t labels_at, window_at; /* bytes into run_data; before them: scales. window: the window's counts */
 } loss_plan;
-
-typedef struct loss_bound {
-    lk_cuda_staging labels, counts;
-} loss_bound;
 
 /* Does the op count its own microbatch? */
 static bool counts_microbatch(const lk_op_desc *d) { return d->training && d->loss.f1 > 0 && d->loss.f1_microbatch; }
+/* Is it told the window's? */
+static bool takes_counts(const lk_op_desc *d) { return d->training && d->loss.f1 > 0 && !d->loss.f1_microbatch; }
 
 static lk_status copy_settings(const lk_cuda *cuda, loss_plan *p, const lk_op_desc *d, lk_error *err) {
     lk_status status = LK_OK;
@@ -47,10 +46,12 @@ static void fill_info(lk_op *op) {
     double count = (double)lk_act_count(&d->x);
     int64_t labels = d->x.n * (int64_t)sizeof(lk_cuda_label);
     p->counts_at = (int64_t)lk_round_up((size_t)d->x.n * sizeof(double));
-    p->labels_at = p->counts_at + (int64_t)lk_round_up(COUNTS * (size_t)d->x.c * sizeof(double));
+    p->labels_at = (int64_t)lk_round_up(sizeof(lk_cuda_loss_scales));
+    p->window_at = p->labels_at + (int64_t)lk_round_up((size_t)labels);
+    int64_t counts = COUNTS * d->x.c * (int64_t)sizeof(double);
     info->y.dtype = LK_F32;
-    info->workspace_bytes = d->training ? p->labels_at : p->labels_at + labels;
-    info->stash_bytes = d->training ? labels : 0;
+    info->workspace_bytes = counts_microbatch(d) ? p->counts_at + counts : 0;
+    info->run_bytes = p->window_at + (takes_counts(d) ? counts : 0);
     info->keeps_x = d->training;
     info->flops_forward = 4 * count;
     info->bytes_forward = (double)lk_act_bytes(&d->x);
@@ -82,80 +83,53 @@ static void drop(lk_op *op) {
     lk_free(p);
 }
 
-static lk_status bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
-    (void)cuda;
-    const lk_act_desc *x = &call->op->desc.x;
-    loss_bound *bound = NULL;
-    LK_RETURN_IF(LK_NEW(&bound, 1, "staging memory of the labels", err));
-    call->bound = bound;
-    LK_RETURN_IF(lk_cuda_staging_create(&bound->labels, x->n * (int64_t)sizeof(lk_cuda_label), err));
-    return lk_cuda_staging_create(&bound->counts, COUNTS * x->c * (int64_t)sizeof(double), err);
-}
-
-static void unbind(lk_call *call) {
-    loss_bound *bound = call->bound;
-    if (bound == NULL) return;
-    lk_cuda_staging_free(&bound->labels);
-    lk_cuda_staging_free(&bound->counts);
-    lk_free(bound);
-}
-
 static lk_cuda_loss loss_of(const lk_call *call, const lk_run *run) {
     const lk_op_desc *d = &call->op->desc;
     const loss_plan *p = call->op->plan;
-    char *workspace = call->buffers.workspace;
+    const char *data = call->buffers.run_data;
     lk_cuda_loss loss = {.type = lk_cuda_type_of(d->x.dtype),
                          .n = d->x.n,
                          .rows = run->rows,
                          .classes = (int)d->x.c,
                          .block = (int)d->x.block,
                          .config = p->config,
-                         .weight_scale = run->weight_scale,
-                         .scale = run->loss_scale,
-                         .totals = (double *)workspace};
-    loss.labels = (const lk_cuda_label *)(d->training ? (char *)call->buffers.stash : workspace + p->labels_at);
+                         .labels = (const lk_cuda_label *)(data + p->labels_at),
+                         .scales = (const lk_cuda_loss_scales *)data,
+                         .totals = call->buffers.workspace};
     return loss;
 }
 
-static double *counts_of(const lk_call *call) {
+/* Of the microbatch. */
+static double *own_counts(const lk_call *call) {
     const loss_plan *p = call->op->plan;
     return (double *)((char *)call->buffers.workspace + p->counts_at);
 }
 
-static lk_status send_labels(lk_stream *stream, const lk_call *call, const lk_run *run, void *to, lk_error *err) {
-    loss_bound *bound = call->bound;
-    lk_cuda_label *labels;
-    if (run->rows == 0) return LK_OK;
-    LK_RETURN_IF(lk_cuda_staging_open(&bound->labels, (void **)&labels, err));
+static lk_status prepare(const lk_call *call, const lk_run *run, void *host, lk_error *err) {
+    const lk_op_desc *d = &call->op->desc;
+    const loss_plan *p = call->op->plan;
+    lk_cuda_label *labels = (lk_cuda_label *)((char *)host + p->labels_at);
+    LK_RETURN_IF(lk_run_check_labels(run, &d->x, err));
+    double counted = (double)(counts_microbatch(d) ? run->rows : run->f1_samples);
+    *(lk_cuda_loss_scales *)host =
+        (lk_cuda_loss_scales){.weight = run->weight_scale, .loss = run->loss_scale, .f1 = d->loss.f1 * counted};
     for (int64_t n = 0; n < run->rows; n++) {
         labels[n] = (lk_cuda_label){run->labels[n], run->labels[n], 1};
         if (run->label_share != NULL)
             labels[n] = (lk_cuda_label){run->labels[n], run->labels[run->partner[n]], run->label_share[n]};
     }
-    return lk_cuda_staging_send(&bound->labels, stream, to, run->rows * (int64_t)sizeof *labels, err);
-}
-
-/* The window's counts, from the host. */
-static lk_status send_counts(lk_stream *stream, const lk_call *call, const lk_run *run, lk_error *err) {
-    loss_bound *bound = call->bound;
-    int64_t bytes = COUNTS * call->op->desc.x.c * (int64_t)sizeof(double);
-    void *host;
-    if (run->f1_counts == NULL)
-        return lk_fail(err, LK_ERR_INTERNAL, "the loss was run backward without the window's soft counts");
-    LK_RETURN_IF(lk_cuda_staging_open(&bound->counts, &host, err));
-    memcpy(host, run->f1_counts, (size_t)bytes);
-    return lk_cuda_staging_send(&bound->counts, stream, counts_of(call), bytes, err);
+    if (takes_counts(d) && run->f1_counts != NULL)
+        memcpy((char *)host + p->window_at, run->f1_counts, COUNTS * (size_t)d->x.c * sizeof(double));
+    return LK_OK;
 }
 
 static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)cuda;
     lk_status status = LK_OK;
     lk_cuda_loss loss = loss_of(call, run);
-    LK_TRY(lk_run_check_labels(run, &call->op->desc.x, err));
-    LK_TRY(send_labels(stream, call, run, (void *)loss.labels, err));
     if (counts_microbatch(&call->op->desc)) {
-        LK_CUDA(lk_cuda_loss_count(stream->cuda, &loss, call->buffers.x, counts_of(call)));
-        loss.counts = counts_of(call);
+        LK_CUDA(lk_cuda_loss_count(stream->cuda, &loss, call->buffers.x, own_counts(call)));
+        loss.counts = own_counts(call);
     }
     LK_CUDA(lk_cuda_loss_forward(stream->cuda, &loss, call->buffers.x, call->buffers.y));
 out:
@@ -166,24 +140,20 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     (void)cuda;
     lk_status status = LK_OK;
     const lk_op_desc *d = &call->op->desc;
+    const loss_plan *p = call->op->plan;
     lk_cuda_loss loss = loss_of(call, run);
-    bool own = counts_microbatch(d);
     if (!d->need_dx) return LK_OK;
-    if (own)
-        LK_CUDA(lk_cuda_loss_count(stream->cuda, &loss, call->buffers.x, counts_of(call)));
-    else if (d->loss.f1 > 0)
-        LK_TRY(send_counts(stream, call, run, err));
-    if (d->loss.f1 > 0) loss.counts = counts_of(call);
-    loss.f1_scale = d->loss.f1 * (double)(own ? run->rows : run->f1_samples);
+    if (takes_counts(d) && run->f1_counts == NULL)
+        return lk_fail(err, LK_ERR_INTERNAL, "the loss was run backward without the window's soft counts");
+    if (takes_counts(d)) loss.counts = (const double *)((const char *)call->buffers.run_data + p->window_at);
+    if (counts_microbatch(d)) {
+        LK_CUDA(lk_cuda_loss_count(stream->cuda, &loss, call->buffers.x, own_counts(call)));
+        loss.counts = own_counts(call);
+    }
     LK_CUDA(lk_cuda_loss_backward(stream->cuda, &loss, call->buffers.x, call->buffers.dx));
 out:
     return status;
 }
 
-const lk_cuda_op_class lk_cuda_class_loss = {.one_dy = true,
-                                             .plan = plan,
-                                             .drop = drop,
-                                             .bind = bind,
-                                             .unbind = unbind,
-                                             .forward = forward,
-                                             .backward = backward};
+const lk_cuda_op_class lk_cuda_class_loss = {
+    .one_dy = true, .plan = plan, .drop = drop, .prepare = prepare, .forward = forward, .backward = backward};

@@ -5,50 +5,34 @@
 #include "core/random.h"
 #include "device/cuda/cuda_internal.h"
 
-/* Bytes of the images in the workspace; behind them partners and shares, 4 bytes each a row. */
-static int64_t image_bytes(const lk_op *op) { return (int64_t)lk_round_up((size_t)lk_act_bytes(&op->desc.x)); }
-static int64_t mixing_bytes(const lk_op *op) { return 8 * op->desc.x.n; }
+/* What a microbatch's images need in run_data: a source, and behind it partners and shares, 4 bytes each a row. */
+static int64_t source_bytes(void) { return (int64_t)lk_round_up(sizeof(lk_cuda_images_source)); }
 
 static lk_status input_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     (void)cuda, (void)err;
     const lk_op_desc *d = &op->desc;
     lk_cuda_info_start(op, d->x.c, d->x.h, d->x.w, lk_cuda_block(d->x.c, d->compute));
-    op->info.workspace_bytes = image_bytes(op) + mixing_bytes(op);
+    op->info.workspace_bytes = lk_act_bytes(&d->x);
+    op->info.run_bytes = source_bytes() + 8 * d->x.n;
     op->info.flops_forward = 3 * (double)lk_act_count(&op->info.y);
     op->info.bytes_forward = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&op->info.y));
     lk_cuda_info_own(op, "normalise");
     return LK_OK;
 }
 
-static lk_status input_bind(lk_cuda *cuda, lk_call *call, lk_error *err) {
-    (void)cuda;
-    lk_cuda_staging *staging = NULL;
-    LK_RETURN_IF(LK_NEW(&staging, 1, "staging memory of the mixing", err));
-    call->bound = staging;
-    return lk_cuda_staging_create(staging, mixing_bytes(call->op), err);
-}
-
-static void input_unbind(lk_call *call) {
-    if (call->bound == NULL) return;
-    lk_cuda_staging_free(call->bound);
-    lk_free(call->bound);
-}
-
-/* Copies what the rows are mixed with to the workspace. */
-static lk_status send_mixing(lk_stream *stream, const lk_call *call, const lk_run *run, lk_error *err) {
-    const lk_op *op = call->op;
-    int64_t n = op->desc.x.n;
-    char *host;
+static lk_status input_prepare(const lk_call *call, const lk_run *run, void *host, lk_error *err) {
+    int64_t n = call->op->desc.x.n;
+    const void *pixels = run->device_images != NULL ? run->device_images : call->buffers.workspace;
+    *(lk_cuda_images_source *)host = (lk_cuda_images_source){.pixels = pixels, .mixed = run->partner != NULL};
     if (run->partner == NULL) return LK_OK;
     for (int64_t i = 0; i < n; i++)
         if (run->partner[i] < 0 || run->partner[i] >= n)
             return lk_fail(err, LK_ERR_INTERNAL, "row %lld of a microbatch is mixed with a row that is not",
                            (long long)i);
-    LK_RETURN_IF(lk_cuda_staging_open(call->bound, (void **)&host, err));
-    memcpy(host, run->partner, (size_t)(4 * n));
-    memcpy(host + 4 * n, run->pixel_share, (size_t)(4 * n));
-    return lk_cuda_staging_send(call->bound, stream, (char *)call->buffers.workspace + image_bytes(op),
-                                mixing_bytes(op), err);
+    char *to = (char *)host + source_bytes();
+    memcpy(to, run->partner, (size_t)(4 * n));
+    memcpy(to + 4 * n, run->pixel_share, (size_t)(4 * n));
+    return LK_OK;
 }
 
 /* Copies the pixels to the workspace, from pinned memory (host_alloc) without a detour; memory of other kinds the
@@ -67,21 +51,20 @@ static lk_status input_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, 
     lk_status status = LK_OK;
     const lk_op_desc *d = &call->op->desc;
     const lk_act_desc *y = &call->op->info.y;
-    const char *workspace = call->buffers.workspace;
-    const void *pixels = run->device_images != NULL ? run->device_images : workspace;
-    lk_cuda_images images = {
-        .pixels = y->n * y->h * y->w, .area = y->h * y->w, .channels = (int)y->c, .block = (int)y->block};
+    const char *data = call->buffers.run_data;
+    lk_cuda_images images = {.pixels = y->n * y->h * y->w,
+                             .area = y->h * y->w,
+                             .channels = (int)y->c,
+                             .block = (int)y->block,
+                             .source = (const lk_cuda_images_source *)data,
+                             .partner = (const int32_t *)(data + source_bytes()),
+                             .share = (const float *)(data + source_bytes() + 4 * y->n)};
     for (int64_t c = 0; c < y->c; c++) {
         images.mean[c] = d->input.mean[c];
         images.std[c] = d->input.std[c];
     }
     LK_TRY(send_images(stream, call, run, err));
-    LK_TRY(send_mixing(stream, call, run, err));
-    if (run->partner != NULL) {
-        images.partner = (const int32_t *)(workspace + image_bytes(call->op));
-        images.share = (const float *)(workspace + image_bytes(call->op) + 4 * y->n);
-    }
-    LK_CUDA(lk_cuda_input(stream->cuda, lk_cuda_type_of(y->dtype), &images, pixels, call->buffers.y));
+    LK_CUDA(lk_cuda_input(stream->cuda, lk_cuda_type_of(y->dtype), &images, call->buffers.y));
 out:
     return status;
 }
@@ -144,6 +127,7 @@ static lk_status dropout_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     const lk_op_desc *d = &op->desc;
     double bytes = (double)lk_act_bytes(&d->x), count = (double)lk_act_count(&d->x);
     lk_cuda_info_start(op, d->x.c, d->x.h, d->x.w, d->x.block);
+    op->info.run_bytes = sizeof(lk_cuda_draws);
     op->info.flops_forward = count;
     op->info.bytes_forward = 2 * bytes;
     lk_cuda_info_own(op, "Philox");
@@ -155,16 +139,20 @@ static lk_status dropout_plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
 }
 
 /* The kernel draws what lk_run_drops draws: its key has the purpose mixed into the seed, as core/random.c does. */
-static lk_status drop_elements(lk_stream *stream, const lk_call *call, const lk_run *run, const void *const x[2],
-                               void *y, lk_error *err) {
+static lk_status dropout_prepare(const lk_call *call, const lk_run *run, void *host, lk_error *err) {
+    (void)call, (void)err;
+    lk_random_key key = {.seed = run->seed, .epoch = run->epoch, .purpose = LK_RANDOM_DROPOUT};
+    *(lk_cuda_draws *)host = (lk_cuda_draws){
+        .seed = lk_random_mixed_seed(&key), .first_position = (uint64_t)run->first_position, .epoch = run->epoch};
+    return LK_OK;
+}
+
+static lk_status drop_elements(lk_stream *stream, const lk_call *call, const void *const x[2], void *y, lk_error *err) {
     const lk_op_desc *d = &call->op->desc;
     double rate = d->training ? d->dropout.rate : 0;
-    lk_random_key key = {.seed = run->seed, .epoch = run->epoch, .purpose = LK_RANDOM_DROPOUT};
     lk_cuda_dropout dropout = {.shape = lk_cuda_rows_of(&d->x),
                                .area = d->x.h * d->x.w,
-                               .seed = lk_random_mixed_seed(&key),
-                               .first_position = (uint64_t)run->first_position,
-                               .epoch = run->epoch,
+                               .draws = call->buffers.run_data,
                                .layer = d->layer,
                                .rate = rate,
                                .kept = (float)(1 / (1 - rate))};
@@ -172,21 +160,20 @@ static lk_status drop_elements(lk_stream *stream, const lk_call *call, const lk_
 }
 
 static lk_status dropout_forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)cuda;
+    (void)cuda, (void)run;
     const void *const x[2] = {call->buffers.x, NULL};
-    return drop_elements(stream, call, run, x, call->buffers.y, err);
+    return drop_elements(stream, call, x, call->buffers.y, err);
 }
 
 static lk_status dropout_backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)cuda;
+    (void)cuda, (void)run;
     const void *const dy[2] = {call->buffers.dy[0], lk_cuda_second_dy(call)};
     if (!call->op->desc.need_dx) return LK_OK;
-    return drop_elements(stream, call, run, dy, call->buffers.dx, err);
+    return drop_elements(stream, call, dy, call->buffers.dx, err);
 }
 
 const lk_cuda_op_class lk_cuda_class_dropout = {
-    .plan = dropout_plan, .forward = dropout_forward, .backward = dropout_backward};
-const lk_cuda_op_class lk_cuda_class_input = {
-    .plan = input_plan, .bind = input_bind, .unbind = input_unbind, .forward = input_forward};
+    .plan = dropout_plan, .prepare = dropout_prepare, .forward = dropout_forward, .backward = dropout_backward};
+const lk_cuda_op_class lk_cuda_class_input = {.plan = input_plan, .prepare = input_prepare, .forward = input_forward};
 const lk_cuda_op_class lk_cuda_class_activation = {.plan = add_plan, .forward = add_forward, .backward = add_backward};
 const lk_cuda_op_class lk_cuda_class_add = {.plan = add_plan, .forward = add_forward, .backward = add_backward};

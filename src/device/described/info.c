@@ -7,7 +7,6 @@
 
 #define CHUNK_ROWS 64    /* rows that a thread sums, of 256 / (threads across) side by side */
 #define MOST_CHUNKS 1024 /* of a sum over rows */
-#define LABEL_BYTES 12   /* label, the other label, its share */
 #define LIBRARY_ALIGNMENT 256
 
 static int64_t lanes_of(lk_dtype dtype) { return dtype == LK_F32 ? 4 : 8; }
@@ -35,7 +34,7 @@ static int64_t partial_bytes(const lk_act_desc *d) {
 
 static void input_info(const lk_op_desc *d, lk_op_info *info) {
     start(d, info, d->x.c, d->x.h, d->x.w, block_of(d->x.c, d->compute));
-    info->workspace_bytes = aligned(lk_act_bytes(&d->x)) + 8 * d->x.n;
+    info->workspace_bytes = lk_act_bytes(&d->x);
     info->flops_forward = 3 * (double)lk_act_count(&info->y);
     info->bytes_forward = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y));
 }
@@ -152,7 +151,6 @@ static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     if (!d->training) return;
     bool mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
     info->stash_bytes = aligned(4 * d->x.block * (int64_t)sizeof(float)) + (mask ? mask_bytes : 0);
-    if (d->batchnorm.drop_path > 0) info->stash_bytes += aligned(d->x.n * (int64_t)sizeof(float));
     info->workspace_bytes = aligned(partial_bytes(&d->x)) + 2 * d->x.block * (int64_t)sizeof(float);
     info->bytes_forward += mask ? (double)mask_bytes : 0;
     info->bytes_again = measured ? 2 * bytes : 0;
@@ -248,12 +246,10 @@ static void linear_info(const lk_op_desc *d, lk_op_info *info) {
 
 static void loss_info(const lk_op_desc *d, lk_op_info *info) {
     double count = (double)lk_act_count(&d->x), bytes = (double)lk_act_bytes(&d->x);
-    int64_t labels = d->x.n * LABEL_BYTES;
     int counting = d->training && d->loss.f1 > 0 && d->loss.f1_microbatch ? 2 : 0;
     start(d, info, 1, 1, 1, 1);
     info->y.dtype = LK_F32;
-    info->workspace_bytes = aligned(d->x.n * 8) + aligned(3 * d->x.c * 8) + (d->training ? 0 : labels);
-    info->stash_bytes = d->training ? labels : 0;
+    info->workspace_bytes = counting > 0 ? aligned(d->x.n * 8) + 3 * d->x.c * 8 : 0;
     info->keeps_x = d->training;
     info->flops_forward = 4 * count;
     info->flops_backward = d->training ? 5 * count : 0;

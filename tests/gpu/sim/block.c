@@ -218,5 +218,5 @@ cudaError_t sim_launch(const char *name, dim3 grid, dim3 block, cudaStream_t str
     kernel *k = malloc(sizeof *k);
     if (k == NULL) sim_fault("out of host memory");
     *k = (kernel){grid, block, body, drop, state};
-    return sim_enqueue(stream, (sim_work){name, kernel_run, kernel_drop, k, false, NULL});
+    return sim_enqueue(stream, (sim_work){name, kernel_run, kernel_drop, k, false, NULL, NULL});
 }

@@ -245,6 +245,6 @@ API cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t 
     product *kept = malloc(sizeof *kept);
     if (kept == NULL) return CUBLAS_STATUS_ALLOC_FAILED;
     *kept = p;
-    (void)sim_enqueue(stream, (sim_work){"a product of matrices", product_run, free, kept, false, NULL});
+    (void)sim_enqueue(stream, (sim_work){"a product of matrices", product_run, free, kept, false, NULL, NULL});
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -209,6 +209,6 @@ API cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescript
     execution *kept = malloc(sizeof *kept);
     if (kept == NULL) return CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
     *kept = e;
-    (void)sim_enqueue(handle->stream, (sim_work){"a convolution", execution_run, free, kept, false, NULL});
+    (void)sim_enqueue(handle->stream, (sim_work){"a convolution", execution_run, free, kept, false, NULL, NULL});
     return CUDNN_STATUS_SUCCESS;
 }

@@ -70,7 +70,7 @@ static void group_drop(void *state) {
 static void enqueue(sim_group *group) {
     group->enqueued = true;
     sim_outside(1);
-    (void)sim_enqueue(group->stream, (sim_work){"messages", group_run, group_drop, group, true, group_ready});
+    (void)sim_enqueue(group->stream, (sim_work){"messages", group_run, group_drop, group, true, group_ready, NULL});
 }
 
 static sim_group *group_new(void) {

@@ -6,20 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sim.h"
+#include "stream.h"
 
-typedef struct item {
-    sim_work work;
-    uint64_t number; /* in the order of enqueuing, over all streams */
-    struct item *next;
-} item;
-
-struct sim_stream {
-    sim_stream *next;
-    item *first, *last;
-    bool alive, blocking;
-    int gpu;
-};
+typedef struct sim_item item;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static sim_stream default_stream = {.alive = true};
@@ -86,18 +75,38 @@ void sim_stream_delete(sim_stream *stream) {
     }
 }
 
-void sim_push(sim_stream *stream, sim_work work) {
+static void append(sim_stream *stream, sim_work work) {
     item *new = malloc(sizeof *new);
     if (new == NULL) sim_fault("out of host memory");
     *new = (item){.work = work, .number = ++enqueued};
-    sim_count(work.what);
-    launches += !work.transfer || strcmp(work.what, "a fill") == 0;
     if (stream->last == NULL)
         stream->first = new;
     else
         stream->last->next = new;
     stream->last = new;
 }
+
+static bool is_launch(const sim_work *work) { return !work->transfer || strcmp(work->what, "a fill") == 0; }
+
+void sim_push(sim_stream *stream, sim_work work) {
+    if (sim_capture_push(stream, &work)) return;
+    sim_count(work.what);
+    if (is_launch(&work)) sim_count("a launch by the host");
+    launches += is_launch(&work);
+    append(stream, work);
+}
+
+void sim_push_graph(sim_stream *stream, sim_work graph, sim_work *const *nodes, int count) {
+    sim_count(graph.what);
+    sim_count("a launch by the host");
+    for (int i = 0; i < count; i++) {
+        sim_count(nodes[i]->what);
+        launches += is_launch(nodes[i]);
+    }
+    append(stream, graph);
+}
+
+sim_stream *sim_streams(void) { return streams; }
 
 int64_t sim_launches(void) {
     sim_lock();

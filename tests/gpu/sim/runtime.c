@@ -2,14 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim.h"
+#include "stream.h"
 
 #define API SIM_API
-
-struct event {
-    uint64_t recorded, done; /* numbers of the last record enqueued, and of the last that was reached */
-    bool alive;
-};
 
 typedef struct pinned {
     struct pinned *next;
@@ -22,8 +17,9 @@ typedef struct pinned {
 typedef struct transfer {
     void *to;
     const void *from;
-    void *snapshot; /* of the host's memory, as it was when the copy was asked for */
-    pinned *host;   /* NULL: pageable memory, or no host's */
+    void *snapshot;            /* of the host's memory, as it was when the copy was asked for */
+    pinned *host;              /* NULL: pageable memory, or no host's */
+    bool to_device, with_host; /* copies: from the host; from or to it */
     size_t bytes;
     int value;
 } transfer;
@@ -67,6 +63,11 @@ API const char *cudaGetErrorName(cudaError_t error) {
         case cudaErrorNoDevice: return "cudaErrorNoDevice";
         case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
         case cudaErrorNotReady: return "cudaErrorNotReady";
+        case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+        case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
+        case cudaErrorStreamCaptureUnjoined: return "cudaErrorStreamCaptureUnjoined";
+        case cudaErrorStreamCaptureImplicit: return "cudaErrorStreamCaptureImplicit";
+        case cudaErrorCapturedEvent: return "cudaErrorCapturedEvent";
         default: return "cudaErrorUnknown";
     }
 }
@@ -85,6 +86,12 @@ API cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 API cudaError_t cudaMalloc(void **out, size_t bytes) {
     static int gpu = -1; /* a process keeps to one */
     sim_lock();
+    *out = NULL;
+    cudaError_t code = sim_capture_forbids(NULL);
+    if (code != cudaSuccess) {
+        sim_unlock();
+        return code;
+    }
     if (gpu < 0) gpu = sim_current_gpu();
     if (gpu != sim_current_gpu()) sim_fault("memory of GPU %d is asked for by who uses GPU %d", sim_current_gpu(), gpu);
     *out = sim_memory_alloc(bytes);
@@ -96,6 +103,11 @@ API cudaError_t cudaMalloc(void **out, size_t bytes) {
 API cudaError_t cudaFree(void *p) {
     if (p == NULL) return cudaSuccess;
     sim_lock();
+    cudaError_t code = sim_capture_forbids(NULL);
+    if (code != cudaSuccess) {
+        sim_unlock();
+        return code;
+    }
     sim_drain_all();
     bool freed = sim_memory_free(p);
     sim_unlock();
@@ -115,6 +127,11 @@ API cudaError_t cudaMallocHost(void **out, size_t bytes) {
     if (m == NULL || *out == NULL) sim_fault("out of host memory");
     memset(*out, PATTERN, bytes);
     sim_lock();
+    cudaError_t code = sim_capture_forbids(NULL);
+    if (code != cudaSuccess) {
+        sim_unlock();
+        return code;
+    }
     *m = (pinned){pinned_memory, *out, bytes, 0};
     pinned_memory = m;
     sim_unlock();
@@ -124,6 +141,10 @@ API cudaError_t cudaMallocHost(void **out, size_t bytes) {
 API cudaError_t cudaFreeHost(void *p) {
     cudaError_t code = p == NULL ? cudaSuccess : cudaErrorInvalidValue;
     sim_lock();
+    if (sim_capture_forbids(NULL) != cudaSuccess) {
+        sim_unlock();
+        return cudaErrorStreamCaptureUnsupported;
+    }
     for (pinned **m = &pinned_memory; *m != NULL; m = &(*m)->next) {
         if ((*m)->p != p) continue;
         if ((*m)->copies > 0) sim_fault("pinned memory is freed while a copy from or to it is under way");
@@ -166,29 +187,46 @@ static bool operands_ok(const void *to, const void *from, size_t bytes, enum cud
     return from_device ? from_room >= bytes : from_room == 0;
 }
 
-static cudaError_t transfer_push(cudaStream_t stream, transfer t, const char *what, void (*run)(void *state)) {
+static transfer *keep(transfer t) {
     transfer *kept = malloc(sizeof *kept);
     if (kept == NULL) sim_fault("out of host memory");
     *kept = t;
-    sim_push(sim_stream_of(stream), (sim_work){what, run, transfer_drop, kept, true, NULL});
-    return cudaSuccess;
+    return kept;
 }
 
 /* What the host holds is kept as it was when the copy was asked for: from pageable memory that is what is copied, and
  * pinned memory must still hold it. Pinned memory that is copied to holds a pattern until the copy is done. */
+static transfer take(transfer t) {
+    if (t.to_device) {
+        t.snapshot = malloc(t.bytes);
+        if (t.snapshot == NULL) sim_fault("out of host memory");
+        memcpy(t.snapshot, t.from, t.bytes);
+    } else if (t.host != NULL) {
+        memset(t.to, PATTERN, t.bytes);
+    }
+    if (t.host != NULL) t.host->copies++;
+    return t;
+}
+
+/* A launch of a graph asks for the copy anew. */
+static void *take_again(const void *state) { return keep(take(*(const transfer *)state)); }
+
+static cudaError_t transfer_push(cudaStream_t stream, transfer t, const char *what, void (*run)(void *state)) {
+    sim_stream *s = sim_stream_of(stream);
+    cudaError_t code = s == sim_streams() ? sim_capture_forbids(s) : cudaSuccess;
+    if (code != cudaSuccess) return code;
+    bool captured = s->capture != NULL;
+    if (captured && t.host == NULL && t.with_host) sim_fault("a copy from or to pageable memory is captured");
+    sim_push(s, (sim_work){what, run, transfer_drop, keep(captured ? t : take(t)), true, NULL, take_again});
+    return cudaSuccess;
+}
+
 static cudaError_t copy_push(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
     transfer t = {.to = to, .from = from, .bytes = bytes};
     if (!operands_ok(to, from, bytes, kind)) return cudaErrorInvalidValue;
-    if (kind == cudaMemcpyHostToDevice) {
-        t.host = pinned_at(from, bytes);
-        t.snapshot = malloc(bytes);
-        if (t.snapshot == NULL) sim_fault("out of host memory");
-        memcpy(t.snapshot, from, bytes);
-    } else if (kind == cudaMemcpyDeviceToHost) {
-        t.host = pinned_at(to, bytes);
-        if (t.host != NULL) memset(to, PATTERN, bytes);
-    }
-    if (t.host != NULL) t.host->copies++;
+    t.to_device = kind == cudaMemcpyHostToDevice;
+    t.with_host = t.to_device || kind == cudaMemcpyDeviceToHost;
+    if (t.with_host) t.host = pinned_at(t.to_device ? from : to, bytes);
     return transfer_push(stream, t, "a copy", copy_run);
 }
 
@@ -208,8 +246,9 @@ API cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum c
 
 API cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     sim_lock();
-    cudaError_t code = copy_push(to, from, bytes, kind, NULL);
-    drain_stream(NULL);
+    cudaError_t code = sim_capture_forbids(NULL);
+    if (code == cudaSuccess) code = copy_push(to, from, bytes, kind, NULL);
+    if (code == cudaSuccess) drain_stream(NULL);
     sim_unlock();
     return code;
 }
@@ -238,20 +277,27 @@ API cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreate
 
 API cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     sim_lock();
-    drain_stream(stream);
+    cudaError_t code = sim_capture_forbids(sim_stream_of(stream));
+    if (code == cudaSuccess) drain_stream(stream);
     sim_unlock();
-    return cudaSuccess;
+    return code;
 }
 
 API cudaError_t cudaDeviceSynchronize(void) {
     sim_lock();
-    sim_drain_all();
+    cudaError_t code = sim_capture_forbids(NULL);
+    if (code == cudaSuccess) sim_drain_all();
     sim_unlock();
-    return cudaSuccess;
+    return code;
 }
 
 API cudaError_t cudaStreamQuery(cudaStream_t stream) {
     sim_lock();
+    cudaError_t code = sim_capture_forbids(sim_stream_of(stream));
+    if (code != cudaSuccess) {
+        sim_unlock();
+        return code;
+    }
     sim_advance();
     bool idle = sim_stream_idle(sim_stream_of(stream));
     sim_unlock();
@@ -261,6 +307,7 @@ API cudaError_t cudaStreamQuery(cudaStream_t stream) {
 API cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     sim_lock();
     sim_stream *s = sim_stream_of(stream);
+    if (s->capture != NULL) sim_fault("a stream is destroyed while it is captured");
     sim_drain(stream_idle, s);
     sim_stream_delete(s);
     sim_unlock();
@@ -271,7 +318,6 @@ API cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
     (void)flags;
     struct event *e = calloc(1, sizeof *e);
     if (e == NULL) sim_fault("out of host memory");
-    e->alive = true;
     *event = (cudaEvent_t)e;
     return cudaSuccess;
 }
@@ -285,10 +331,16 @@ API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     record *r = malloc(sizeof *r);
     if (r == NULL) sim_fault("out of host memory");
     sim_lock();
-    *r = (record){(struct event *)event, ++((struct event *)event)->recorded};
-    sim_push(sim_stream_of(stream), (sim_work){"an event", record_run, free, r, true, NULL});
+    sim_stream *s = sim_stream_of(stream);
+    cudaError_t code = s == sim_streams() ? sim_capture_forbids(s) : cudaSuccess;
+    if (code == cudaSuccess && !sim_capture_record((struct event *)event, s)) {
+        *r = (record){(struct event *)event, ++((struct event *)event)->recorded};
+        sim_push(s, (sim_work){"an event", record_run, free, r, true, NULL, NULL});
+        r = NULL;
+    }
     sim_unlock();
-    return cudaSuccess;
+    free(r);
+    return code;
 }
 
 static bool event_done(void *event) {
@@ -309,17 +361,24 @@ API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsi
     hold *h = malloc(sizeof *h);
     if (h == NULL) sim_fault("out of host memory");
     sim_lock();
-    *h = (hold){(struct event *)event, ((struct event *)event)->recorded};
-    sim_push(sim_stream_of(stream), (sim_work){"a wait for an event", hold_run, free, h, true, hold_over});
+    cudaError_t code = sim_capture_wait(sim_stream_of(stream), (struct event *)event);
+    if (code == cudaErrorNotReady) { /* no capture */
+        *h = (hold){(struct event *)event, ((struct event *)event)->recorded};
+        sim_push(sim_stream_of(stream), (sim_work){"a wait for an event", hold_run, free, h, true, hold_over, NULL});
+        code = cudaSuccess;
+        h = NULL;
+    }
     sim_unlock();
-    return cudaSuccess;
+    free(h);
+    return code;
 }
 
 API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     sim_lock();
-    sim_drain(event_done, event);
+    cudaError_t code = ((struct event *)event)->capture != NULL ? cudaErrorCapturedEvent : sim_capture_forbids(NULL);
+    if (code == cudaSuccess) sim_drain(event_done, event);
     sim_unlock();
-    return cudaSuccess;
+    return code;
 }
 
 API cudaError_t cudaEventDestroy(cudaEvent_t event) {

@@ -27,6 +27,9 @@ typedef struct sim_work {
     void *state;
     bool transfer;              /* goes through sim_memory_reach */
     bool (*ready)(void *state); /* may it be done yet? NULL: whenever its turn comes */
+    /* What a launch of the graph that the work was captured into runs, owned like state; NULL: state itself, any number
+     * of times. */
+    void *(*again)(const void *state);
 } sim_work;
 
 /* Enqueues; takes the state over, also on failure. stream NULL: the default stream. */

@@ -1,0 +1,53 @@
+/* Inside the stand-in's runtime: a stream, and what is captured from it. */
+#ifndef LK_TESTS_GPU_STREAM_H
+#define LK_TESTS_GPU_STREAM_H
+
+#include "sim.h"
+
+typedef struct sim_item {
+    sim_work work;
+    uint64_t number; /* in the order of enqueuing, over all streams */
+    struct sim_item *next;
+} sim_item;
+
+typedef struct sim_graph sim_graph;
+
+#define SIM_MOST_TAILS 8
+
+/* Nodes of a graph that what comes next has to wait for. */
+typedef struct sim_tails {
+    int nodes[SIM_MOST_TAILS], count;
+} sim_tails;
+
+struct sim_stream {
+    sim_stream *next;
+    sim_item *first, *last;
+    bool alive, blocking;
+    int gpu;
+    sim_graph *capture; /* NULL: none is under way */
+    sim_tails tails;
+};
+
+/* Captured from, while a capture is under way: `capture` is that, else NULL. */
+struct event {
+    uint64_t recorded, done; /* numbers of the last record enqueued, and of the last that was reached */
+    sim_graph *capture;
+    sim_tails tails;
+};
+
+/* The list of all streams, the default stream first. */
+sim_stream *sim_streams(void);
+
+/* capture.c, under the lock. Is the stream captured? Then the work is kept in the graph. A call that must not be made
+ * breaks the capture: it then ends with an error. */
+bool sim_capture_push(sim_stream *stream, sim_work *work);
+bool sim_capture_record(struct event *event, sim_stream *stream);
+/* cudaErrorNotReady: no capture has to do with it. */
+cudaError_t sim_capture_wait(sim_stream *stream, struct event *event);
+/* cudaSuccess, or why a call that waits for this stream (NULL: for the device, or allocates) must not be made now. */
+cudaError_t sim_capture_forbids(sim_stream *stream);
+
+/* Enqueues a graph's launch as one work; counts its nodes. */
+void sim_push_graph(sim_stream *stream, sim_work graph, sim_work *const *nodes, int count);
+
+#endif
