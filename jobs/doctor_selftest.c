@@ -16,7 +16,16 @@
 /* One part: what is done, with what, and whether it needs a GPU that answered. */
 typedef struct step {
     const char *name;
-    enum { STEP_MACHINE, STEP_OPS, STEP_SUPPORT, STEP_TRAINING, STEP_SAME_BITS, STEP_BENCH } kind;
+    enum {
+        STEP_MACHINE,
+        STEP_OPS,
+        STEP_SUPPORT,
+        STEP_TRAINING,
+        STEP_SAME_BITS,
+        STEP_GRAPHS,
+        STEP_RANKS,
+        STEP_BENCH
+    } kind;
     const char *argument;
 } step;
 
@@ -30,6 +39,9 @@ static const step STEPS[] = {
     {"training", STEP_TRAINING, NULL},
     {"same bits in float32", STEP_SAME_BITS, "float32"},
     {"same bits in bfloat16", STEP_SAME_BITS, "bfloat16"},
+    {"graphs in float32", STEP_GRAPHS, "float32"},
+    {"graphs in bfloat16", STEP_GRAPHS, "bfloat16"},
+    {"several GPUs", STEP_RANKS, "float32"},
     {"speed of resnet18", STEP_BENCH, "resnet18"},
     {"speed of resnet50", STEP_BENCH, "resnet50"},
     {"speed of efficientnet_b0", STEP_BENCH, "efficientnet_b0"},
@@ -54,6 +66,8 @@ static lk_status run_step(lk_selftest *test, const step *s, lk_selftest_part *pa
         case STEP_SUPPORT: return lk_selftest_ops(test, part, "support", s->argument, err);
         case STEP_TRAINING: return lk_selftest_training(test, part, err);
         case STEP_SAME_BITS: return lk_selftest_same_bits(test, part, s->argument, err);
+        case STEP_GRAPHS: return lk_selftest_graphs(test, part, s->argument, err);
+        case STEP_RANKS: return lk_selftest_ranks(test, part, s->argument, err);
         case STEP_BENCH: return lk_selftest_bench(test, part, s->argument, err);
     }
     return lk_fail(err, LK_ERR_INTERNAL, "the self-test has no step %d", (int)s->kind);

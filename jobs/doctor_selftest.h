@@ -48,6 +48,9 @@ LK_MUST_CHECK lk_status lk_selftest_training(lk_selftest *test, lk_selftest_part
 /* Trains as lk_selftest_training did and compares bits with its run. */
 LK_MUST_CHECK lk_status lk_selftest_same_bits(lk_selftest *test, lk_selftest_part *part, const char *type,
                                               lk_error *err);
+/* The same without graphs; the same on two or four GPUs, skipped where there is one. */
+LK_MUST_CHECK lk_status lk_selftest_graphs(lk_selftest *test, lk_selftest_part *part, const char *type, lk_error *err);
+LK_MUST_CHECK lk_status lk_selftest_ranks(lk_selftest *test, lk_selftest_part *part, const char *type, lk_error *err);
 /* One model's speed. Needs lk_selftest_machine's answer. */
 LK_MUST_CHECK lk_status lk_selftest_bench(lk_selftest *test, lk_selftest_part *part, const char *model, lk_error *err);
 

@@ -1,4 +1,5 @@
-/* Parts of the self-test that train: the GPU follows the cpu device, and gives the same bits twice. */
+/* Parts of the self-test that train: the GPU follows the cpu device, and gives the same bits twice, as graphs and
+ * kernel by kernel, on one GPU and several. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
+#include "device/gpu.h"
 #include "io/model/checkpoint.h"
 #include "jobs/doctor_data.h"
 #include "jobs/doctor_selftest.h"
@@ -60,9 +62,10 @@ out:
     return status;
 }
 
-/* Trains into FOLDER/name. Where that fails the part is concluded, and *well is false. */
-static lk_status train(lk_selftest *test, lk_selftest_part *part, const char *name, const char *device,
-                       const char *type, int seed, run_result *result, bool *well, lk_error *err) {
+/* Trains into FOLDER/name, on so many ranks. Where that fails the part is concluded, and *well is false. */
+static lk_status train_as(lk_selftest *test, lk_selftest_part *part, const char *name, const char *device,
+                          const char *type, int seed, const char *graphs, const char *ranks, run_result *result,
+                          bool *well, lk_error *err) {
     lk_status status = LK_OK;
     char *job = NULL, *run = NULL, *on = NULL, *in = NULL, how[LK_PROCESS_TEXT], seed_text[32];
     lk_process p = {0};
@@ -72,8 +75,9 @@ static lk_status train(lk_selftest *test, lk_selftest_part *part, const char *na
     LK_TRY(lk_format(&on, err, "device=%s", device));
     LK_TRY(lk_format(&in, err, "compute=%s", type));
     snprintf(seed_text, sizeof seed_text, "seed=%d", seed);
-    const char *const argv[] = {test->program, "train", job, on, in, seed_text, "--run", run, "--overwrite", NULL};
-    LK_TRY(lk_process_run(&p, test->folder, argv, NULL, TRAIN_SECONDS, err));
+    const char *const argv[] = {"mpirun", "-n",      ranks,  test->program, "train", job,           on,
+                                in,       seed_text, graphs, "--run",       run,     "--overwrite", NULL};
+    LK_TRY(lk_process_run(&p, test->folder, strcmp(ranks, "1") == 0 ? argv + 3 : argv, NULL, TRAIN_SECONDS, err));
     if (p.exit_status != 0) {
         lk_selftest_conclude(part, LK_OUTCOME_FAILED, "training on %s in %s: %s", device, type,
                              lk_process_text(&p, how, sizeof how));
@@ -92,6 +96,11 @@ out:
     lk_free(on);
     lk_free(in);
     return status;
+}
+
+static lk_status train(lk_selftest *test, lk_selftest_part *part, const char *name, const char *device,
+                       const char *type, int seed, run_result *result, bool *well, lk_error *err) {
+    return train_as(test, part, name, device, type, seed, "cuda_graphs=auto", "1", result, well, err);
 }
 
 static lk_status prepare(lk_selftest *test, lk_error *err) {
@@ -221,27 +230,67 @@ lk_status lk_selftest_training(lk_selftest *test, lk_selftest_part *part, lk_err
     return LK_OK;
 }
 
-lk_status lk_selftest_same_bits(lk_selftest *test, lk_selftest_part *part, const char *type, lk_error *err) {
-    run_result first, again;
-    bool well = false;
-    char name[64], *run = NULL;
-    if (test->seed == 0) {
+/* The run that lk_selftest_training left; *there: it did. */
+static lk_status read_first(const lk_selftest *test, lk_selftest_part *part, const char *type, run_result *first,
+                            bool *there, lk_error *err) {
+    char *run = NULL;
+    *there = test->seed != 0;
+    if (!*there) {
         lk_selftest_conclude(part, LK_OUTCOME_SKIPPED, "training did not get so far");
         return LK_OK;
     }
-    snprintf(name, sizeof name, "cuda-%s", type);
-    LK_RETURN_IF(lk_format(&run, err, "%s/%s", test->folder, name));
-    lk_status status = read_run(&first, run, err);
+    LK_RETURN_IF(lk_format(&run, err, "%s/cuda-%s", test->folder, type));
+    lk_status status = read_run(first, run, err);
     lk_free(run);
-    if (status != LK_OK) return status;
-    LK_RETURN_IF(train(test, part, "again", "cuda", type, test->seed, &again, &well, err));
-    if (!well) return LK_OK;
-    bool same = strcmp(first.weights, again.weights) == 0 && first.updates == again.updates &&
-                memcmp(first.losses, again.losses, sizeof first.losses) == 0;
-    part->figures = json_pack("{s:[s, s]}", "weights", first.weights, again.weights);
+    return status;
+}
+
+/* how: what was different the second time, to be read after "10 updates". */
+static void conclude_bits(lk_selftest_part *part, const run_result *first, const run_result *again, const char *how) {
+    bool same = strcmp(first->weights, again->weights) == 0 && first->updates == again->updates &&
+                memcmp(first->losses, again->losses, sizeof first->losses) == 0;
+    part->figures = json_pack("{s:[s, s]}", "weights", first->weights, again->weights);
     lk_selftest_conclude(part, same ? LK_OUTCOME_PASSED : LK_OUTCOME_FAILED,
-                         same ? "%d updates twice: the same losses and weights to the last bit, hash %.16s"
-                              : "%d updates twice: losses or weights differ; hashes begin with %.16s and %.16s",
-                         UPDATES, first.weights, again.weights);
+                         same ? "%d updates %s: the same losses and weights to the last bit, hash %.16s"
+                              : "%d updates %s: losses or weights differ; hashes begin with %.16s and %.16s",
+                         UPDATES, how, first->weights, again->weights);
+}
+
+lk_status lk_selftest_same_bits(lk_selftest *test, lk_selftest_part *part, const char *type, lk_error *err) {
+    run_result first, again;
+    bool well = false;
+    LK_RETURN_IF(read_first(test, part, type, &first, &well, err));
+    if (well) LK_RETURN_IF(train(test, part, "again", "cuda", type, test->seed, &again, &well, err));
+    if (well) conclude_bits(part, &first, &again, "twice");
+    return LK_OK;
+}
+
+lk_status lk_selftest_graphs(lk_selftest *test, lk_selftest_part *part, const char *type, lk_error *err) {
+    run_result first, again;
+    bool well = false;
+    LK_RETURN_IF(read_first(test, part, type, &first, &well, err));
+    if (well)
+        LK_RETURN_IF(
+            train_as(test, part, "launched", "cuda", type, test->seed, "cuda_graphs=off", "1", &again, &well, err));
+    if (well) conclude_bits(part, &first, &again, "as graphs and kernel by kernel");
+    return LK_OK;
+}
+
+lk_status lk_selftest_ranks(lk_selftest *test, lk_selftest_part *part, const char *type, lk_error *err) {
+    run_result first, again;
+    bool well = false;
+    lk_gpu gpus[LK_MOST_GPUS];
+    int count;
+    LK_RETURN_IF(read_first(test, part, type, &first, &well, err));
+    if (!well) return LK_OK;
+    if (lk_gpu_list(gpus, &count, NULL) != LK_OK || count < 2) {
+        lk_selftest_conclude(part, LK_OUTCOME_SKIPPED, "it takes two GPUs");
+        return LK_OK;
+    }
+    /* The job has two microbatches, or four. */
+    const char *ranks = count >= 4 && !test->quick ? "4" : "2";
+    LK_RETURN_IF(
+        train_as(test, part, "ranks", "cuda", type, test->seed, "cuda_graphs=auto", ranks, &again, &well, err));
+    if (well) conclude_bits(part, &first, &again, ranks[0] == '4' ? "on 1 and 4 GPUs" : "on 1 and 2 GPUs");
     return LK_OK;
 }

@@ -165,6 +165,12 @@ struct lk_device {
     void (*gather_open)(lk_device *device, lk_stream *stream);
     lk_status (*gather_close)(lk_device *device, lk_stream *stream, lk_error *err);
 
+    /* From open to close, the gathers that the stream is given may be kept and given together, in order, at close; all
+     * else that it is given meanwhile is done before them. capture: as one graph that is captured once, where the
+     * device has such. Devices of the host do each at once. */
+    void (*sequence_open)(lk_device *device, lk_stream *stream, bool capture);
+    lk_status (*sequence_close)(lk_device *device, lk_stream *stream, lk_error *err);
+
     /* From capture_begin to capture_end the stream keeps what forward, backward, again and gathers give it instead of
      * doing it, with all addresses and with what lk_run holds of them; what is in run_data is read when it is done.
      * Nothing else may be asked of the device by this thread meanwhile. NULL where a device cannot; then so are the

@@ -54,6 +54,10 @@ static lk_status gather_close(lk_device *device, lk_stream *stream, lk_error *er
     return LK_OK;
 }
 
+static void sequence_open(lk_device *device, lk_stream *stream, bool capture) {
+    (void)device, (void)stream, (void)capture;
+}
+
 void lk_device_host_install(lk_device *device) {
     device->host_alloc = host_alloc;
     device->host_release = host_release;
@@ -67,4 +71,6 @@ void lk_device_host_install(lk_device *device) {
     device->event_wait = event_wait;
     device->gather_open = gather_open;
     device->gather_close = gather_close;
+    device->sequence_open = sequence_open;
+    device->sequence_close = gather_close;
 }

@@ -98,6 +98,18 @@ static double gradient_factor(const lk_trainer *t, double norm, double scale) {
     return (most > 0 ? clip_factor(norm, most) : 1) / scale;
 }
 
+/* Running statistics, parameters, averages, and the copies of the parameters that the next window begins with. */
+static lk_status take_step(lk_trainer *t, const lk_step *step, double average_share, lk_error *err) {
+    lk_device *device = t->device;
+    lk_stream *stream;
+    LK_RETURN_IF(lk_lanes_main_stream(t->lanes, &stream, err));
+    device->sequence_open(device, stream, t->lanes->graphs);
+    LK_RETURN_IF(lk_window_apply_statistics(t->window, err));
+    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), step, average_share, err));
+    LK_RETURN_IF(lk_network_refresh(t->network, LK_NETWORK_TRAIN, stream, err));
+    return device->sequence_close(device, stream, err);
+}
+
 /* *applied: the update was made, not skipped. */
 static lk_status apply_update(lk_trainer *t, const lk_window_result *result, bool *applied, lk_error *err) {
     double norm, scale = lk_job_scales_loss(t->job) ? t->counters.scaling.scale : 1;
@@ -113,9 +125,7 @@ static lk_status apply_update(lk_trainer *t, const lk_window_result *result, boo
     if (status != LK_OK) return lk_comm_agree(t->comm, refuse_update(t, status, &problem, err), err);
     norm /= scale;
     step.grad_scale = gradient_factor(t, norm, scale);
-    LK_RETURN_IF(lk_window_apply_statistics(t->window, err));
-    LK_RETURN_IF(lk_update_apply(t->lanes, t->optimizer, lk_window_gradients(t->window), &step,
-                                 1 - lk_ema_decay(&ema, t->counters.update), err));
+    LK_RETURN_IF(take_step(t, &step, 1 - lk_ema_decay(&ema, t->counters.update), err));
     lk_counters *c = &t->counters;
     c->microbatches += lk_sampler_window_leaves(t->sampler, c->update_in_epoch);
     c->update++;

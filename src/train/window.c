@@ -55,8 +55,8 @@ static lk_status create_buffers(lk_window *window, lk_error *err) {
     memset(window->mine, 0, (size_t)(leaves * window->leaf_bytes)); /* leaves that are absent travel too */
     LK_RETURN_IF(device->host_alloc(device, (void **)&window->all, leaves * window->comm->size * window->leaf_bytes,
                                     "statistics of all leaves", err));
-    LK_RETURN_IF(
-        device->alloc(device, &window->stats, leaves * lk_window_stats_bytes(window), "statistics of the leaves", err));
+    LK_RETURN_IF(device->alloc(device, &window->stats, leaves * window->comm->size * lk_window_stats_bytes(window),
+                               "statistics of the leaves", err));
     LK_RETURN_IF(LK_NEW(&window->workers, window->lanes->count, "worker state", err));
     for (int i = 0; i < window->lanes->count; i++) LK_RETURN_IF(create_worker(window, &window->workers[i], err));
     return LK_OK;

@@ -60,7 +60,7 @@ struct lk_window {
     lk_window_worker *workers;
     int64_t leaf_bytes; /* record and statistics of one leaf */
     char *mine, *all;   /* leaf_bytes for each leaf of the share, of all ranks; the device's host_alloc */
-    void *stats;        /* device memory: the statistics of each leaf of the share */
+    void *stats;        /* device memory: the statistics of each leaf of the share, then of all leaves */
     double first_forward;
     /* The window that runs. */
     const lk_sampler *sampler;

@@ -44,8 +44,8 @@ static int64_t samples_together(const lk_window *window, int first) {
     return samples;
 }
 
-/* Statistics of leaf i of the share, on the device. */
-static char *own_stats(const lk_window *window, int i) {
+/* Statistics number i on the device: of leaf i of the share while leaves run, then of leaf i of all. */
+static char *stats_at(const lk_window *window, int i) {
     return (char *)window->stats + i * lk_window_stats_bytes(window);
 }
 
@@ -58,19 +58,21 @@ static lk_status gather_leaves(lk_window *window, lk_stream *stream, lk_error *e
     for (int i = 0; i < window->share.count && !alone; i++)
         LK_RETURN_IF(device->stream_fetch(device, stream,
                                           window->mine + i * window->leaf_bytes + sizeof(lk_leaf_record),
-                                          own_stats(window, i), bytes, err));
+                                          stats_at(window, i), bytes, err));
     if (!alone) LK_RETURN_IF(device->synchronize(device, stream, err));
     return lk_comm_allgather(window->comm, window->mine, window->all, window->share.count * window->leaf_bytes, err);
 }
 
-/* The statistics of a leaf of any rank, on the device: until the next call where they came from the host. */
-static lk_status stats_of(lk_window *window, int leaf, lk_stream *stream, const void **stats, lk_error *err) {
+/* The statistics of all leaves there are, to the device: behind one another where they come from other ranks too. */
+static lk_status send_stats(lk_window *window, lk_stream *stream, lk_error *err) {
     lk_device *device = window->network->device;
-    const char *gathered = window->all + leaf * window->leaf_bytes + sizeof(lk_leaf_record);
-    bool alone = window->comm->size == 1;
-    *stats = alone ? own_stats(window, leaf) : window->stats;
-    if (alone) return LK_OK;
-    return device->stream_send(device, stream, window->stats, gathered, lk_window_stats_bytes(window), err);
+    int64_t bytes = lk_window_stats_bytes(window);
+    if (window->comm->size == 1) return LK_OK; /* they are there */
+    for (int leaf = 0; leaf < window->present; leaf += window->group) {
+        const char *gathered = window->all + leaf * window->leaf_bytes + sizeof(lk_leaf_record);
+        LK_RETURN_IF(device->stream_send(device, stream, stats_at(window, leaf), gathered, bytes, err));
+    }
+    return LK_OK;
 }
 
 lk_status lk_window_gather_leaves(lk_window *window, lk_window_result *result, lk_error *err) {
@@ -93,10 +95,8 @@ lk_status lk_window_gather_leaves(lk_window *window, lk_window_result *result, l
 lk_status lk_window_apply_statistics(lk_window *window, lk_error *err) {
     lk_stream *stream;
     LK_RETURN_IF(lk_lanes_main_stream(window->lanes, &stream, err));
-    for (int leaf = 0; leaf < window->present; leaf += window->group) { /* all of a group have the same */
-        const void *stats;
-        LK_RETURN_IF(stats_of(window, leaf, stream, &stats, err));
-        LK_RETURN_IF(blend_leaf(window, stats, samples_together(window, leaf), stream, err));
-    }
+    LK_RETURN_IF(send_stats(window, stream, err));
+    for (int leaf = 0; leaf < window->present; leaf += window->group) /* all of a group have the same */
+        LK_RETURN_IF(blend_leaf(window, stats_at(window, leaf), samples_together(window, leaf), stream, err));
     return LK_OK;
 }

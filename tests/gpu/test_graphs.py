@@ -31,15 +31,15 @@ AROUND = ["optimizer.kind=adamw", "optimizer.lr=0.001", "optimizer.clip_norm=0.5
         # Two epochs of five updates, the last of each with a smaller microbatch; the rate falls with every update.
         ["epochs=2", "max_updates=10", "schedule.kind=cosine", "optimizer.nesterov=true"],
         # Depthwise convolution, gates, SiLU, stochastic depth, dropout, microbatches that are mixed and not.
-        ["model=efficientnet_b0", "compute=bfloat16", "microbatch=16", "max_updates=3", "mix.mixup=0.4", "mix.prob=0.5", "recompute=all", *AROUND],
-        ["model=resnet18", "microbatch=16", "max_updates=3", "freeze.names=conv1,bn1", "freeze.batchnorm=true"],
+        ["model=efficientnet_b0", "compute=bfloat16", "microbatch=16", "max_updates=2", "mix.mixup=0.4", "mix.prob=0.5", "recompute=all", *AROUND],
+        ["model=resnet18", "microbatch=16", "max_updates=2", "freeze.names=conv1,bn1", "freeze.batchnorm=true"],
         ["loss.f1=0.5", "max_ranks=1", "optimizer.kind=rmsprop_tf", "optimizer.lr=0.001", "max_updates=3"],
     ],
     ids=["tails", "efficientnet", "frozen", "f1"],
 )
 def test_replayed_and_launched_give_the_same_bits(build, job, tmp_path, overrides):
     captured, launched = both(build, job, tmp_path, *overrides)
-    assert captured["a graph"] >= 5 and "a graph" not in launched
+    assert captured["a graph"] >= 4 and "a graph" not in launched
     by_host = "a launch by the host"
     kernels = {name: count for name, count in launched.items() if name not in (by_host, "a wait of the host")}
     assert kernels == {name: captured[name] for name in kernels}  # the same work: a graph's nodes count
@@ -47,16 +47,16 @@ def test_replayed_and_launched_give_the_same_bits(build, job, tmp_path, override
 
 
 def test_a_replay_is_one_launch(build, job, tmp_path):
-    """The third update of a warm run: all that the host launches for its microbatches are two graphs each."""
+    """The third update of a warm run: two graphs for a microbatch, and one for statistics, step and copies."""
     seen = []
     for updates in (2, 3):
         counts = tmp_path / f"counts{updates}"
         train(build, job, tmp_path / "run", "device=cuda", f"max_updates={updates}", LK_SIM_COUNTS=counts)
         seen.append(counted(counts))
     leaves = 4
-    assert seen[1]["a graph"] - seen[0]["a graph"] == 2 * leaves
-    around = sum(seen[1][name] - seen[0][name] for name in ("run_tasks", "slab_add", "slab_squares"))
-    assert seen[1]["a launch by the host"] - seen[0]["a launch by the host"] == 2 * leaves + around
+    assert seen[1]["a graph"] - seen[0]["a graph"] == 2 * leaves + 1
+    around = sum(seen[1][name] - seen[0][name] for name in ("slab_add", "slab_squares"))
+    assert seen[1]["a launch by the host"] - seen[0]["a launch by the host"] == 2 * leaves + 1 + around
 
 
 def test_a_run_may_go_on_without(build, job, tmp_path):

@@ -17,17 +17,20 @@ def report(path):
 
 
 def test_a_gpu_that_is_right_passes(build, tmp_path):
-    done = doctor(build, "--gpu-selftest", "--quick", "--report", tmp_path / "r.md", TMPDIR=str(tmp_path))
+    done = doctor(build, "--gpu-selftest", "--quick", "--report", tmp_path / "r.md", TMPDIR=str(tmp_path), LK_SIM_GPUS="2",
+                  OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     assert done.returncode == 0, done.stdout + done.stderr
     lines, found = report(tmp_path / "r.md")
     assert lines[0].startswith("# GPU self-test of Lockstep ") and lines[0].endswith(": passed")
     assert found["passed"] is True and found["finished"] is True and found["machine"]["gpu"] == "stand-in GPU"
     parts = {part["name"]: part for part in found["parts"]}
-    assert {part["outcome"] for part in parts.values()} == {"passed"} and len(parts) == 10
+    assert {part["outcome"] for part in parts.values()} == {"passed"} and len(parts) == 13
     for compute in ("float32", "tf32", "bfloat16", "float16"):
         assert int(re.search(rf"compare cuda in {compute}: (\d+) cases", parts[f"ops in {compute}"]["text"])[1]) > 25
     losses = parts["training"]["figures"]
     assert len(losses["cpu"]) == len(losses["cuda_float32"]) == 10 and losses["cpu"] != losses["cuda_float32"]
+    assert all(parts[f"graphs in {compute}"]["outcome"] == "passed" for compute in ("float32", "bfloat16"))
+    assert parts["several GPUs"]["outcome"] == "passed" and "on 1 and 2 GPUs" in parts["several GPUs"]["text"]
     assert parts["speed of cifar_resnet8"]["figures"]["step_images_per_s"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "r.md"]  # the scratch folder is gone
 

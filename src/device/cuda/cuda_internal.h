@@ -43,6 +43,32 @@ typedef struct lk_cuda_gather {
     lk_cuda_task *tables; /* device, LK_CUDA_TABLES x LK_CUDA_TASKS */
 } lk_cuda_gather;
 
+#define LK_CUDA_SEQUENCE_TASKS 8192  /* of a sequence, at least LK_CUDA_TASKS */
+#define LK_CUDA_SEQUENCE_LAUNCHES 80 /* of a sequence */
+#define LK_CUDA_SEQUENCE_SHAPES 8    /* that are captured */
+
+/* Tasks [first, first + count) of a sequence, as one launch. */
+typedef struct lk_cuda_sequence_launch {
+    int first, count, blocks;
+} lk_cuda_sequence_launch;
+
+typedef struct lk_cuda_sequence_shape {
+    lk_cuda_sequence_launch launches[LK_CUDA_SEQUENCE_LAUNCHES];
+    int count, runs;
+    cudaGraphExec_t graph; /* NULL: not captured yet */
+} lk_cuda_sequence_shape;
+
+/* Gathered launches that wait to be given together (sequence.c). */
+typedef struct lk_cuda_sequence {
+    bool open, capture;
+    int used; /* tasks so far */
+    lk_cuda_staging staging;
+    lk_cuda_task *host;  /* of the staging; NULL: not opened yet */
+    lk_cuda_task *tasks; /* device, LK_CUDA_SEQUENCE_TASKS */
+    lk_cuda_sequence_shape now, shapes[LK_CUDA_SEQUENCE_SHAPES];
+    int shape_count;
+} lk_cuda_sequence;
+
 /* A stream for copies has `cuda` alone. */
 struct lk_stream {
     cudaStream_t cuda;
@@ -51,6 +77,7 @@ struct lk_stream {
     double *sums;        /* device and pinned host: LK_CUDA_SUMS each */
     double *host_sums;
     lk_cuda_gather gather;
+    lk_cuda_sequence sequence;
 };
 
 typedef struct lk_cuda_op_class lk_cuda_op_class;
@@ -119,6 +146,16 @@ void lk_cuda_gather_free(lk_cuda_gather *gather);
 /* Async. Runs a task, or keeps it until gather_close. A count of 0 is no task. */
 LK_MUST_CHECK lk_status lk_cuda_task_submit(lk_stream *stream, const lk_cuda_task *task, lk_error *err);
 void lk_cuda_gather_install(lk_device *device);
+
+/* Memory of a stream's sequences. Owner: the stream, with lk_cuda_sequence_free when its work is done, also after an
+ * error. */
+LK_MUST_CHECK lk_status lk_cuda_sequence_create(lk_cuda_sequence *sequence, lk_error *err);
+void lk_cuda_sequence_free(lk_cuda_sequence *sequence);
+/* Room for the LK_CUDA_TASKS of the next launch, in host memory. */
+LK_MUST_CHECK lk_status lk_cuda_sequence_room(lk_stream *stream, lk_cuda_task **tasks, lk_error *err);
+/* The first `count` of them are a launch. */
+void lk_cuda_sequence_add(lk_cuda_sequence *sequence, int count, int blocks);
+void lk_cuda_sequence_install(lk_device *device);
 /* capture_* and captured_* of lk_device (capture.c). */
 void lk_cuda_capture_install(lk_device *device);
 

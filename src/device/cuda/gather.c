@@ -19,13 +19,19 @@ void lk_cuda_gather_free(lk_cuda_gather *gather) {
     memset(gather, 0, sizeof *gather);
 }
 
-/* Launches what the table holds; the next one is filled after it. */
+/* Launches what the table holds, or leaves it to the sequence; the next one is filled after it. */
 static lk_status flush(lk_stream *stream, lk_error *err) {
     lk_status status = LK_OK;
     lk_cuda_gather *g = &stream->gather;
     lk_cuda_task *table = g->tables + g->table * LK_CUDA_TASKS;
     int count = g->count;
     if (count == 0) return LK_OK;
+    if (stream->sequence.open) {
+        lk_cuda_sequence_add(&stream->sequence, count, g->blocks);
+        g->tasks = NULL;
+        g->count = 0;
+        return LK_OK;
+    }
     lk_cuda_staging *staging = &g->staging[g->table];
     g->table = (g->table + 1) % LK_CUDA_TABLES;
     g->tasks = NULL;
@@ -45,7 +51,8 @@ lk_status lk_cuda_task_submit(lk_stream *stream, const lk_cuda_task *task, lk_er
     if (g->count == LK_CUDA_TASKS || (g->count > 0 && g->blocks + blocks > INT32_MAX / 2))
         LK_RETURN_IF(flush(stream, err));
     if (g->tasks == NULL) {
-        LK_RETURN_IF(lk_cuda_staging_open(&g->staging[g->table], (void **)&g->tasks, err));
+        LK_RETURN_IF(stream->sequence.open ? lk_cuda_sequence_room(stream, &g->tasks, err)
+                                           : lk_cuda_staging_open(&g->staging[g->table], (void **)&g->tasks, err));
         g->blocks = 0;
     }
     g->tasks[g->count] = *task;
@@ -58,6 +65,7 @@ static void gather_open(lk_device *device, lk_stream *stream) {
     (void)device;
     stream->gather.open = true;
     stream->gather.count = stream->gather.blocks = 0; /* an error may have left some */
+    stream->gather.tasks = NULL;
 }
 
 static lk_status gather_close(lk_device *device, lk_stream *stream, lk_error *err) {

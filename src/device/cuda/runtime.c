@@ -79,6 +79,7 @@ static void stream_free(lk_device *device, lk_stream *stream) {
     if (stream->sums != NULL) (void)cudaFree(stream->sums);
     if (stream->host_sums != NULL) (void)cudaFreeHost(stream->host_sums);
     lk_cuda_gather_free(&stream->gather);
+    lk_cuda_sequence_free(&stream->sequence);
     if (stream->cuda != NULL) (void)cudaStreamDestroy(stream->cuda);
     lk_free(stream);
 }
@@ -97,6 +98,7 @@ static lk_status stream_create(lk_device *device, lk_stream **out, lk_error *err
     LK_CUDA(cudaMalloc((void **)&stream->sums, LK_CUDA_SUMS * sizeof *stream->sums));
     LK_CUDA(cudaMallocHost((void **)&stream->host_sums, LK_CUDA_SUMS * sizeof *stream->host_sums));
     LK_TRY(lk_cuda_gather_create(&stream->gather, err));
+    LK_TRY(lk_cuda_sequence_create(&stream->sequence, err));
     *out = stream;
     stream = NULL;
 out:
