@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "dist/near_cores.h"
 
 #define FULL_MAP_RANKS 16
 
@@ -21,18 +22,6 @@ static char *uuid_text(const lk_gpu *gpu, char text[UUID_TEXT]) {
 
 /* ---- what is near ---- */
 
-/* Cores beside a PCI device, as the kernel lists them; false: unknown. */
-static bool local_cores(hwloc_bitmap_t cores, const char *pci) {
-    char path[64], list[512] = "";
-    snprintf(path, sizeof path, "/sys/bus/pci/devices/%s/local_cpulist", pci);
-    FILE *file = pci[0] == '\0' ? NULL : fopen(path, "r");
-    if (file == NULL) return false;
-    bool read = fgets(list, sizeof list, file) != NULL;
-    fclose(file);
-    list[strcspn(list, "\n")] = '\0';
-    return read && list[0] != '\0' && hwloc_bitmap_list_sscanf(cores, list) == 0 && !hwloc_bitmap_iszero(cores);
-}
-
 /* Cores that this process is bound to; false: unknown. */
 static bool bound_cores(hwloc_bitmap_t cores) {
     hwloc_topology_t machine = NULL;
@@ -48,7 +37,7 @@ void lk_gpu_view_locate(lk_gpu_view *view) {
     hwloc_bitmap_t own = hwloc_bitmap_alloc(), cores = hwloc_bitmap_alloc();
     bool known = own != NULL && cores != NULL && bound_cores(own);
     for (int i = 0; i < view->count; i++) {
-        bool apart = known && local_cores(cores, view->gpus[i].pci) && !hwloc_bitmap_intersects(own, cores);
+        bool apart = known && lk_near_cores_of(cores, view->gpus[i].pci) && !hwloc_bitmap_intersects(own, cores);
         view->near[i] = !apart;
     }
     hwloc_bitmap_free(own);

@@ -1,6 +1,8 @@
 /* The device of each rank, and what connects them. */
 #include <string.h>
 
+#include "core/memory.h"
+#include "dist/near_cores.h"
 #include "train/trainer_internal.h"
 
 /* "auto" computes on GPUs where every rank sees one. */
@@ -30,6 +32,22 @@ static lk_status create(lk_trainer *t, int gpu, lk_error *err) {
     return t->device->supports_dtype(t->device, lk_job_compute(t->job), err);
 }
 
+/* Before the loader starts its threads, which decode into memory that the GPU reads. */
+static lk_status keep_near(lk_trainer *t, lk_error *err) {
+    const char **pci = NULL;
+    int ranks = 0, self = 0;
+    if (t->gpus.choices == NULL) return LK_OK;
+    LK_RETURN_IF(LK_NEW(&pci, t->comm->size, "the GPUs of a node", err));
+    for (int rank = 0; rank < t->comm->size; rank++) {
+        if (strcmp(t->comm->hosts[rank], t->comm->hosts[t->comm->rank]) != 0) continue;
+        if (rank == t->comm->rank) self = ranks;
+        pci[ranks++] = t->gpus.choices[rank].gpu.pci;
+    }
+    t->near_cores = lk_near_cores_bind(pci, ranks, self, t->cores);
+    lk_free(pci);
+    return LK_OK;
+}
+
 lk_status lk_trainer_open_device(lk_trainer *t, lk_error *err) {
     lk_gpu_view view = {0};
     bool gpus;
@@ -42,7 +60,7 @@ lk_status lk_trainer_open_device(lk_trainer *t, lk_error *err) {
     }
     LK_RETURN_IF(lk_comm_agree(t->comm, create(t, ordinal, err), err));
     if (t->device->host_memory) lk_gpu_binding_free(&t->gpus); /* auto: none of them serves */
-    return LK_OK;
+    return lk_comm_agree(t->comm, keep_near(t, err), err);
 }
 
 lk_status lk_trainer_connect_devices(lk_trainer *t, lk_error *err) {

@@ -31,6 +31,7 @@ typedef struct lk_trainer {
     int cores; /* that this rank can count on */
 
     lk_gpu_binding gpus; /* choices NULL: no GPUs */
+    int near_cores;      /* that this rank's threads keep to, beside its GPU; 0: they go where they may */
     lk_device *device;
     lk_device_comm *device_comm; /* NULL: host memory, or one rank */
     lk_dataset *dataset;

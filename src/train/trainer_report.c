@@ -61,6 +61,7 @@ void lk_report_start(const lk_trainer *t) {
         printf("going on after update %" PRId64 " (epoch %" PRId64 ")\n", t->counters.update, t->counters.epoch + 1);
     if (t->comm->size > 1) lk_topology_print(t->options->topology, stdout);
     if (t->gpus.choices != NULL) lk_gpu_binding_print(&t->gpus, stdout);
+    if (t->near_cores > 0) printf("threads of rank 0 keep to the %d cores beside its GPU\n", t->near_cores);
     if (t->device_comm != NULL)
         printf("gradients travel over %s%s and are summed %s\n", t->device_comm->transport->name,
                t->device_comm->areas > 0 ? ", which knows their memory," : "",
