@@ -64,6 +64,8 @@ def test_trains_what_train_does_and_compares(folder, swept):
     rows = list(csv.DictReader(open(folder / "out/report.csv")))
     assert {(row["recipe"], row["seed"]) for row in rows} == {(v, s) for v in ("plain", "fast") for s in ("3", "4")}
     assert "| plain | 2 |" in (folder / "out/report.md").read_text() and "<h1>" in (folder / "out/report.html").read_text()
+    text = sweep(folder, "sweep.yaml", "-o", "out", "--report", "--decision").stdout
+    assert "plain + decision" in text and "fast + decision" in (folder / "out/report.md").read_text()
     line = [json.loads(text) for text in open(folder / "out/fast-seed-4/metrics.jsonl") if '"epoch"' in text][-1]
     assert 0 < line["peak_memory_mib"] < 4096
 
