@@ -18,7 +18,12 @@ int64_t lk_scan_report_findings(const lk_scan_report *report) {
            count_absent(s) + lk_scan_is_imbalanced(s) + (report->labels == NULL ? 0 : report->labels->count);
 }
 
-static const char *name_of(const lk_scan *scan, int64_t image) { return lk_scan_source_name(scan->source, image); }
+/* "  - " or another start and the image's name; what could steer a terminal becomes '?'. */
+static void begin_image(const lk_scan *scan, const char *start, int64_t image, FILE *out) {
+    fputs(start, out);
+    for (const char *at = lk_scan_source_name(scan->source, image); *at != '\0'; at++)
+        fputc((unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at, out);
+}
 
 static const char *class_of(const lk_scan *scan, int64_t image) {
     return lk_scan_source_class(scan->source, lk_scan_source_label(scan->source, image));
@@ -31,6 +36,19 @@ static const char *split_of(const lk_scan *scan, int64_t image) {
 /* "... and 12 more", where there are. */
 static void print_rest(size_t count, FILE *out) {
     if (count > EXAMPLES) fprintf(out, "  ... and %zu more\n", count - EXAMPLES);
+}
+
+static void print_group(const lk_scan *s, const lk_scan_group *group, FILE *out) {
+    for (int m = 0; m < group->count && m < EXAMPLES; m++) {
+        const lk_scan_member *member = &s->members[group->first + m];
+        begin_image(s, m == 0 ? "  - " : "    ", member->image, out);
+        fprintf(out, " [%s, %s]", split_of(s, member->image), class_of(s, member->image));
+        if (member->match == LK_MATCH_NEAR)
+            fprintf(out, " near, correlation %.4f\n", member->similarity);
+        else
+            fprintf(out, " %s\n", lk_scan_match_name(member->match));
+    }
+    if (group->count > EXAMPLES) fprintf(out, "    ... and %d more in this group\n", group->count - EXAMPLES);
 }
 
 static void print_groups(const lk_scan *s, FILE *out) {
@@ -52,24 +70,17 @@ static void print_groups(const lk_scan *s, FILE *out) {
             const lk_scan_group *group = &s->groups[g];
             if ((group->across_splits || group->labels_differ) != (grave == 1)) continue;
             shown++;
-            for (int m = 0; m < group->count && m < EXAMPLES; m++) {
-                const lk_scan_member *member = &s->members[group->first + m];
-                fprintf(out, "  %s %s [%s, %s]", m == 0 ? "-" : " ", name_of(s, member->image),
-                        split_of(s, member->image), class_of(s, member->image));
-                if (member->match == LK_MATCH_NEAR)
-                    fprintf(out, " near, correlation %.4f\n", member->similarity);
-                else
-                    fprintf(out, " %s\n", lk_scan_match_name(member->match));
-            }
-            if (group->count > EXAMPLES) fprintf(out, "    ... and %d more in this group\n", group->count - EXAMPLES);
+            print_group(s, group, out);
         }
     print_rest(s->group_count, out);
 }
 
 static void print_images(const lk_scan *s, const char *title, const int32_t *images, size_t count, FILE *out) {
     fprintf(out, "%-16s %zu\n", title, count);
-    for (size_t i = 0; i < count && i < EXAMPLES; i++)
-        fprintf(out, "  - %s [%s, %s]\n", name_of(s, images[i]), split_of(s, images[i]), class_of(s, images[i]));
+    for (size_t i = 0; i < count && i < EXAMPLES; i++) {
+        begin_image(s, "  - ", images[i], out);
+        fprintf(out, " [%s, %s]\n", split_of(s, images[i]), class_of(s, images[i]));
+    }
     print_rest(count, out);
 }
 
@@ -78,8 +89,9 @@ static void print_outliers(const lk_scan *s, const char *title, const lk_scan_ou
     fprintf(out, "%-16s %zu (median %s)\n", title, count, median);
     for (size_t i = 0; i < count && i < EXAMPLES; i++) {
         const lk_fingerprint *f = &s->prints[list[i].image];
-        fprintf(out, "  - %s: %d x %d, %.1f deviations %s\n", name_of(s, list[i].image), f->width, f->height,
-                fabs(list[i].deviations), list[i].deviations > 0 ? "above" : "below");
+        begin_image(s, "  - ", list[i].image, out);
+        fprintf(out, ": %d x %d, %.1f deviations %s\n", f->width, f->height, fabs(list[i].deviations),
+                list[i].deviations > 0 ? "above" : "below");
     }
     print_rest(count, out);
 }
@@ -105,9 +117,9 @@ static void print_labels(const lk_scan_report *report, FILE *out) {
             (long long)l->judged);
     for (int64_t i = 0; i < l->count && i < EXAMPLES; i++) {
         const lk_label_error *e = &l->errors[i];
-        fprintf(out, "  - %s: %s (%.2f) rather %s (%.2f)\n", name_of(report->scan, e->image),
-                lk_scan_source_class(report->scan->source, e->given), e->given_probability,
-                lk_scan_source_class(report->scan->source, e->suggested), e->probability);
+        begin_image(report->scan, "  - ", e->image, out);
+        fprintf(out, ": %s (%.2f) rather %s (%.2f)\n", lk_scan_source_class(report->scan->source, e->given),
+                e->given_probability, lk_scan_source_class(report->scan->source, e->suggested), e->probability);
     }
     print_rest((size_t)l->count, out);
 }
@@ -120,8 +132,10 @@ void lk_scan_report_print(const lk_scan_report *report, FILE *out) {
         if (s->splits[split] > 0)
             fprintf(out, ", %s %lld", lk_split_name((lk_split)split), (long long)s->splits[split]);
     fprintf(out, "\nunreadable       %zu\n", s->unreadable_count);
-    for (size_t i = 0; i < s->unreadable_count && i < EXAMPLES; i++)
-        fprintf(out, "  - %s: %s\n", name_of(s, s->unreadable[i].image), s->unreadable[i].reason);
+    for (size_t i = 0; i < s->unreadable_count && i < EXAMPLES; i++) {
+        begin_image(s, "  - ", s->unreadable[i].image, out);
+        fprintf(out, ": %s\n", s->unreadable[i].reason);
+    }
     print_rest(s->unreadable_count, out);
     print_groups(s, out);
     print_images(s, "blank", s->blank, s->blank_count, out);

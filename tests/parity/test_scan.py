@@ -218,11 +218,34 @@ def test_exit_status(build, planted, tmp_path):
     scan(build, folder.parent)
     assert "--strict allows none" in scan(build, folder.parent, "--strict", code=1).stderr
     (folder / "a" / "bad.jpg").write_bytes(b"")
-    assert "1 unreadable image" in scan(build, folder.parent, code=1).stderr
+    (folder / "a" / "bad.jpg").rename(folder / "a" / "\x1b[2Jbad.jpg")
+    done = scan(build, folder.parent, code=1)
+    assert "1 unreadable image" in done.stderr and "a/?[2Jbad.jpg: is empty" in done.stdout and "\x1b" not in done.stdout
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (tmp_path / "idx" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "idx" / name).touch()
+    assert "pack them" in scan(build, tmp_path / "idx", code=1).stderr
     assert "lockstep scan DATA" in scan(build, code=2).stderr
     assert "--run" in scan(build, folder.parent, "run", code=2).stderr
     assert "packed data set" in scan(build, folder.parent, "--run", tmp_path, code=1).stderr
     scan(build, tmp_path / "nowhere", code=1)
+
+
+def test_a_damaged_data_set_names_the_sample(build, planted, tmp_path):
+    data = tmp_path / "set.h5"
+    for number, name in enumerate(planted.names[:4]):
+        folder = tmp_path / "set" / "train" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        os.symlink(planted.folder / name, folder / f"{number}.jpg")
+    subprocess.run([build / "bin" / "lockstep", "pack", tmp_path / "set", data], check=True, capture_output=True)
+    content = (planted.folder / planted.names[2]).read_bytes()
+    raw = bytearray(data.read_bytes())
+    raw[raw.index(content) + len(content) // 2] ^= 1
+    data.write_bytes(raw)
+    [image] = scan_json(build, data, code=1)["unreadable"]
+    assert image["source"] == "train/a/2.jpg" and "stored hash" in image["reason"]
+    data.write_bytes(raw[: len(raw) // 2])
+    assert scan(build, data, code=1).stderr.count("\n") == 1
 
 
 NAMES = ["<script>alert(1)</script>", *"123456789"]
