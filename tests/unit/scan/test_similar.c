@@ -20,7 +20,8 @@ static uint32_t draw(uint32_t *state) {
     return *state >> 8;
 }
 
-/* Smooth pictures of a few waves; from the third on each differs a little from an earlier one. */
+/* A few waves under a chequered texture, which 8 x 8 means do not see. Every third picture differs a little from an
+ * earlier one: in each pixel, or, which the means see far more than the pixels, in whole cells. */
 static set make_set(void) {
     set s;
     uint32_t state = 5;
@@ -32,16 +33,21 @@ static set make_set(void) {
         s.prints[i].deviation = 40;
         if (i % 3 == 2) {
             const uint8_t *other = s.thumbnails + (size_t)(draw(&state) % (uint32_t)i) * LK_SCAN_PIXELS;
-            int strength = 1 + (int)(draw(&state) % 60);
+            int strength = 1 + (int)(draw(&state) % 40), change[64];
+            for (int cell = 0; cell < 64; cell++)
+                change[cell] = (int)(draw(&state) % (uint32_t)(2 * strength)) - strength;
             for (int p = 0; p < LK_SCAN_PIXELS; p++) {
-                int value = other[p] + (int)(draw(&state) % (uint32_t)(2 * strength)) - strength;
+                int own_change = (int)(draw(&state) % (uint32_t)(2 * strength)) - strength;
+                int value =
+                    other[p] + (i % 2 == 0 ? own_change : change[p / LK_SCAN_SIDE / 4 * 8 + p % LK_SCAN_SIDE / 4]);
                 own[p] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
             }
             continue;
         }
         double fx = draw(&state) % 100 / 25.0, fy = draw(&state) % 100 / 25.0, phase = draw(&state) % 100 / 16.0;
         for (int p = 0; p < LK_SCAN_PIXELS; p++)
-            own[p] = (uint8_t)(128 + 100 * sin(fx * (p % LK_SCAN_SIDE) / 10 + fy * (p / LK_SCAN_SIDE) / 10 + phase));
+            own[p] = (uint8_t)(128 + 50 * ((p + p / LK_SCAN_SIDE) % 2) +
+                               70 * sin(fx * (p % LK_SCAN_SIDE) / 10 + fy * (p / LK_SCAN_SIDE) / 10 + phase));
     }
     return s;
 }
