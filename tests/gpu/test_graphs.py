@@ -32,7 +32,7 @@ AROUND = ["optimizer.kind=adamw", "optimizer.lr=0.001", "optimizer.clip_norm=0.5
         ["epochs=2", "max_updates=10", "schedule.kind=cosine", "optimizer.nesterov=true"],
         # Depthwise convolution, gates, SiLU, stochastic depth, dropout, microbatches that are mixed and not.
         ["model=efficientnet_b0", "compute=bfloat16", "microbatch=16", "max_updates=2", "mix.mixup=0.4", "mix.prob=0.5", "recompute=all", *AROUND],
-        ["model=resnet18", "microbatch=16", "max_updates=2", "freeze.names=conv1,bn1", "freeze.batchnorm=true"],
+        ["freeze.names=conv1,bn1", "freeze.batchnorm=true", "max_updates=3"],
         ["loss.f1=0.5", "max_ranks=1", "optimizer.kind=rmsprop_tf", "optimizer.lr=0.001", "max_updates=3"],
     ],
     ids=["tails", "efficientnet", "frozen", "f1"],

@@ -28,7 +28,8 @@ static lk_status capture_end(lk_device *device, lk_stream *stream, lk_captured *
     if (out == NULL) goto out;
     *out = NULL;
     if (code != cudaSuccess)
-        LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED, "the GPU's work cannot be captured as a graph: %s (%s)",
+        LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "the GPU's work cannot be captured as a graph: %s (%s); use cuda_graphs: off",
                        cudaGetErrorString(code), cudaGetErrorName(code)));
     LK_TRY(LK_NEW(&captured, 1, "a captured graph", err));
     LK_CUDA(cudaGraphInstantiate(&captured->graph, graph, 0));
