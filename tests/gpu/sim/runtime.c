@@ -130,6 +130,8 @@ API cudaError_t cudaMallocHost(void **out, size_t bytes) {
     cudaError_t code = sim_capture_forbids(NULL);
     if (code != cudaSuccess) {
         sim_unlock();
+        free(*out);
+        free(m);
         return code;
     }
     *m = (pinned){pinned_memory, *out, bytes, 0};
