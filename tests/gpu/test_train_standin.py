@@ -23,13 +23,13 @@ evaluate: {{batch: 20}}
 """
 
 
-def run(build, *arguments, ranks=1, status=0, **variables):
+def run(build, *arguments, ranks=1, status=0, seconds=200, **variables):
     settings = {"LOCKSTEP_MODULES": build / "tests/gpu/lib/lockstep", **variables}
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     environment |= {name: str(value) for name, value in settings.items()}
     launch = [] if ranks == 1 else ["mpirun", "--oversubscribe", "-n", str(ranks)]
     command = [*launch, build / "bin/lockstep", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

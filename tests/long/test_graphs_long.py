@@ -22,5 +22,5 @@ def build():
 
 @pytest.mark.parametrize("model", ["resnet18", "efficientnet_b0"])
 def test_ten_updates(build, job, tmp_path, model):  # noqa: F811
-    words = ["epochs=2", "max_updates=10", "drop_last=false", "compute=bfloat16", "recompute=all", *AROUND]
-    both(build, job, tmp_path, f"model={model}", *words)
+    words = ["epochs=3", "max_updates=10", "compute=bfloat16", "recompute=all", *AROUND]
+    both(build, job, tmp_path, f"model={model}", *words, seconds=1800)
