@@ -56,6 +56,9 @@ struct lk_device {
     void *impl;
     /* May desc.dy_count be 2 for this kind of op? */
     bool (*takes_two_dy)(const lk_device *device, lk_op_kind kind);
+    /* Is there an op that does what the one behind it would do, as the description says: CONV2D with an activation?
+     * Read of it: kind, attributes, training, compute, and of x all but type and layout. NULL: there is none. */
+    bool (*fuses)(const lk_device *device, const lk_op_desc *desc);
 
     void (*free)(lk_device *device);
     /* Text that identifies arithmetic: library, version, instruction set. Two launches with equal text give

@@ -14,7 +14,7 @@
 /* X(name in enum, text, inputs, what it does) */
 #define LK_OP_LIST(X)                                                                                        \
     X(INPUT, "input", 1, "uint8 NHWC pixels -> (x/255 - mean) / std in the device's layout, samples mixed")  \
-    X(CONV2D, "conv2d", 1, "2-D convolution, groups, optional bias")                                         \
+    X(CONV2D, "conv2d", 1, "2-D convolution, groups, optional bias, fused activation on some devices")       \
     X(BATCHNORM, "batchnorm", 1, "batch normalisation of one microbatch, fused residual add and activation") \
     X(ACTIVATION, "activation", 1, "pointwise activation")                                                   \
     X(ADD, "add", 2, "sum of two tensors, fused activation")                                                 \
@@ -108,6 +108,7 @@ typedef struct lk_op_desc {
         struct {
             int64_t out_channels, kernel_h, kernel_w, stride, pad, dilation, groups;
             bool bias;
+            lk_act act; /* y = act(convolution + bias); other than NONE only where lk_device.fuses says so */
             /* Rows and columns less than `pad` at the top and on the left: TensorFlow's 'SAME' pads more at the ends.
              */
             int64_t pad_less_top, pad_less_left;

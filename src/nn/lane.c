@@ -37,7 +37,9 @@ static lk_status bind_call(const lk_lane *lane, lk_call **call, lk_node_id id, i
     return plan->device->bind(plan->device, call, planned->op, &buffers, err);
 }
 
-static bool lies_elsewhere(const lk_plan *plan, lk_node_id id) { return id >= 0 && plan->nodes[id].again; }
+static bool lies_elsewhere(const lk_plan *plan, lk_node_id id) {
+    return id >= 0 && plan->nodes[lk_plan_maker(plan, id)].again;
+}
 
 static lk_status bind_node(lk_lane *lane, lk_node_id id, lk_error *err) {
     const lk_plan *plan = lane->plan;
@@ -121,7 +123,8 @@ static double as_double(lk_dtype dtype, const void *data, int64_t i) {
 }
 
 bool lk_lane_keeps(const lk_lane *lane, lk_node_id node) {
-    return lane->plan->live[lane->plan->nodes[node].y].last >= lane->plan->graph->count - 1;
+    return !lane->plan->nodes[node].inner &&
+           lane->plan->live[lane->plan->nodes[node].y].last >= lane->plan->graph->count - 1;
 }
 
 /* A value in NCHW double, from its bytes in host memory. */

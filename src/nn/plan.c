@@ -51,6 +51,7 @@ lk_status lk_plan_create(lk_plan **out, const lk_graph *graph, lk_device *device
     if (device->master == LK_F64) plan->options.compute = LK_F64;
     plan->workspace = -1;
     LK_TRY(LK_NEW(&plan->nodes, graph->count, "a plan's layers", err));
+    lk_plan_fuse(plan);
     LK_TRY(lk_plan_find_gradients(plan, err));
     LK_TRY(lk_plan_ops(plan, err));
     LK_TRY(lk_plan_slabs(plan, err));

@@ -12,7 +12,8 @@ static void name_kind(lk_plan_call *call, const lk_op_desc *d) {
     char *kind = call->kind;
     size_t size = sizeof call->kind;
     if (d->kind == LK_OP_CONV2D && d->x.h * d->x.w == 1)
-        snprintf(kind, size, "conv2d on 1 pixel");
+        snprintf(kind, size, "conv2d on 1 pixel%s%s", d->conv.act == LK_ACT_NONE ? "" : " ",
+                 d->conv.act == LK_ACT_NONE ? "" : lk_act_name(d->conv.act));
     else if (d->kind == LK_OP_CONV2D)
         snprintf(kind, size, "conv2d %" PRId64 "x%" PRId64 "%s", d->conv.kernel_h, d->conv.kernel_w,
                  d->conv.groups == 1        ? ""

@@ -23,7 +23,10 @@ static void find_gradients_of(lk_plan *plan, lk_node_id id) {
     const lk_node *node = &plan->graph->nodes[id];
     lk_plan_node *planned = &plan->nodes[id];
     bool training = plan->options.training;
-    planned->skipped = !training && node->op.kind == LK_OP_DROPOUT;
+    if (planned->skipped) {
+        planned->needs_grad = plan->nodes[node->x].needs_grad;
+        return;
+    }
     planned->desc.need_dx = training && node->x >= 0 && plan->nodes[node->x].needs_grad;
     bool residual = training && node->residual >= 0 && plan->nodes[node->residual].needs_grad;
     planned->needs_grad = planned->desc.need_dx || residual || (training && is_trained(node));
@@ -31,15 +34,14 @@ static void find_gradients_of(lk_plan *plan, lk_node_id id) {
     planned->desc.training = planned->needs_grad || (training && trains_forward(node->op.kind));
     if (!training) planned->desc.frozen = false;
     if (!training && node->op.kind == LK_OP_BATCHNORM) planned->desc.batchnorm.fixed = false;
-    if (planned->desc.need_dx) plan->nodes[node->x].contributions++;
-    if (residual) plan->nodes[node->residual].contributions++;
+    if (planned->desc.need_dx) plan->nodes[lk_plan_maker(plan, node->x)].contributions++;
+    if (residual) plan->nodes[lk_plan_maker(plan, node->residual)].contributions++;
 }
 
 lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err) {
     const lk_graph *graph = plan->graph;
     uint32_t layers = 0;
     for (int i = 0; i < graph->count; i++) {
-        plan->nodes[i].desc = graph->nodes[i].op;
         plan->nodes[i].desc.layer = draws(&graph->nodes[i].op) ? layers++ : 0;
         find_gradients_of(plan, i);
     }
@@ -94,8 +96,10 @@ static lk_status append_add(lk_plan *plan, lk_node_id value, int a, int b, int *
     return append_step(plan, (lk_plan_step){.node = value, .add = plan->add_count - 1}, err);
 }
 
-/* A gradient of `value` lies in `buffer`. The order of summation is the order of arrival, which the graph fixes. */
-static lk_status arrive(lk_plan *plan, arrivals *all, lk_node_id value, int buffer, lk_error *err) {
+/* A gradient of the value of `node` lies in `buffer`. The order of summation is the order of arrival, which the graph
+ * fixes. */
+static lk_status arrive(lk_plan *plan, arrivals *all, lk_node_id node, int buffer, lk_error *err) {
+    lk_node_id value = lk_plan_maker(plan, node);
     arrivals *at = &all[value];
     at->buffer[at->count++] = buffer;
     at->missing--;
@@ -105,7 +109,8 @@ static lk_status arrive(lk_plan *plan, arrivals *all, lk_node_id value, int buff
 }
 
 /* Computes a value again where it is not there; what it is made of comes first. */
-static lk_status compute_again(lk_plan *plan, lk_node_id id, lk_error *err) {
+static lk_status compute_again(lk_plan *plan, lk_node_id node, lk_error *err) {
+    lk_node_id id = lk_plan_maker(plan, node);
     if (id < 0 || !plan->nodes[id].again || plan->nodes[id].again_y >= 0) return LK_OK;
     lk_plan_node *planned = &plan->nodes[id];
     lk_node_id x = plan->graph->nodes[id].x;

@@ -13,7 +13,8 @@ typedef struct lk_plan_node {
     lk_op_desc desc;
     lk_op_info info;
     bool needs_grad;   /* training: a trained parameter lies at or before it, so its value's gradient is wanted */
-    bool skipped;      /* evaluation: an identity, no call; its value is that of its input */
+    bool skipped;      /* no call: its value is what its input's op makes. DROPOUT in evaluation; fused into that op */
+    bool inner;        /* its op makes the value of a skipped node behind it, and its own is nowhere */
     bool has_backward; /* has a call in the backward pass */
     int contributions; /* gradients that arrive at its value */
     int first_param;   /* index into lk_plan.params */
@@ -67,6 +68,8 @@ struct lk_plan {
 };
 
 /* The stages of lk_plan_create, in order. */
+/* desc as the graph has it, but for what the device computes in one op; skipped, inner. */
+void lk_plan_fuse(lk_plan *plan);
 /* needs_grad, has_backward, contributions and desc.need_dx, desc.dy_count of every node. Errors: LK_ERR_CONFIG. */
 LK_MUST_CHECK lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err);
 /* op, desc, info of every node. Errors: those of lk_plan_create. */
@@ -84,6 +87,10 @@ LK_MUST_CHECK lk_status lk_plan_buffer(lk_plan *plan, int *out, int64_t bytes, i
 /* Buffer `index` (or -1) is used in call `step` too. */
 void lk_plan_use(lk_plan *plan, int index, int step);
 
+/* The node whose op makes the value of `node`: itself unless it is skipped; -1 for -1. Pure. */
+lk_node_id lk_plan_maker(const lk_plan *plan, lk_node_id node);
+/* What activations are stored in. Pure. */
+lk_dtype lk_plan_stored_type(const lk_plan *plan);
 /* Where the value of a node lies in the backward pass (lk_plan_node.y or again_y), -1 for node -1. Pure. */
 int lk_plan_value(const lk_plan *plan, lk_node_id node);
 /* Which values are computed again: `again` of every node. Their ops are planned. */

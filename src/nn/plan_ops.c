@@ -47,8 +47,7 @@ static lk_status check_output(const lk_plan *plan, const lk_node *node, const lk
                    node->w);
 }
 
-/* What activations are stored in. */
-static lk_dtype stored_type(const lk_plan *plan) {
+lk_dtype lk_plan_stored_type(const lk_plan *plan) {
     return plan->options.compute == LK_TF32 ? LK_F32 : plan->options.compute;
 }
 
@@ -59,7 +58,7 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     lk_plan_node *planned = &plan->nodes[i];
     LK_RETURN_IF(check_batchnorm(plan, node, err));
     planned->desc.x = node->x >= 0 ? plan->nodes[node->x].info.y : input_desc(plan->graph, plan->options.batch);
-    planned->desc.compute = stored_type(plan);
+    planned->desc.compute = lk_plan_stored_type(plan);
     planned->desc.tf32 = plan->options.compute == LK_TF32;
     if (node->op.kind == LK_OP_BATCHNORM && planned->desc.training && !planned->desc.batchnorm.fixed)
         planned->desc.batchnorm.group = plan->options.group;
@@ -75,7 +74,7 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     if (status == LK_OK) status = check_output(plan, node, &planned->info.y, err);
     if (status == LK_OK) status = check_residual(plan, node, &planned->info.y, err);
     if (status == LK_ERR_UNSUPPORTED)
-        planned->info.y = (lk_act_desc){.dtype = stored_type(plan),
+        planned->info.y = (lk_act_desc){.dtype = lk_plan_stored_type(plan),
                                         .n = plan->options.batch,
                                         .c = node->c,
                                         .h = node->h,

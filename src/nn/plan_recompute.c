@@ -6,7 +6,8 @@
 
 int lk_plan_value(const lk_plan *plan, lk_node_id node) {
     if (node < 0) return -1;
-    return plan->nodes[node].again ? plan->nodes[node].again_y : plan->nodes[node].y;
+    const lk_plan_node *maker = &plan->nodes[lk_plan_maker(plan, node)];
+    return maker->again ? maker->again_y : maker->y;
 }
 
 static bool is_norm(const lk_op_desc *d) {
@@ -25,8 +26,8 @@ static bool is_kept(const lk_plan *plan, lk_node_id id) {
         const lk_node *user = &plan->graph->nodes[i];
         const lk_plan_node *planned = &plan->nodes[i];
         if (!planned->has_backward) continue;
-        if ((user->x == id && planned->info.keeps_x) || (user->residual == id && planned->info.keeps_residual))
-            return true;
+        bool x = lk_plan_maker(plan, user->x) == id, residual = lk_plan_maker(plan, user->residual) == id;
+        if ((x && planned->info.keeps_x) || (residual && planned->info.keeps_residual)) return true;
     }
     return false;
 }

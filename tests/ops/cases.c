@@ -30,6 +30,15 @@
                                    .groups = g,         \
                                    .pad_less_top = top, \
                                    .pad_less_left = left}
+#define CONV_ACT(o, act_)                             \
+    .kind = LK_OP_CONV2D, .conv = {.out_channels = o, \
+                                   .kernel_h = 1,     \
+                                   .kernel_w = 1,     \
+                                   .stride = 1,       \
+                                   .dilation = 1,     \
+                                   .groups = 1,       \
+                                   .bias = true,      \
+                                   .act = LK_ACT_##act_}
 #define NORM_PATH(act_, rate)            \
     .kind = LK_OP_BATCHNORM, .layer = 3, \
     .batchnorm = {.eps = 1e-3, .act = LK_ACT_##act_, .residual = true, .drop_path = rate}
@@ -105,6 +114,21 @@ static const op_case CASES[] = {
      .flags = OP_NAN_INPUT},
     {.name = "conv on 1 px evaluation like training",
      .desc = {EVAL, X(5, 48, 1, 1), CONV(12, 1, 1, 1, 0, 1, 1, true)},
+     .like_n = 8},
+    {.name = "conv squeeze with silu", .desc = {TRAIN, X(5, 144, 1, 1), CONV_ACT(6, SILU)}},
+    {.name = "conv squeeze with relu", .desc = {TRAIN, X(3, 344, 1, 1), CONV_ACT(24, RELU)}},
+    {.name = "conv squeeze with hard swish", .desc = {TRAIN, X(9, 72, 1, 1), CONV_ACT(24, HARD_SWISH)}},
+    {.name = "conv squeeze with relu6", .desc = {TRAIN, X(4, 40, 1, 1), CONV_ACT(16, RELU6)}, .scale = 3},
+    {.name = "conv excite with sigmoid", .desc = {TRAIN, X(5, 6, 1, 1), CONV_ACT(144, SIGMOID)}},
+    {.name = "conv excite with hard sigmoid", .desc = {TRAIN, X(3, 24, 1, 1), CONV_ACT(344, HARD_SIGMOID)}},
+    {.name = "conv on 1 px with sigmoid many samples", .desc = {TRAIN, X(301, 19, 1, 1), CONV_ACT(13, SIGMOID)}},
+    {.name = "conv on 1 px with silu no dx", .desc = {TRAIN_NO_DX, X(4, 24, 1, 1), CONV_ACT(32, SILU)}},
+    {.name = "conv on 1 px with silu frozen", .desc = {FROZEN, TRAIN, X(6, 40, 1, 1), CONV_ACT(24, SILU)}},
+    {.name = "conv on 1 px with sigmoid NaN",
+     .desc = {TRAIN, X(3, 24, 1, 1), CONV_ACT(16, SIGMOID)},
+     .flags = OP_NAN_INPUT},
+    {.name = "conv on 1 px with sigmoid in evaluation",
+     .desc = {EVAL, X(5, 48, 1, 1), CONV_ACT(13, SIGMOID)},
      .like_n = 8},
     {.name = "conv 3x3 odd channels", .desc = {TRAIN, X(2, 13, 9, 11), CONV(19, 3, 3, 1, 1, 1, 1, false)}},
     {.name = "conv 1x1 odd channels bias", .desc = {TRAIN, X(3, 17, 5, 5), CONV(7, 1, 1, 1, 0, 1, 1, true)}},

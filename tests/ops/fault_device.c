@@ -35,6 +35,9 @@ static const char *identity(const lk_device *device) { return inner_of(device)->
 static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
     return inner_of(device)->takes_two_dy(inner_of(device), kind);
 }
+static bool fuses(const lk_device *device, const lk_op_desc *desc) {
+    return inner_of(device)->fuses != NULL && inner_of(device)->fuses(inner_of(device), desc);
+}
 static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
     return inner_of(device)->supports_dtype(inner_of(device), compute, err);
 }
@@ -252,6 +255,7 @@ lk_status op_fault_device_create(lk_device **out, lk_device *inner, const op_fau
     f->device = *inner; /* name, types, threads */
     f->device.impl = f;
     f->device.takes_two_dy = takes_two_dy;
+    f->device.fuses = fuses;
     f->device.free = device_free;
     f->device.identity = identity;
     f->device.supports_dtype = supports_dtype;

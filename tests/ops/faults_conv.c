@@ -19,13 +19,16 @@ typedef enum way {
     LAST_SAMPLE,  /* the last sample is left out of a sum over samples */
     OUTPUTS,      /* output channels in reverse order */
     TRANSPOSED,   /* weights read as I x O */
-    FIRST_PIXEL   /* a sum over pixels takes the first only */
+    FIRST_PIXEL,  /* a sum over pixels takes the first only */
+    NO_ACT        /* the activation, or its derivative, is left out */
 } way;
 
 /* Does this way change anything for the case? */
 static bool matters(const op_fault_site *s, way how) {
     const lk_op_desc *d = &s->desc;
     bool linear = d->kind == LK_OP_LINEAR, bias = linear || d->conv.bias;
+    bool activated = !linear && d->conv.act != LK_ACT_NONE;
+    if (activated != (how == NO_ACT)) return false; /* what is broken must not show by the activation alone */
     bool spatial = !linear && d->conv.kernel_h * d->conv.kernel_w > 1;
     switch (how) {
         case STRIDE: return !linear && d->conv.stride > 1 && s->info.y.h * s->info.y.w > 1;
@@ -182,6 +185,10 @@ const op_fault *op_faults_of_conv2d(int *count) {
         {"the bias is left out", NO_BIAS, .after_forward = y_again},
         {"the bias is added twice", BIAS_TWICE, .after_forward = y_again},
         {"the last input channel is left out", LAST_CHANNEL, .after_forward = y_again},
+        {"the activation is left out", NO_ACT, .after_forward = y_again},
+        {"dx leaves out the activation's derivative", NO_ACT, .after_backward = dx_again},
+        {"dweight leaves out the activation's derivative", NO_ACT, .after_backward = weight_gradient_again},
+        {"dbias leaves out the activation's derivative", NO_ACT, .after_backward = bias_gradient_again},
         {"dx ignores the stride", STRIDE, .after_backward = dx_again},
         {"dx is off by one pixel", PAD, .after_backward = dx_again},
         {"dx takes the padding as symmetric", SYMMETRIC, .after_backward = dx_again},

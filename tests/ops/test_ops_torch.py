@@ -130,7 +130,7 @@ def recompute(dump, case):
         weight = params[0].reshape(case["out_channels"], c // case["groups"], *case["kernel"])
         pad, (top, left) = case["pad"], case["pad_less"]
         padded = F.pad(x, (pad - left, pad, pad - top, pad))
-        y = F.conv2d(padded, weight, params[1], case["stride"], 0, case["dilation"], case["groups"])
+        y = activate(case, F.conv2d(padded, weight, params[1], case["stride"], 0, case["dilation"], case["groups"]))
     elif kind == "batchnorm":
         stats = dump.get(case, "in_stats")
         running = (None, None) if stats is None else (stats[:c], stats[c:])

@@ -18,6 +18,7 @@ lk_act op_case_act(const lk_op_desc *desc) {
     return desc->kind == LK_OP_BATCHNORM    ? desc->batchnorm.act
            : desc->kind == LK_OP_ACTIVATION ? desc->activation.act
            : desc->kind == LK_OP_ADD        ? desc->add.act
+           : desc->kind == LK_OP_CONV2D     ? desc->conv.act
                                             : LK_ACT_NONE;
 }
 
@@ -25,6 +26,7 @@ static void set_act(lk_op_desc *desc, lk_act act) {
     if (desc->kind == LK_OP_BATCHNORM) desc->batchnorm.act = act;
     if (desc->kind == LK_OP_ACTIVATION) desc->activation.act = act;
     if (desc->kind == LK_OP_ADD) desc->add.act = act;
+    if (desc->kind == LK_OP_CONV2D) desc->conv.act = act;
 }
 
 bool op_case_has_residual(const lk_op_desc *desc) { return lk_op_takes_residual(desc); }

@@ -33,6 +33,7 @@ static const char *settings_fault(const lk_op_desc *d) {
                 return "its drop_path is outside [0, 1) or there is no residual to go by";
             if (d->batchnorm.group < 0) return "its group has a negative number of leaves";
             return act_ok(d->batchnorm.act) ? NULL : "its activation is unknown";
+        case LK_OP_CONV2D: return d->conv.act == LK_ACT_NONE ? NULL : "it has no activation of its own";
         case LK_OP_ACTIVATION: return act_ok(d->activation.act) ? NULL : "its activation is unknown";
         case LK_OP_DROPOUT: return rate_ok(d->dropout.rate) ? NULL : "its rate is outside [0, 1)";
         case LK_OP_ADD: return act_ok(d->add.act) ? NULL : "its activation is unknown";

@@ -39,6 +39,7 @@ static const char *settings_fault(const lk_op_desc *d) {
                 return "it cannot normalise over a group of leaves";
             if (d->batchnorm.drop_path > 0 && !d->batchnorm.residual) return "its drop_path has no residual to go by";
             return act_ok(d->batchnorm.act) ? NULL : "its activation is unknown";
+        case LK_OP_CONV2D: return act_ok(d->conv.act) ? NULL : "its activation is unknown";
         case LK_OP_ACTIVATION: return act_ok(d->activation.act) ? NULL : "its activation is unknown";
         case LK_OP_DROPOUT: return d->dropout.rate >= 0 && d->dropout.rate < 1 ? NULL : "its rate is outside [0, 1)";
         case LK_OP_ADD: return act_ok(d->add.act) ? NULL : "its activation is unknown";

@@ -43,13 +43,27 @@ static bool is_product(const lk_cudnn_conv *s) {
            s->groups == 1 && s->c * s->k <= MOST_WEIGHTS;
 }
 
-static lk_cuda_product product_of(const lk_op *op) {
+/* An activation is one with a product. */
+static bool fuses(const lk_op_desc *desc) {
+    lk_op_desc d = *desc;
+    lk_cudnn_conv shape;
+    d.x.dtype = d.compute;
+    d.x.block = lk_cuda_block(d.x.c, d.compute);
+    if (settings_fault(&d) != NULL) return false;
+    lk_cuda_conv_shape(&shape, &d);
+    return is_product(&shape);
+}
+
+static lk_cuda_product product_of(const lk_call *call) {
+    const lk_op *op = call->op;
     const conv_plan *p = op->plan;
     return (lk_cuda_product){.type = lk_cuda_type_of(op->desc.compute),
                              .n = op->desc.x.n,
                              .in = (int)p->shape.c,
                              .out = (int)p->shape.k,
-                             .outputs = (int)op->desc.conv.out_channels};
+                             .outputs = (int)op->desc.conv.out_channels,
+                             .act = op->desc.conv.act,
+                             .slope = op->info.stash_bytes > 0 ? call->buffers.stash : NULL};
 }
 
 static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_error *err) {
@@ -98,8 +112,10 @@ static void fill_info(lk_op *op) {
     info->launches_refresh = d->compute != LK_F32;
     if (p->product) {
         info->workspace_bytes = 0;
-        info->bytes_forward = bytes;
-        info->bytes_backward = passes * bytes;
+        if (d->conv.act != LK_ACT_NONE && lk_op_has_backward(d))
+            info->stash_bytes = lk_act_count(&info->y) * (int64_t)sizeof(float);
+        info->bytes_forward = bytes + (double)info->stash_bytes;
+        info->bytes_backward = passes * info->bytes_forward;
         lk_cuda_info_own(op, "product");
         if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
         return;
@@ -116,6 +132,8 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     conv_plan *p = NULL;
     const char *fault = settings_fault(d);
     if (fault != NULL) return lk_cuda_unsupported(op, fault, err);
+    if (d->conv.act != LK_ACT_NONE && !fuses(d))
+        return lk_cuda_unsupported(op, "it takes an activation on one pixel only", err);
     if (lk_cuda_depthwise_applies(d)) {
         op->class = &lk_cuda_class_depthwise;
         return op->class->plan(cuda, op, err);
@@ -196,7 +214,7 @@ static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const 
     lk_cuda_rows rows = lk_cuda_rows_of(y);
     const float *bias = call->op->desc.conv.bias ? lk_cuda_param(call, run, 1) : NULL;
     if (p->product) {
-        lk_cuda_product product = product_of(call->op);
+        lk_cuda_product product = product_of(call);
         return lk_cuda_check(lk_cuda_product_forward(stream->cuda, &product, call->buffers.x, weights_of(call, run),
                                                      bias, call->buffers.y),
                              "product_forward", err);
@@ -229,7 +247,7 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     const lk_op_buffers *b = &call->buffers;
     lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
     if (p->product) {
-        lk_cuda_product product = product_of(call->op);
+        lk_cuda_product product = product_of(call);
         float *dweights = d->frozen ? NULL : lk_cuda_grad(call, run, 0);
         float *dbias = d->conv.bias && !d->frozen ? lk_cuda_grad(call, run, 1) : NULL;
         return lk_cuda_check(lk_cuda_product_backward(stream->cuda, &product, b->x, weights_of(call, run), b->dy[0],
@@ -248,6 +266,7 @@ out:
 }
 
 const lk_cuda_op_class lk_cuda_class_conv = {.one_dy = true,
+                                             .fuses = fuses,
                                              .plan = plan,
                                              .drop = drop,
                                              .stored_at = stored_at,

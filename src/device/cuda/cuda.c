@@ -58,6 +58,12 @@ static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
     return class != NULL && class->backward != NULL && !class->one_dy;
 }
 
+static bool fuses(const lk_device *device, const lk_op_desc *desc) {
+    (void)device;
+    const lk_cuda_op_class *class = class_of(desc->kind);
+    return class != NULL && class->fuses != NULL && class->fuses(desc);
+}
+
 static const char *identity(const lk_device *device) { return cuda_of(device)->identity; }
 
 static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
@@ -199,6 +205,7 @@ static const lk_device TEMPLATE = {
     .master = LK_F32,
     .most_lanes = 1, /* one fills a GPU; a second would wait for the first */
     .takes_two_dy = takes_two_dy,
+    .fuses = fuses,
     .free = device_free,
     .identity = identity,
     .supports_dtype = supports_dtype,

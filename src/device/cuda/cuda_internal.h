@@ -97,7 +97,8 @@ struct lk_call {
 
 /* How one kind of op is planned and run. Entries marked (opt) may be NULL. */
 struct lk_cuda_op_class {
-    bool one_dy; /* takes one gradient of y, not two */
+    bool one_dy;                           /* takes one gradient of y, not two */
+    bool (*fuses)(const lk_op_desc *desc); /* (opt) as lk_device.fuses; NULL: nothing */
     /* Fills op->plan and op->info from op->desc. Errors: as lk_device.op_plan. On failure `drop` is still called. */
     lk_status (*plan)(lk_cuda *cuda, lk_op *op, lk_error *err);
     void (*drop)(lk_op *op); /* (opt) frees op->plan */

@@ -1,8 +1,8 @@
 /* A convolution on one pixel is a product of matrices: rows of x (samples) by rows of weights (outputs). Both passes
- * take one launch each, bias and its gradient with them: the matrices of squeeze-and-excitation are some ten kilobytes,
- * and launches, not bytes or products, are the time they take. Sums have a fixed order: of a thread, then of the
- * threads. */
-#include "device/cuda/kernel_util.cuh"
+ * take one launch each, bias, activation and their gradients with them: the matrices of squeeze-and-excitation are some
+ * ten kilobytes, and launches, not bytes or products, are the time they take. Sums have a fixed order: of a thread,
+ * then of the threads. */
+#include "device/cuda/kernel_act.cuh"
 
 #define TILE 4 /* samples x outputs that a thread of the forward pass sums */
 #define PAIR 2 /* rows of a result that a thread of the backward pass sums */
@@ -53,16 +53,21 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, 2)
         if (mine >= t.count || sample >= p.n) continue;
         float total = 0;
         for (int l = 0; l < t.lanes; l++) total += totals[e % (TILE * TILE)][e / (TILE * TILE) * t.lanes + l];
-        if (bias != nullptr && output < p.outputs) total += bias[output];
-        y[sample * p.out + output] = lk_round<T>(total);
+        const bool real = output < p.outputs;
+        if (bias != nullptr && real) total += bias[output];
+        const int64_t at = sample * p.out + output;
+        if (p.slope != nullptr) p.slope[at] = real ? lk_act_gradient_at<T>(p.act, total, 1) : 0;
+        y[at] = lk_round<T>(real ? lk_act_value<T>(p.act, total) : 0); /* not every activation of 0 is 0 */
     }
 }
 
 /* result[a, c] = sum over s < terms of factor[a, s] m[s, c]; a has `rows` values, c `columns`. The data gradient sums
- * over the outputs, the weight gradient over the samples, dy being the factor of both. */
+ * over the outputs, the weight gradient over the samples, dy (times the activation's slope) being the factor of both.
+ */
 template <typename T>
 struct sums {
     const T *factor, *m;
+    const float *slope;     /* of each factor, in the same places; or NULL */
     T *rounded;             /* the result, or NULL: it is `exact` */
     float *exact, *factors; /* factors: sum over s of factor[a, s] for a < factor_rows, or NULL */
     int64_t rows, terms, row_stride, term_stride;
@@ -78,13 +83,18 @@ static __device__ void sum_rows(const sums<T> &p, int64_t block, float (*totals)
     const int y = thread / p.across, first = (group * p.across + thread % p.across) * L;
     const int64_t row = block / p.groups * PAIR;
     const T *factor = p.factor + row * p.row_stride;
+    const float *slope = p.slope != nullptr ? p.slope + row * p.row_stride : nullptr;
     const int64_t other = row + 1 < p.rows ? p.row_stride : 0; /* a row too many is not stored */
     float sum[PAIR][L] = {}, factors[PAIR] = {};
     if (y < down && first < p.columns) {
 #pragma unroll 4
         for (int64_t s = y; s < p.terms; s += down) {
             const lk_vector<T> m = lk_fetch<T>(p.m + s * p.columns + first);
-            const float f[PAIR] = {lk_float(factor[s * p.term_stride]), lk_float(factor[s * p.term_stride + other])};
+            float f[PAIR] = {lk_float(factor[s * p.term_stride]), lk_float(factor[s * p.term_stride + other])};
+            if (slope != nullptr) {
+                f[0] *= slope[s * p.term_stride];
+                f[1] *= slope[s * p.term_stride + other];
+            }
 #pragma unroll
             for (int a = 0; a < PAIR; a++) {
                 factors[a] += f[a];
@@ -152,6 +162,7 @@ static int run_backward(cudaStream_t stream, const lk_cuda_product *p, const voi
     sums<T> weight = {}, data = {};
     if (dweights != nullptr) set_shape<T>(&weight, p->out, p->n, p->in);
     weight.factor = data.factor = (const T *)dy;
+    weight.slope = data.slope = p->slope;
     weight.row_stride = data.term_stride = 1;
     weight.term_stride = data.row_stride = p->out;
     weight.m = (const T *)x;

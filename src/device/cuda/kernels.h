@@ -92,12 +92,16 @@ int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *conv,
 /* Floats of `partial`. */
 int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *conv);
 
-/* y = x weights^T + bias: x is n x in, weights out x in of the same type, both with padding; dweights are float32. bias
- * and dbias (`outputs` floats), dx and dweights (then dbias too) may be NULL. */
+/* y = act(x weights^T + bias): x is n x in, weights out x in of the same type, both with padding; dweights are float32.
+ * bias and dbias (`outputs` floats), dx and dweights (then dbias too) may be NULL. slope: act' at each of the n x out
+ * values of y, zero for padding, which forward writes and backward reads; NULL: act is NONE, or (forward) none is
+ * wanted. */
 typedef struct lk_cuda_product {
     lk_cuda_type type;
     int64_t n;
     int in, out, outputs; /* outputs: of `out`, those that are not padding */
+    lk_act act;
+    float *slope;
 } lk_cuda_product;
 int lk_cuda_product_forward(cudaStream_t stream, const lk_cuda_product *product, const void *x, const void *weights,
                             const float *bias, void *y);

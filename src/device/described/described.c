@@ -20,6 +20,11 @@ static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
     return kind != LK_OP_CONV2D && kind != LK_OP_LINEAR && kind != LK_OP_LOSS && kind != LK_OP_INPUT;
 }
 
+static bool fuses(const lk_device *device, const lk_op_desc *desc) {
+    (void)device;
+    return lk_described_fuses(desc);
+}
+
 static const char *identity(const lk_device *device) { return ((const described *)device)->identity; }
 
 static lk_status supports_dtype(const lk_device *device, lk_dtype compute, lk_error *err) {
@@ -53,6 +58,7 @@ static const char *settings_fault(const lk_op_desc *d) {
         if (d->x.h + 2 * d->conv.pad - d->conv.pad_less_top < d->conv.dilation * (d->conv.kernel_h - 1) + 1 ||
             d->x.w + 2 * d->conv.pad - d->conv.pad_less_left < d->conv.dilation * (d->conv.kernel_w - 1) + 1)
             return "its kernel does not fit its input";
+        if (d->conv.act != LK_ACT_NONE && !lk_described_fuses(d)) return "it takes an activation on one pixel only";
     }
     if (d->kind == LK_OP_BATCHNORM && d->batchnorm.group > 1) return "the GPU normalises each microbatch alone";
     return NULL;
@@ -90,6 +96,7 @@ lk_status lk_device_described_create(lk_device **out, const lk_gpu_kind *kind, l
                                .most_lanes = 1,
                                .impl = device,
                                .takes_two_dy = takes_two_dy,
+                               .fuses = fuses,
                                .free = device_free,
                                .identity = identity,
                                .supports_dtype = supports_dtype,

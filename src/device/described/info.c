@@ -92,14 +92,22 @@ static bool is_own_product(const lk_op_desc *d, int64_t weights) {
            d->conv.pad == 0 && weights <= MOST_PRODUCT_WEIGHTS;
 }
 
+bool lk_described_fuses(const lk_op_desc *desc) {
+    if (desc->kind != LK_OP_CONV2D) return false;
+    lk_op_desc d = *desc;
+    d.x.block = block_of(d.x.c, d.compute);
+    return is_own_product(&d, size_of(&d).weights);
+}
+
 static void own_product(const lk_op_desc *d, lk_op_info *info, double bytes) {
     info->workspace_bytes = 0;
     info->launches_forward = 1;
-    info->bytes_forward = bytes;
+    if (d->conv.act != LK_ACT_NONE && d->training) info->stash_bytes = lk_act_count(&info->y) * (int64_t)sizeof(float);
+    info->bytes_forward = bytes + (double)info->stash_bytes;
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:product");
     if (!d->training) return;
     info->launches_backward = d->need_dx || !d->frozen;
-    info->bytes_backward = (d->need_dx + !d->frozen) * bytes;
+    info->bytes_backward = (d->need_dx + !d->frozen) * info->bytes_forward;
     if (!d->frozen) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
     memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }

@@ -6,5 +6,7 @@
 
 /* Fills *info of an op whose settings are possible. Pure. */
 void lk_described_info(const lk_op_desc *desc, lk_op_info *info);
+/* As lk_device.fuses. Pure. */
+bool lk_described_fuses(const lk_op_desc *desc);
 
 #endif

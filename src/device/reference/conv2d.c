@@ -2,6 +2,7 @@
  * where it looks at padding:  patch(n, g, oy, ox)[i, ky, kx] = x[n, g I + i, oy s - p + ky d, ox s - p + kx d].
  *   y[n, o, oy, ox] = bias[o] + <weight[o], patch>
  *   dweight[o] = sum over pixels of dy[n, o, oy, ox] * patch          dbias[o] = sum over pixels of dy
+ * With an activation the stash holds its derivative at y, and dy stands for dy times that.
  *   dpatch = sum over o of dy[n, o, oy, ox] * weight[o], and dx is the sum of the dpatches where they overlap.
  * Pixels go in tiles, so that a row of weights is used several times while it is in cache. Threads share out whole
  * outputs: the order of each sum does not depend on them. */
@@ -42,6 +43,9 @@ static conv_shape shape_of(const lk_op *op) {
                         .patch = x->c / op->desc.conv.groups * op->desc.conv.kernel_h * op->desc.conv.kernel_w};
 }
 
+/* Is the derivative of an activation kept? */
+static bool has_slope(const lk_op *op) { return op->desc.conv.act != LK_ACT_NONE && lk_op_has_backward(&op->desc); }
+
 static lk_status plan(lk_op *op, lk_error *err) {
     const lk_act_desc *x = &op->desc.x;
     int64_t out_c = op->desc.conv.out_channels, groups = op->desc.conv.groups;
@@ -58,7 +62,10 @@ static lk_status plan(lk_op *op, lk_error *err) {
             op, LK_ERR_CONFIG, err,
             "a kernel of %lld x %lld with stride %lld, padding %lld and dilation %lld does not fit",
             (long long)kernel_h, (long long)kernel_w, (long long)stride, (long long)pad, (long long)dilation);
+    if (op->desc.conv.act < 0 || op->desc.conv.act >= LK_ACT_COUNT)
+        return lk_reference_refuse(op, LK_ERR_UNSUPPORTED, err, "no activation number %d", (int)op->desc.conv.act);
     LK_RETURN_IF(lk_reference_set_y(op, out_c, out_h, out_w, err));
+    if (has_slope(op)) op->info.stash_bytes = lk_act_bytes(&op->info.y);
     lk_shape weight = lk_shape_of(4, out_c, x->c / groups, kernel_h, kernel_w);
     int64_t count = 0;
     LK_RETURN_IF(lk_shape_count_checked(&count, &weight, err));
@@ -120,6 +127,23 @@ static double *own_patches(const lk_call *call, const conv_shape *s) {
     return (double *)call->buffers.workspace + omp_get_thread_num() * TILE * s->patch;
 }
 
+static void activate(const lk_call *call) {
+    lk_act act = call->op->desc.conv.act;
+    double *y = call->buffers.y, *slope = has_slope(call->op) ? call->buffers.stash : NULL;
+    int64_t count = lk_act_count(&call->op->info.y);
+    for (int64_t i = 0; i < count; i++) {
+        double z = y[i];
+        y[i] = lk_reference_act(act, z);
+        if (slope != NULL) slope[i] = lk_reference_act_gradient(act, lk_act_invertible(act) ? y[i] : z, 1);
+    }
+}
+
+/* The gradient at element i of the convolution itself. */
+static double dy_at(const lk_call *call, int64_t i) {
+    double dy = lk_reference_dy(call, i);
+    return has_slope(call->op) ? dy * ((const double *)call->buffers.stash)[i] : dy;
+}
+
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
     (void)err;
     const conv_shape s = shape_of(call->op);
@@ -140,6 +164,7 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
                         y[(n * s.out_c + o) * area + first + i] =
                             dot(weight + o * s.patch, patches + i * s.patch, s.patch) + (bias == NULL ? 0 : bias[o]);
             }
+    if (call->op->desc.conv.act != LK_ACT_NONE) activate(call);
     return LK_OK;
 }
 
@@ -157,7 +182,7 @@ static void backward_data(const lk_call *call, const conv_shape *s, const double
                 memset(patches, 0, (size_t)(count * s->patch) * sizeof *patches);
                 for (int64_t o = g * s->group_out; o < (g + 1) * s->group_out; o++)
                     for (int64_t i = 0; i < count; i++)
-                        add_scaled(patches + i * s->patch, lk_reference_dy(call, (n * s->out_c + o) * area + first + i),
+                        add_scaled(patches + i * s->patch, dy_at(call, (n * s->out_c + o) * area + first + i),
                                    weight + o * s->patch, s->patch);
                 for (int64_t i = 0; i < count; i++) scatter_add(s, patches + i * s->patch, first + i, target);
             }
@@ -181,8 +206,7 @@ static void backward_weights(const lk_call *call, const conv_shape *s, double *d
                         gather(s, x + (n * s->c + g * s->group_in) * s->h * s->w, first + i, patches + i * s->patch);
                     for (int64_t o = begin; o < end; o++)
                         for (int64_t i = 0; i < count; i++)
-                            add_scaled(dweight + o * s->patch,
-                                       lk_reference_dy(call, (n * s->out_c + o) * area + first + i),
+                            add_scaled(dweight + o * s->patch, dy_at(call, (n * s->out_c + o) * area + first + i),
                                        patches + i * s->patch, s->patch);
                 }
         }
@@ -193,7 +217,7 @@ static void backward_bias(const lk_call *call, const conv_shape *s, double *dbia
     for (int64_t o = 0; o < s->out_c; o++) {
         double sum = 0;
         for (int64_t n = 0; n < s->n; n++)
-            for (int64_t i = 0; i < area; i++) sum += lk_reference_dy(call, (n * s->out_c + o) * area + i);
+            for (int64_t i = 0; i < area; i++) sum += dy_at(call, (n * s->out_c + o) * area + i);
         dbias[o] = sum;
     }
 }

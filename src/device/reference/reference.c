@@ -31,6 +31,11 @@ static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
     return kind != LK_OP_INPUT && kind != LK_OP_LOSS; /* no gradient tensor arrives at these */
 }
 
+static bool fuses(const lk_device *device, const lk_op_desc *desc) {
+    (void)device;
+    return desc->kind == LK_OP_CONV2D;
+}
+
 static void device_free(lk_device *device) { lk_free(device->impl); }
 
 static const char *identity(const lk_device *device) { return ((const reference *)device->impl)->identity; }
@@ -175,6 +180,7 @@ lk_status lk_device_reference_create(lk_device **out, int threads, lk_error *err
         .threads = threads,
         .impl = r,
         .takes_two_dy = takes_two_dy,
+        .fuses = fuses,
         .free = device_free,
         .identity = identity,
         .supports_dtype = supports_dtype,

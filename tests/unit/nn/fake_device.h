@@ -31,6 +31,7 @@ typedef struct fake_settings {
     bool batch_changes_layout; /* stored_count depends on the batch, unless a plan must be like another */
     bool ignores_like;         /* a broken device */
     bool keeps_no_y;           /* BATCHNORM's backward computes y from x */
+    bool fuses;                /* CONV2D takes in an activation, which changes no number */
 } fake_settings;
 
 /* Mixing in whole numbers below 2^40: exact in double, and the order of arguments matters. */
@@ -56,6 +57,10 @@ static inline void fake_set(void *p, int64_t count, double value) {
 
 static bool fake_two_dy(const lk_device *device, lk_op_kind kind) {
     return ((const fake_settings *)device->impl)->two_dy && kind == LK_OP_BATCHNORM;
+}
+
+static bool fake_fuses(const lk_device *device, const lk_op_desc *desc) {
+    return ((const fake_settings *)device->impl)->fuses && desc->kind == LK_OP_CONV2D;
 }
 
 static void fake_free(lk_device *device) { (void)device; }
@@ -267,6 +272,7 @@ static inline lk_device fake_device(fake_settings *settings) {
                         .threads = 1,
                         .impl = settings,
                         .takes_two_dy = fake_two_dy,
+                        .fuses = fake_fuses,
                         .free = fake_free,
                         .identity = fake_identity,
                         .supports_dtype = fake_supports,

@@ -40,9 +40,11 @@ static lk_graph *random_graph(uint32_t round) {
                                             ? 0
                                             : draw((uint64_t)g->count + 100, round, g->count - 1));
         lk_node_id other = 1 + (lk_node_id)draw((uint64_t)g->count + 200, round, g->count - 1);
-        int64_t what = draw((uint64_t)g->count + 300, round, 5);
+        int64_t what = draw((uint64_t)g->count + 300, round, 6);
         if (what == 0)
             assert_int_equal(lk_graph_maxpool(g, &id, name, x, 3, 1, 1, NULL), LK_OK);
+        else if (what == 5)
+            assert_int_equal(lk_graph_activation(g, &id, name, x = g->count - 1, LK_ACT_SILU, NULL), LK_OK);
         else if (what <= 2)
             assert_int_equal(lk_graph_conv2d(g, &id, name, x, conv, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
         else
@@ -89,20 +91,35 @@ static bool has_params_at_or_before(const lk_graph *g, lk_node_id id) {
            has_params_at_or_before(g, node->residual);
 }
 
-static void interpret(const lk_graph *g, bool keeps_no_y, expectation *e) {
+/* Is this an activation behind a convolution that nobody else reads? */
+static bool may_be_fused(const lk_graph *g, lk_node_id id) {
+    lk_node_id x = g->nodes[id].x;
+    if (g->nodes[id].op.kind != LK_OP_ACTIVATION || g->nodes[x].op.kind != LK_OP_CONV2D) return false;
+    for (int i = 0; i < g->count; i++)
+        if (i != id && (g->nodes[i].x == x || g->nodes[i].residual == x)) return false;
+    return true;
+}
+
+static void interpret(const lk_graph *g, const fake_settings *settings, expectation *e) {
     memset(e, 0, sizeof *e);
     for (int i = 0; i < g->count; i++) {
         const lk_node *node = &g->nodes[i];
         double x = node->x >= 0 ? e->value[node->x] : PIXEL[0];
-        e->value[i] = fake_mix(x, node->residual >= 0 ? e->value[node->residual] : 0, node->op.kind);
+        bool fused = settings->fuses && may_be_fused(g, i);
+        double residual = node->residual >= 0 ? e->value[node->residual] : 0;
+        e->value[i] = fused ? x : fake_mix(x, residual, node->op.kind);
     }
     for (int i = g->count - 1; i > 0; i--) {
         const lk_node *node = &g->nodes[i];
         lk_op_kind kind = node->op.kind;
         if (!has_params_at_or_before(g, i)) continue;
         double dy = kind == LK_OP_LOSS ? 1 : e->gradient[i];
+        if (settings->fuses && may_be_fused(g, i)) {
+            arrive(e, node->x, dy);
+            continue;
+        }
         bool keeps_x = kind == LK_OP_CONV2D || kind == LK_OP_LINEAR || kind == LK_OP_BATCHNORM || kind == LK_OP_LOSS;
-        bool keeps_y = kind == LK_OP_BATCHNORM && node->op.batchnorm.act == LK_ACT_RELU && !keeps_no_y;
+        bool keeps_y = kind == LK_OP_BATCHNORM && node->op.batchnorm.act == LK_ACT_RELU && !settings->keeps_no_y;
         double stash = kind == LK_OP_CONV2D ? 0 : e->value[i];
         fake_gradient gradient = fake_backward_rule(kind, dy, fake_mix(keeps_x ? e->value[node->x] : 0, stash, 0),
                                                     keeps_y ? e->value[i] : 0);
@@ -146,20 +163,23 @@ static lk_run run_of(const fixture *f) {
 }
 
 /* Returns how many values were computed again. */
-static int check_against_interpreter(const lk_graph *g, bool two_dy, lk_recompute recompute) {
+static int check_against_interpreter(const lk_graph *g, bool two_dy, bool fuses, lk_recompute recompute) {
     bool keeps_no_y = recompute != LK_RECOMPUTE_NONE;
-    fixture f = {.settings = {.two_dy = two_dy, .missing = LK_OP_COUNT, .keeps_no_y = keeps_no_y}};
+    fixture f = {.settings = {.two_dy = two_dy, .missing = LK_OP_COUNT, .keeps_no_y = keeps_no_y, .fuses = fuses}};
     compile(&f, g, &(lk_plan_options){.batch = 2, .compute = LK_F32, .training = true, .recompute = recompute});
     int again = 0;
     for (int i = 0; i < f.plan->backward_count; i++) again += f.plan->backward[i].again;
     expectation e;
-    interpret(g, keeps_no_y, &e);
+    interpret(g, &f.settings, &e);
     lk_run run = run_of(&f);
     lk_error err = {0};
     if (lk_lane_forward(f.lane, &run, NULL, NULL, &err) != LK_OK) fail_msg("%s", err.message);
     int kept = 0;
     for (int i = 0; i < g->count; i++) {
         double values[2 * 8 * 16];
+        bool inside = false; /* of an op that gives what the activation behind it gives */
+        for (int k = i + 1; k < g->count; k++) inside |= fuses && g->nodes[k].x == i && may_be_fused(g, k);
+        if (inside) assert_false(lk_lane_keeps(f.lane, i));
         if (!lk_lane_keeps(f.lane, i)) continue;
         kept++;
         assert_int_equal(lk_lane_read_value(f.lane, i, values, NULL), LK_OK);
@@ -185,12 +205,14 @@ static int check_against_interpreter(const lk_graph *g, bool two_dy, lk_recomput
 
 static void random_graphs_compute_what_the_graph_says(void **state) {
     (void)state;
-    int many = 0, again = 0;
+    int many = 0, again = 0, fused = 0;
     for (uint32_t round = 0; round < 200; round++) {
         lk_graph *g = random_graph(round);
-        assert_int_equal(check_against_interpreter(g, false, LK_RECOMPUTE_NONE), 0);
-        check_against_interpreter(g, true, LK_RECOMPUTE_NONE);
-        again += check_against_interpreter(g, round % 2 == 0, LK_RECOMPUTE_ALL);
+        assert_int_equal(check_against_interpreter(g, false, false, LK_RECOMPUTE_NONE), 0);
+        check_against_interpreter(g, true, false, LK_RECOMPUTE_NONE);
+        check_against_interpreter(g, round % 2 != 0, true, LK_RECOMPUTE_NONE);
+        again += check_against_interpreter(g, round % 2 == 0, round % 4 < 2, LK_RECOMPUTE_ALL);
+        for (int i = 0; i < g->count; i++) fused += may_be_fused(g, i);
         fixture f = {.settings = {.missing = LK_OP_COUNT}};
         compile(&f, g, &(lk_plan_options){.batch = 2, .compute = LK_F32, .training = true});
         assert_true(lk_arena_is_sound(f.plan->live, f.plan->live_count, f.totals.arena_bytes, NULL, NULL));
@@ -200,6 +222,7 @@ static void random_graphs_compute_what_the_graph_says(void **state) {
     }
     assert_true(many > 100); /* values with three gradients and more were among them */
     assert_true(again > 100);
+    assert_true(fused > 100);
 }
 
 static lk_graph *residual_net(const char *name, int64_t size) {
@@ -414,8 +437,8 @@ static const lk_plan_node *planned(const lk_plan *plan, const char *name) {
 static void layers_that_draw_are_numbered_and_gates_get_their_gradient(void **state) {
     (void)state;
     lk_graph *g = gated_net();
-    check_against_interpreter(g, false, LK_RECOMPUTE_NONE);
-    check_against_interpreter(g, true, LK_RECOMPUTE_NONE);
+    check_against_interpreter(g, false, false, LK_RECOMPUTE_NONE);
+    check_against_interpreter(g, true, false, LK_RECOMPUTE_NONE);
     fixture f = {.settings = {.missing = LK_OP_COUNT}};
     compile(&f, g, &(lk_plan_options){.batch = 2, .training = true});
     assert_int_equal(planned(f.plan, "drop1")->desc.layer, 0);
