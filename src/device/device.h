@@ -133,6 +133,10 @@ struct lk_device {
     /* Async: enqueue on the stream (the CPU devices block). backward writes dx, dresidual and the gradients. */
     lk_status (*forward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
     lk_status (*backward)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
+    /* Async. Writes the gradients that backward left unfinished (lk_op_info.unfinished_bytes), of all calls since the
+     * last time; lk_run.grads has them when the stream has done it. NULL where backward leaves none. */
+    lk_status (*finish_gradients)(lk_device *device, lk_stream *stream, lk_error *err);
+    int finished_at_once; /* calls of which one launch of finish_gradients takes care */
     /* Writes y again during the backward pass of the same run, the same bits; the stash holds what forward left there.
      * Of CONV2D, and of BATCHNORM without residual or group. */
     lk_status (*again)(lk_device *device, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
@@ -174,11 +178,11 @@ struct lk_device {
     void (*sequence_open)(lk_device *device, lk_stream *stream, bool capture);
     lk_status (*sequence_close)(lk_device *device, lk_stream *stream, lk_error *err);
 
-    /* From capture_begin to capture_end the stream keeps what forward, backward, again and gathers give it instead of
-     * doing it, with all addresses and with what lk_run holds of them; what is in run_data is read when it is done.
-     * Nothing else may be asked of the device by this thread meanwhile. NULL where a device cannot; then so are the
-     * others. Each kind of call has to be done once before it is captured: libraries load what they need at their first
-     * call. */
+    /* From capture_begin to capture_end the stream keeps what forward, backward, finish_gradients, again and gathers
+     * give it instead of doing it, with all addresses and with what lk_run holds of them; what is in run_data is read
+     * when it is done. Nothing else may be asked of the device by this thread meanwhile. NULL where a device cannot;
+     * then so are the others. Each kind of call has to be done once before it is captured: libraries load what they
+     * need at their first call. */
     lk_status (*capture_begin)(lk_device *device, lk_stream *stream, lk_error *err);
     /* Also after an error since capture_begin, with out NULL: what was kept is dropped. Owner: the caller, with
      * captured_free. Errors: LK_ERR_UNSUPPORTED where something was asked for that cannot be captured. */

@@ -172,18 +172,21 @@ typedef struct lk_op_info {
                       the gradient of y has y's. LOSS: y is the loss, n x 1, master dtype. */
     int param_count;
     lk_param_info params[LK_OP_MAX_PARAMS];
-    int64_t stats_count;     /* BATCHNORM: 2 * C elements (mean, then variance), master dtype; else 0 */
-    int64_t derived_bytes;   /* copies of the parameters in other layouts or types, rewritten after each update */
-    int64_t stash_bytes;     /* kept from forward to backward */
-    int64_t workspace_bytes; /* scratch of either pass */
-    int64_t run_bytes;       /* device memory that lk_device.prepare describes, other for every microbatch */
+    int64_t stats_count;      /* BATCHNORM: 2 * C elements (mean, then variance), master dtype; else 0 */
+    int64_t derived_bytes;    /* copies of the parameters in other layouts or types, rewritten after each update */
+    int64_t stash_bytes;      /* kept from forward to backward */
+    int64_t workspace_bytes;  /* scratch of either pass */
+    int64_t unfinished_bytes; /* the weight's gradient as backward leaves it until lk_device.finish_gradients, in
+                                 shorter numbers or in parts; 0: backward writes it whole */
+    int64_t run_bytes;        /* device memory that lk_device.prepare describes, other for every microbatch */
     bool keeps_x, keeps_y, keeps_residual; /* backward reads x, y, the second input */
     double flops_forward, flops_backward;  /* multiply and add are two */
     double bytes_forward, bytes_backward;  /* read + written by each launch, its operands once each */
     /* Kernels, library calls and fills that a pass enqueues, and a rewriting of the derived parameters of this op alone
      * (lk_plan_refresh gathers them all); copies from the host aside. 0 on devices of the host. */
     int launches_forward, launches_backward, launches_refresh;
-    double bytes_again; /* of lk_device.again where it takes one launch less than forward; 0: all that forward does */
+    double bytes_finish; /* read + written by lk_device.finish_gradients for this op; 0: it leaves nothing */
+    double bytes_again;  /* of lk_device.again where it takes one launch less than forward; 0: all that forward does */
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
 } lk_op_info;
 
@@ -197,6 +200,7 @@ typedef struct lk_op_buffers {
     void *dresidual; /* written; may alias dy[0] (never dy[1]); SCALE: an own tensor, NULL where it is not wanted */
     void *stash;
     void *workspace;                        /* shared by all ops of a lane */
+    void *unfinished;                       /* unfinished_bytes, this op's until finish_gradients is done */
     const void *run_data;                   /* run_bytes, aligned to 64 bytes */
     int64_t param_offset[LK_OP_MAX_PARAMS]; /* elements into lk_run.params and lk_run.grads */
     int64_t stats_offset;                   /* elements into lk_run.stats */

@@ -28,6 +28,7 @@ static lk_status bind_call(const lk_lane *lane, lk_call **call, lk_node_id id, i
         .dresidual = at(lane, planned->dresidual),
         .stash = at(lane, planned->stash),
         .workspace = at(lane, plan->workspace),
+        .unfinished = at(lane, planned->unfinished),
         .run_data = lane->run_data == NULL ? NULL : (char *)lane->run_data + planned->run_offset,
         .stats_offset = planned->stats_offset,
         .derived_offset = planned->derived_offset,

@@ -15,8 +15,7 @@ typedef struct captured_pass {
 } captured_pass;
 
 struct lk_lane_graphs {
-    const bool *cuts; /* by parameter, or NULL */
-    bool warm[2];     /* forward, backward: its calls were given once by themselves */
+    bool warm[2]; /* forward, backward: its calls were given once by themselves */
     captured_pass passes[MOST_PASSES];
     int count;
 };
@@ -48,23 +47,9 @@ void lk_lane_graphs_free(lk_lane *lane) {
     lane->graphs = NULL;
 }
 
-lk_status lk_lane_use_graphs(lk_lane *lane, const bool *cuts, lk_error *err) {
-    if (lane->plan->device->capture_begin == NULL) return LK_OK;
-    if (lane->graphs == NULL) LK_RETURN_IF(LK_NEW(&lane->graphs, 1, "a lane's graphs", err));
-    lane->graphs->cuts = cuts;
-    return LK_OK;
-}
-
-/* Does a part end with step i of the backward pass? */
-static bool ends_part(const lk_lane *lane, int i) {
-    const lk_plan *plan = lane->plan;
-    const bool *cuts = lane->graphs->cuts;
-    lk_plan_step step = plan->backward[i];
-    if (i + 1 == plan->backward_count) return true;
-    if (cuts == NULL || step.add >= 0 || step.again) return false;
-    for (int k = 0; k < plan->nodes[step.node].info.param_count; k++)
-        if (cuts[plan->nodes[step.node].first_param + k]) return true;
-    return false;
+lk_status lk_lane_use_graphs(lk_lane *lane, lk_error *err) {
+    if (lane->plan->device->capture_begin == NULL || lane->graphs != NULL) return LK_OK;
+    return LK_NEW(&lane->graphs, 1, "a lane's graphs", err);
 }
 
 /* Captures calls from *at until a part ends. */
@@ -78,9 +63,11 @@ static lk_status capture_part(lk_lane *lane, bool backward, const lk_run *run, i
     while (!ended && status == LK_OK) {
         int i = (*at)++;
         status = backward ? lk_lane_call_backward(lane, i, run, err) : lk_lane_call_forward(lane, i, run, err);
-        ended = backward ? ends_part(lane, i) : i + 1 == plan->graph->count;
+        ended = backward ? lk_lane_ends_part(lane, i) : i + 1 == plan->graph->count;
     }
+    if (status == LK_OK && backward) status = lk_lane_finish_gradients(lane, err);
     if (status == LK_OK) return device->capture_end(device, lane->stream, out, err);
+    (void)!lk_lane_finish_gradients(lane, NULL); /* of this capture, and not of what follows it */
     (void)!device->capture_end(device, lane->stream, NULL, NULL);
     return status;
 }
@@ -88,7 +75,7 @@ static lk_status capture_part(lk_lane *lane, bool backward, const lk_run *run, i
 static lk_status capture(lk_lane *lane, captured_pass *pass, const lk_run *run, lk_error *err) {
     const lk_plan *plan = lane->plan;
     int parts = 1, at = 0;
-    for (int i = 0; pass->backward && i + 1 < plan->backward_count; i++) parts += ends_part(lane, i);
+    for (int i = 0; pass->backward && i + 1 < plan->backward_count; i++) parts += lk_lane_ends_part(lane, i);
     LK_RETURN_IF(LK_NEW(&pass->parts, parts, "a captured pass", err));
     for (int i = 0; i < parts; i++, pass->count++) {
         LK_RETURN_IF(capture_part(lane, pass->backward, run, &at, &pass->parts[i].captured, err));

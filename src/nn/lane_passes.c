@@ -56,10 +56,27 @@ static lk_status report(const lk_plan *plan, int i, lk_grad_ready ready, void *c
     const lk_plan_node *planned = &plan->nodes[step.node];
     for (int k = 0; step.add < 0 && !step.again && k < planned->info.param_count; k++)
         if (!plan->params[planned->first_param + k].frozen) LK_RETURN_IF(ready(context, planned->first_param + k, err));
-    return ready(context, -1, err);
+    return LK_OK;
 }
 
-lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context, lk_error *err) {
+void lk_lane_cut(lk_lane *lane, const bool *cuts) { lane->cuts = cuts; }
+
+bool lk_lane_ends_part(const lk_lane *lane, int i) {
+    const lk_plan *plan = lane->plan;
+    lk_plan_step step = plan->backward[i];
+    if (i + 1 == plan->backward_count) return true;
+    if (lane->cuts == NULL || step.add >= 0 || step.again) return false;
+    for (int k = 0; k < plan->nodes[step.node].info.param_count; k++)
+        if (lane->cuts[plan->nodes[step.node].first_param + k]) return true;
+    return false;
+}
+
+lk_status lk_lane_finish_gradients(lk_lane *lane, lk_error *err) {
+    lk_device *device = lane->plan->device;
+    return device->finish_gradients == NULL ? LK_OK : device->finish_gradients(device, lane->stream, err);
+}
+
+static lk_status backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context, lk_error *err) {
     const lk_plan *plan = lane->plan;
     lk_device *device = plan->device;
     const lk_lane_part *part;
@@ -67,14 +84,26 @@ lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready
     if (run->f1_counts != NULL)
         LK_RETURN_IF(send_run_data(lane, run, err)); /* they are younger than the forward pass */
     LK_RETURN_IF(lk_lane_graphs_find(lane, true, run, &part, &parts, err));
-    for (int i = 0, end = 0; i < plan->backward_count; i++) {
+    for (int i = 0, end = 0, reported = 0; i < plan->backward_count; i++) {
+        bool ends = lk_lane_ends_part(lane, i);
         if (parts == 0) {
             LK_RETURN_IF(lk_lane_call_backward(lane, i, run, err));
+            if (ends) LK_RETURN_IF(lk_lane_finish_gradients(lane, err));
         } else if (i == end) {
             LK_RETURN_IF(device->captured_run(device, lane->stream, part->captured, err));
             end = part++->end;
         }
-        if (ready != NULL) LK_RETURN_IF(report(plan, i, ready, context, err));
+        if (ready == NULL) continue;
+        bool whole = parts > 0 || ends || device->finish_gradients == NULL;
+        for (; whole && reported <= i; reported++) LK_RETURN_IF(report(plan, reported, ready, context, err));
+        LK_RETURN_IF(ready(context, -1, err));
     }
     return LK_OK;
+}
+
+lk_status lk_lane_backward(lk_lane *lane, const lk_run *run, lk_grad_ready ready, void *context, lk_error *err) {
+    lk_status status = backward(lane, run, ready, context, err);
+    /* A pass that was given up leaves nothing to the next. */
+    if (status != LK_OK) (void)!lk_lane_finish_gradients(lane, NULL);
+    return status;
 }

@@ -93,7 +93,8 @@ LK_MUST_CHECK lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, 
 typedef struct lk_plan_call {
     int number; /* forward, then backward */
     bool backward;
-    const char *op;           /* "conv2d"; "add gradients" for a sum of two gradients */
+    const char *op;           /* "conv2d"; "add gradients" for a sum of two gradients;
+                                 "finish gradients" for what follows them (lk_device.finish_gradients) */
     const char *layer;        /* "layer1.0.conv1" */
     char kind[48];            /* of layer: "conv2d 3x3", "batchnorm relu residual" */
     char implementation[112]; /* names, "" where the device has none */
@@ -117,13 +118,18 @@ LK_MUST_CHECK lk_status lk_lane_create(lk_lane **out, const lk_plan *plan, lk_st
                                        lk_error *err);
 void lk_lane_free(lk_lane *lane);
 
-/* From now on passes are captured and given to the stream as one (lk_device.capture_begin); a device that cannot goes
- * on as before. The bits are the same. Each pass is given call by call the first time, and so are forward passes
- * without lk_run.device_images and passes of a group. cuts: for each parameter, shall its gradient be reported before
- * later calls are given to the stream? NULL: no; borrowed. Before the first pass. Errors: LK_ERR_MEMORY. */
-LK_MUST_CHECK lk_status lk_lane_use_graphs(lk_lane *lane, const bool *cuts, lk_error *err);
+/* Where backward passes are cut. cuts: for each parameter, shall its gradient be complete and reported before later
+ * calls are given to the stream? NULL: no, and so it is from the start; borrowed. Before the first pass. */
+void lk_lane_cut(lk_lane *lane, const bool *cuts);
 
-/* Called between ops and when the gradient of a parameter that is trained is complete, in the order of completion.
+/* From now on passes are captured and given to the stream as one, backward in parts that end at the cuts
+ * (lk_device.capture_begin); a device that cannot goes on as before. The bits are the same. Each pass is given call by
+ * call the first time, and so are forward passes without lk_run.device_images and passes of a group. Before the first
+ * pass. Errors: LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_lane_use_graphs(lk_lane *lane, lk_error *err);
+
+/* Called between ops and when the gradient of a parameter that is trained is complete, in the order of completion: on
+ * devices with finish_gradients at a cut or at the end of the pass, on others after its op.
  * `param` is its index or -1 (between ops: a chance to poll). A status other than LK_OK ends the pass with it. */
 typedef lk_status (*lk_grad_ready)(void *context, int param, lk_error *err);
 

@@ -21,6 +21,7 @@ lk_status lk_plan_forward_buffers(lk_plan *plan, lk_error *err) {
         const lk_node *node = &plan->graph->nodes[i];
         lk_plan_node *planned = &plan->nodes[i];
         planned->y = planned->stash = planned->dx = planned->dresidual = planned->dy[0] = planned->dy[1] = -1;
+        planned->unfinished = -1;
         if (planned->skipped)
             planned->y = plan->nodes[node->x].y;
         else
@@ -31,6 +32,25 @@ lk_status lk_plan_forward_buffers(lk_plan *plan, lk_error *err) {
         if (node->residual >= 0) lk_plan_use(plan, plan->nodes[node->residual].y, i);
     }
     return LK_OK;
+}
+
+int lk_plan_finish_launches(const lk_plan *plan) {
+    int each = plan->device->finished_at_once;
+    return plan->finish_count == 0 ? 0 : (plan->finish_count + each - 1) / each;
+}
+
+/* What backward leaves unfinished lies where it is until the pass ends: where it is cut is not known here. */
+static void keep_unfinished(lk_plan *plan, int last) {
+    int64_t elements = 0;
+    for (int i = 0; i < plan->graph->count; i++) {
+        const lk_plan_node *planned = &plan->nodes[i];
+        if (!planned->has_backward || planned->info.bytes_finish == 0) continue;
+        lk_plan_use(plan, planned->unfinished, last);
+        plan->finish_count++;
+        plan->finish_bytes += planned->info.bytes_finish;
+        elements += planned->info.params[0].stored_count;
+    }
+    plan->finished = (lk_act_desc){plan->device->master, 1, elements, 1, 1, elements};
 }
 
 static void add_up(lk_plan *plan) {
@@ -60,6 +80,8 @@ static void add_up(lk_plan *plan) {
         totals->bytes += plan->adds[i].info.bytes_forward;
         totals->launches += plan->adds[i].info.launches_forward;
     }
+    totals->bytes += plan->finish_bytes;
+    totals->launches += lk_plan_finish_launches(plan);
 }
 
 lk_status lk_plan_arena(lk_plan *plan, lk_error *err) {
@@ -74,6 +96,7 @@ lk_status lk_plan_arena(lk_plan *plan, lk_error *err) {
         LK_RETURN_IF(lk_plan_buffer(plan, &plan->workspace, workspace, 0, err));
         lk_plan_use(plan, plan->workspace, last);
     }
+    keep_unfinished(plan, last);
     /* Logits and losses are read after the whole pass. */
     lk_plan_use(plan, plan->nodes[graph->logits].y, last);
     if (graph->nodes[graph->count - 1].op.kind == LK_OP_LOSS) lk_plan_use(plan, plan->nodes[graph->count - 1].y, last);

@@ -5,7 +5,9 @@
 
 #include "nn/plan_internal.h"
 
-int lk_plan_call_numbers(const lk_plan *plan) { return plan->graph->count + plan->backward_count; }
+int lk_plan_call_numbers(const lk_plan *plan) {
+    return plan->graph->count + plan->backward_count + (plan->finish_count > 0);
+}
 
 /* What layers are added up under. */
 static void name_kind(lk_plan_call *call, const lk_op_desc *d) {
@@ -135,8 +137,23 @@ static void backward_call(lk_plan_call *call, const lk_plan *plan, int i) {
              dx[0] != '\0' && info->impl_dw[0] != '\0' && !same ? ", " : "", same ? "" : info->impl_dw);
 }
 
+/* Behind all others, though a pass that is cut has one before each cut. */
+static void finish_call(lk_plan_call *call, const lk_plan *plan) {
+    *call = (lk_plan_call){.number = plan->graph->count + plan->backward_count,
+                           .backward = true,
+                           .op = "finish gradients",
+                           .layer = "",
+                           .made = &plan->finished,
+                           .bytes = plan->finish_bytes,
+                           .launches = lk_plan_finish_launches(plan)};
+    snprintf(call->kind, sizeof call->kind, "%s", call->op);
+    snprintf(call->implementation, sizeof call->implementation, "own:finish");
+}
+
 bool lk_plan_get_call(const lk_plan *plan, int number, lk_plan_call *call) {
-    if (number >= plan->graph->count)
+    if (number == plan->graph->count + plan->backward_count)
+        finish_call(call, plan);
+    else if (number >= plan->graph->count)
         backward_call(call, plan, number - plan->graph->count);
     else if (plan->nodes[number].skipped)
         return false;

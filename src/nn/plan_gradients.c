@@ -148,6 +148,8 @@ static lk_status backward_node(lk_plan *plan, arrivals *all, lk_node_id id, lk_e
     }
     if (planned->desc.need_dx)
         LK_RETURN_IF(lk_plan_buffer(plan, &planned->dx, lk_act_bytes(&planned->desc.x), step, err));
+    if (planned->info.unfinished_bytes > 0)
+        LK_RETURN_IF(lk_plan_buffer(plan, &planned->unfinished, planned->info.unfinished_bytes, step, err));
     bool residual = node->residual >= 0 && plan->nodes[node->residual].needs_grad;
     /* A gradient is read by one call only, so dy[0] ends here and its memory serves for the residual's gradient. */
     if (node->residual >= 0 && node->op.kind != LK_OP_SCALE)

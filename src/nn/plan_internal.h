@@ -19,7 +19,7 @@ typedef struct lk_plan_node {
     int contributions; /* gradients that arrive at its value */
     int first_param;   /* index into lk_plan.params */
     int64_t stats_offset, derived_offset, run_offset;
-    int y, stash, dx, dresidual, dy[2];
+    int y, stash, dx, dresidual, dy[2], unfinished;
     bool again;  /* backward finds y no more, and computes it again where it is read */
     int again_y; /* where; -1 until then */
 } lk_plan_node;
@@ -63,6 +63,11 @@ struct lk_plan {
     size_t live_capacity;
     int workspace; /* shared by all calls; -1: none needs it */
 
+    /* Gradients that lk_device.finish_gradients writes: of how many calls, how many elements, read + written. */
+    int finish_count;
+    lk_act_desc finished;
+    double finish_bytes;
+
     int64_t run_bytes; /* of a lane's run_data; offsets: lk_plan_node.run_offset */
     lk_plan_totals totals;
 };
@@ -91,6 +96,9 @@ void lk_plan_use(lk_plan *plan, int index, int step);
 lk_node_id lk_plan_maker(const lk_plan *plan, lk_node_id node);
 /* What activations are stored in. Pure. */
 lk_dtype lk_plan_stored_type(const lk_plan *plan);
+/* Launches of finish_gradients where a backward pass is not cut. Pure. */
+int lk_plan_finish_launches(const lk_plan *plan);
+
 /* Where the value of a node lies in the backward pass (lk_plan_node.y or again_y), -1 for node -1. Pure. */
 int lk_plan_value(const lk_plan *plan, lk_node_id node);
 /* Which values are computed again: `again` of every node. Their ops are planned. */

@@ -33,17 +33,21 @@ void lk_lanes_free(lk_lanes *lanes) {
 }
 
 /* Of microbatches that are trained on. */
-static lk_status use_graphs(lk_lanes *lanes, lk_lane_slot *slot, lk_error *err) {
+static lk_status cut(lk_lanes *lanes, lk_lane_slot *slot, lk_error *err) {
     const lk_network_mode modes[] = {LK_NETWORK_TRAIN, LK_NETWORK_TAIL};
-    for (int i = 0; i < 2; i++)
-        if (slot->lanes[modes[i]] != NULL) LK_RETURN_IF(lk_lane_use_graphs(slot->lanes[modes[i]], lanes->cuts, err));
+    for (int i = 0; i < 2; i++) {
+        lk_lane *lane = slot->lanes[modes[i]];
+        if (lane == NULL) continue;
+        lk_lane_cut(lane, lanes->cuts);
+        if (lanes->graphs) LK_RETURN_IF(lk_lane_use_graphs(lane, err));
+    }
     return LK_OK;
 }
 
-lk_status lk_lanes_use_graphs(lk_lanes *lanes, const bool *cuts, lk_error *err) {
-    lanes->graphs = true;
+lk_status lk_lanes_cut(lk_lanes *lanes, const bool *cuts, bool graphs, lk_error *err) {
+    lanes->graphs = graphs;
     lanes->cuts = cuts;
-    for (int i = 0; i < lanes->count; i++) LK_RETURN_IF(use_graphs(lanes, &lanes->slots[i], err));
+    for (int i = 0; i < lanes->count; i++) LK_RETURN_IF(cut(lanes, &lanes->slots[i], err));
     return LK_OK;
 }
 
@@ -59,7 +63,7 @@ static lk_status prepare(lk_lanes *lanes, lk_lane_slot *slot, lk_error *err) {
         if (network->plans[mode] == NULL || slot->lanes[mode] != NULL) continue;
         LK_RETURN_IF(lk_lane_create(&slot->lanes[mode], network->plans[mode], slot->stream, slot->arena, err));
     }
-    if (lanes->graphs) LK_RETURN_IF(use_graphs(lanes, slot, err));
+    LK_RETURN_IF(cut(lanes, slot, err));
     slot->ready = true;
     return LK_OK;
 }

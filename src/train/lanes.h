@@ -18,7 +18,7 @@ typedef struct lk_lanes {
     int count;
     lk_lane_slot *slots; /* one per worker; worker 0 is the calling thread */
     bool graphs;         /* training passes are captured */
-    const bool *cuts;    /* lk_lane_use_graphs */
+    const bool *cuts;    /* lk_lane_cut */
 } lk_lanes;
 
 /* Starts count - 1 threads; arenas and bindings are made by each worker at its first work.
@@ -26,8 +26,9 @@ typedef struct lk_lanes {
 LK_MUST_CHECK lk_status lk_lanes_create(lk_lanes **out, lk_network *network, int count, lk_error *err);
 void lk_lanes_free(lk_lanes *lanes);
 
-/* lk_lane_use_graphs of all lanes that train; between runs. cuts: borrowed. Errors: LK_ERR_MEMORY. */
-LK_MUST_CHECK lk_status lk_lanes_use_graphs(lk_lanes *lanes, const bool *cuts, lk_error *err);
+/* lk_lane_cut, and with `graphs` lk_lane_use_graphs, of all lanes that train; between runs. cuts: borrowed. Errors:
+ * LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_lanes_cut(lk_lanes *lanes, const bool *cuts, bool graphs, lk_error *err);
 
 /* worker: 0 is the thread that called lk_lanes_run. */
 typedef lk_status (*lk_lane_work)(void *context, int index, int worker, lk_lane_slot *slot, lk_error *err);

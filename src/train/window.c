@@ -97,7 +97,7 @@ static lk_status create_ahead(lk_window *window, lk_error *err) {
 }
 
 /* Between ranks, a pass is cut where a bucket is complete, so that it leaves while backward goes on. */
-static lk_status create_graphs(lk_window *window, lk_error *err) {
+static lk_status create_cuts(lk_window *window, bool graphs, lk_error *err) {
     const lk_buckets *buckets = &window->buckets;
     if (window->comm->size > 1) {
         LK_RETURN_IF(LK_NEW(&window->cuts, buckets->param_count, "the parts of a pass", err));
@@ -108,7 +108,7 @@ static lk_status create_graphs(lk_window *window, lk_error *err) {
             last = buckets->of_param[i];
         }
     }
-    return lk_lanes_use_graphs(window->lanes, window->cuts, err);
+    return lk_lanes_cut(window->lanes, window->cuts, graphs, err);
 }
 
 lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes, lk_comm *comm, lk_loader *loader,
@@ -148,7 +148,7 @@ lk_status lk_window_create(lk_window **out, lk_network *network, lk_lanes *lanes
     LK_TRY(create_buffers(window, err));
     LK_TRY(lk_window_counts_create(window, err));
     LK_TRY(create_ahead(window, err));
-    if (config->graphs) LK_TRY(create_graphs(window, err));
+    LK_TRY(create_cuts(window, config->graphs, err));
     if (window->group > 1) LK_TRY(create_exchange(window, config->leaves, err));
     *out = window;
     return LK_OK;

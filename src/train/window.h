@@ -20,7 +20,7 @@ typedef struct lk_window_config {
     int64_t bucket_elements; /* least size of a reduction bucket */
     lk_device_comm *device_comm; /* borrowed; NULL: host memory, or one rank */
     bool ring;                   /* lk_reducer_config.ring */
-    bool graphs;                 /* lk_lanes_use_graphs */
+    bool graphs;                 /* lk_lanes_cut */
     int group;                   /* leaves that BatchNorm normalises together; 0 or 1: each alone */
     const lk_dataset *dataset;   /* borrowed, for the labels of a window's samples */
 } lk_window_config;

@@ -54,7 +54,7 @@ struct lk_window {
     int group;             /* leaves that normalise together */
     lk_exchange *exchange; /* of their statistics; NULL: each alone */
     lk_buckets buckets;
-    bool *cuts; /* by parameter: the last of its bucket; NULL: one rank, or no graphs */
+    bool *cuts; /* by parameter: the last of its bucket; NULL: one rank */
     lk_gradient_tree tree;
     lk_reducer *reducer;
     lk_window_worker *workers;

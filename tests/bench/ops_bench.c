@@ -120,6 +120,7 @@ static lk_status setup(lane *l, const lk_op_desc *desc) {
     LK_TRY(get(l, &b.dresidual, y_bytes));
     LK_TRY(get(l, &b.stash, l->info.stash_bytes));
     LK_TRY(get(l, &b.workspace, l->info.workspace_bytes));
+    LK_TRY(get(l, &b.unfinished, l->info.unfinished_bytes));
     LK_TRY(get(l, (void **)&l->run.params, params * 4));
     LK_TRY(get(l, &l->run.grads, params * 4));
     LK_TRY(get(l, &l->run.stats, l->info.stats_count * 4));
@@ -167,6 +168,8 @@ static void *work(void *argument) {
         l->status = l->device->forward(l->device, l->stream, l->call, &l->run, &l->err);
         double middle = cpu_ms();
         if (l->status == LK_OK) l->status = l->device->backward(l->device, l->stream, l->call, &l->run, &l->err);
+        if (l->status == LK_OK && l->device->finish_gradients != NULL)
+            l->status = l->device->finish_gradients(l->device, l->stream, &l->err);
         double end = cpu_ms();
         if (i == 0) continue;
         if (middle - start < l->forward) l->forward = middle - start;

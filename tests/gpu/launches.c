@@ -41,15 +41,17 @@ static lk_status on_call(void *context, int param, lk_error *err) {
         compare(c, "forward", plan->graph->nodes[call].name, plan->nodes[call].info.launches_forward);
         return LK_OK;
     }
-    lk_plan_step step = plan->backward[call - plan->graph->count];
+    int at = call - plan->graph->count;
+    lk_plan_step step = plan->backward[at];
+    int finish = at + 1 == plan->backward_count ? lk_plan_finish_launches(plan) : 0; /* behind the last call */
     const char *layer = plan->graph->nodes[step.node].name;
     if (step.add >= 0)
-        compare(c, "gradient sum", layer, plan->adds[step.add].info.launches_forward);
-    else if (step.again)
+        compare(c, "gradient sum", layer, plan->adds[step.add].info.launches_forward + finish);
+    else if (step.again) /* never the last */
         compare(c, "again", layer,
                 plan->nodes[step.node].info.launches_forward - (plan->nodes[step.node].info.bytes_again > 0));
     else
-        compare(c, "backward", layer, plan->nodes[step.node].info.launches_backward);
+        compare(c, "backward", layer, plan->nodes[step.node].info.launches_backward + finish);
     return LK_OK;
 }
 

@@ -17,6 +17,7 @@ typedef enum buffer_kind {
     B_DRESIDUAL,
     B_STASH,
     B_WORKSPACE,
+    B_UNFINISHED,
     B_PARAMS,
     B_GRADS,
     B_STATS,
@@ -29,9 +30,10 @@ typedef enum buffer_kind {
     B_COUNT
 } buffer_kind;
 
-static const char *const NAMES[B_COUNT] = {
-    "x",      "residual", "y",     "dy[0]",   "dy[1]",  "dx",     "dresidual", "stash",       "workspace",
-    "params", "grads",    "stats", "derived", "images", "labels", "partner",   "pixel_share", "label_share"};
+static const char *const NAMES[B_COUNT] = {"x",      "residual",  "y",           "dy[0]",      "dy[1]",
+                                           "dx",     "dresidual", "stash",       "workspace",  "unfinished",
+                                           "params", "grads",     "stats",       "derived",    "images",
+                                           "labels", "partner",   "pixel_share", "label_share"};
 
 struct op_lane {
     const op_plan *plan;
@@ -82,6 +84,7 @@ static lk_status make_buffers(op_lane *l, lk_error *err) {
     if (op_case_has_residual(d)) bytes[B_RESIDUAL] = lk_act_bytes(&second);
     bytes[B_STASH] = p->info.stash_bytes;
     bytes[B_WORKSPACE] = p->info.workspace_bytes;
+    bytes[B_UNFINISHED] = p->info.unfinished_bytes;
     bytes[B_PARAMS] = slab * master;
     l->bound.stats_offset = p->info.stats_count > 0 ? PARAM_ALIGNMENT : 0;
     if (p->info.stats_count > 0) bytes[B_STATS] = (p->info.stats_count + 2 * PARAM_ALIGNMENT) * master;
@@ -118,6 +121,7 @@ lk_status op_lane_create(op_lane **out, const op_plan *plan, op_lane_options opt
     l->bound.dresidual = data_of(l, alias ? B_DY0 : B_DRESIDUAL);
     l->bound.stash = data_of(l, B_STASH);
     l->bound.workspace = data_of(l, B_WORKSPACE);
+    l->bound.unfinished = data_of(l, B_UNFINISHED);
     if (plan->info.run_bytes > 0)
         LK_TRY(plan->device->alloc(plan->device, &l->run_data, plan->info.run_bytes, "run data", err));
     l->bound.run_data = l->run_data;
@@ -256,6 +260,7 @@ lk_status op_lane_backward(op_lane *l, lk_error *err) {
     lk_device *device = l->plan->device;
     LK_RETURN_IF(prepare(l, err)); /* the window's counts are known by now */
     LK_RETURN_IF(device->backward(device, l->stream, l->call, &l->run, err));
+    if (device->finish_gradients != NULL) LK_RETURN_IF(device->finish_gradients(device, l->stream, err));
     return device->synchronize(device, l->stream, err);
 }
 
@@ -360,7 +365,8 @@ static lk_status after_backward(op_lane *l, op_results *r, lk_error *err) {
     bool aliased = l->options.alias && op_case_has_residual(&p->desc);
     for (buffer_kind k = 0; k < B_COUNT; k++) {
         bool written = k == B_DX || k == B_DRESIDUAL || k == B_GRADS || k == B_STASH || k == B_WORKSPACE ||
-                       k == B_DERIVED || (k == B_STATS && r->count[OP_MEAN] > 0) || (k == B_DY0 && aliased);
+                       k == B_UNFINISHED || k == B_DERIVED || (k == B_STATS && r->count[OP_MEAN] > 0) ||
+                       (k == B_DY0 && aliased);
         LK_RETURN_IF(written ? receive(l, k, err) : receive_unchanged(l, k, err));
     }
     return LK_OK;

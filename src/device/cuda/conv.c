@@ -13,7 +13,6 @@ typedef struct conv_plan {
     lk_cudnn_conv shape;
     lk_cudnn_plan passes[LK_CUDNN_PASSES];
     int64_t weights; /* stored elements */
-    int64_t scratch; /* bytes: a 16-bit weight gradient on its way to float32; at the workspace's start */
     bool gaps;       /* padding channels that cuDNN does not write */
     bool product;    /* on one pixel: own kernels, which need no passes of cuDNN */
 } conv_plan;
@@ -73,7 +72,6 @@ static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_erro
     lk_status status = lk_cuda_conv_engine(&p->passes[pass], &p->shape, &target, pass, &reason);
     if (status == LK_ERR_UNSUPPORTED) return lk_cuda_unsupported(op, reason.message, err);
     if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);
-    if (p->shape.short_dweight) p->scratch = (int64_t)lk_round_up((size_t)p->weights * sizeof(uint16_t));
     return LK_OK;
 }
 
@@ -99,7 +97,7 @@ static void fill_info(lk_op *op) {
     for (int i = 0; i < LK_CUDNN_PASSES; i++)
         if (p->passes[i].workspace_bytes > most) most = p->passes[i].workspace_bytes;
     int64_t partial = trained && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
-    info->workspace_bytes = p->scratch + LK_CUDA_WORKSPACE_ALIGNMENT + (partial > most ? partial : most);
+    info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + (partial > most ? partial : most);
     double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
     double bytes = (double)lk_act_bytes(&d->x) + y + (double)(p->weights * (int64_t)lk_dtype_size(d->compute));
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(group * d->conv.kernel_h * d->conv.kernel_w);
@@ -107,7 +105,11 @@ static void fill_info(lk_op *op) {
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
     info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
     info->launches_forward = 1 + p->gaps + d->conv.bias;
-    if (trained) info->launches_backward = 1 + p->shape.short_dweight + d->conv.bias;
+    if (trained) info->launches_backward = 1 + d->conv.bias;
+    if (p->shape.short_dweight) {
+        info->unfinished_bytes = p->weights * (int64_t)sizeof(uint16_t);
+        info->bytes_finish = (double)p->weights * (sizeof(uint16_t) + sizeof(float));
+    }
     if (d->training && d->need_dx) info->launches_backward += 1 + p->gaps;
     info->launches_refresh = d->compute != LK_F32;
     if (p->product) {
@@ -202,7 +204,7 @@ static lk_status run_pass(lk_stream *stream, lk_call *call, lk_cudnn_pass pass, 
                           const void *y, lk_error *err) {
     const conv_plan *p = call->op->plan;
     conv_bound *bound = call->bound;
-    void *workspace = lk_cuda_align_workspace((char *)call->buffers.workspace + p->scratch);
+    void *workspace = lk_cuda_align_workspace(call->buffers.workspace);
     return lk_cudnn_run(stream->cudnn, &p->passes[pass], &bound->packs[pass], x, weight, y, workspace, err);
 }
 
@@ -231,10 +233,11 @@ static lk_status backward_weights(lk_stream *stream, lk_call *call, const lk_run
     const conv_plan *p = call->op->plan;
     const lk_op_buffers *b = &call->buffers;
     float *grad = lk_cuda_grad(call, run, 0);
-    void *target = p->shape.short_dweight ? b->workspace : (void *)grad;
+    lk_cuda_unfinished left = {.from = b->unfinished, .to = grad, .count = p->weights};
+    void *target = p->shape.short_dweight ? b->unfinished : (void *)grad;
     LK_TRY(run_pass(stream, call, LK_CUDNN_WEIGHT, b->x, target, b->dy[0], err));
     if (p->shape.short_dweight)
-        LK_CUDA(lk_cuda_widen(stream->cuda, lk_cuda_type_of(call->op->desc.compute), target, grad, p->weights));
+        LK_TRY(lk_cuda_leave_unfinished(stream, lk_cuda_type_of(call->op->desc.compute), &left, err));
 out:
     return status;
 }
@@ -257,7 +260,7 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     if (!d->frozen) LK_TRY(backward_weights(stream, call, run, err));
     if (d->conv.bias && !d->frozen)
         LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels,
-                                    lk_cuda_align_workspace((char *)b->workspace + p->scratch), stream->counters));
+                                    lk_cuda_align_workspace(b->workspace), stream->counters));
     if (!d->need_dx) goto out;
     if (p->gaps) LK_CUDA(cudaMemsetAsync(b->dx, 0, (size_t)lk_act_bytes(&d->x), stream->cuda));
     LK_TRY(run_pass(stream, call, LK_CUDNN_DATA, b->dx, weights_of(call, run), b->dy[0], err));

@@ -260,6 +260,7 @@ static lk_status create(lk_cuda **out, lk_error *err) {
     lk_cuda_runtime_install(&(*out)->base);
     lk_cuda_slab_install(&(*out)->base);
     lk_cuda_gather_install(&(*out)->base);
+    lk_cuda_finish_install(&(*out)->base);
     lk_cuda_capture_install(&(*out)->base);
     lk_cuda_sequence_install(&(*out)->base);
     return LK_OK;

@@ -78,6 +78,7 @@ struct lk_stream {
     double *host_sums;
     lk_cuda_gather gather;
     lk_cuda_sequence sequence;
+    lk_cuda_finish finish; /* what finish_gradients has to launch */
 };
 
 typedef struct lk_cuda_op_class lk_cuda_op_class;
@@ -147,6 +148,12 @@ void lk_cuda_gather_free(lk_cuda_gather *gather);
 /* Async. Runs a task, or keeps it until gather_close. A count of 0 is no task. */
 LK_MUST_CHECK lk_status lk_cuda_task_submit(lk_stream *stream, const lk_cuda_task *task, lk_error *err);
 void lk_cuda_gather_install(lk_device *device);
+
+/* Keeps what a backward call leaves unfinished until finish_gradients (finish.c). Async: launches what is kept where
+ * there is no room for more. type: of the 16-bit values. */
+LK_MUST_CHECK lk_status lk_cuda_leave_unfinished(lk_stream *stream, lk_cuda_type type,
+                                                 const lk_cuda_unfinished *unfinished, lk_error *err);
+void lk_cuda_finish_install(lk_device *device);
 
 /* Memory of a stream's sequences. Owner: the stream, with lk_cuda_sequence_free when its work is done, also after an
  * error. */

@@ -22,14 +22,16 @@ static void fill_info(lk_op *op, const lk_cuda_depthwise *conv) {
     lk_cuda_info_own(op, "depthwise");
     info->launches_forward += d->conv.bias;
     if (!d->training) return;
-    int64_t partial = trained ? lk_cuda_depthwise_partials(conv) * (int64_t)sizeof(float) : 0;
-    int64_t bias_partial = trained && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
-    info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + (partial > bias_partial ? partial : bias_partial);
+    double partial = trained ? lk_cuda_depthwise_chunks(conv) * w : 0;
+    if (trained && d->conv.bias) info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + lk_cuda_partial_bytes(&info->y);
     info->flops_backward = (d->need_dx + trained) * info->flops_forward;
     info->bytes_backward =
-        (d->need_dx + trained) * (x + y + w) + 2 * (double)partial + (trained && d->conv.bias ? y : 0);
-    info->launches_backward = d->need_dx + (trained ? 2 + d->conv.bias : 0);
-    if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
+        (d->need_dx + trained) * (x + y) + d->need_dx * w + partial + (trained && d->conv.bias ? y : 0);
+    info->launches_backward = d->need_dx + (trained ? 1 + d->conv.bias : 0);
+    if (!trained) return;
+    info->unfinished_bytes = (int64_t)partial;
+    info->bytes_finish = partial + w;
+    memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
@@ -80,19 +82,30 @@ out:
     return status;
 }
 
+static lk_status backward_weights(lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
+    lk_status status = LK_OK;
+    const lk_cuda_depthwise *conv = call->op->plan;
+    const lk_op_buffers *b = &call->buffers;
+    lk_cuda_unfinished left = {.from = b->unfinished,
+                               .to = lk_cuda_grad(call, run, 0),
+                               .count = call->op->info.params[0].stored_count,
+                               .chunks = lk_cuda_depthwise_chunks(conv)};
+    LK_CUDA(lk_cuda_depthwise_weight(stream->cuda, conv, b->x, b->dy[0], b->unfinished));
+    LK_TRY(lk_cuda_leave_unfinished(stream, conv->type, &left, err));
+out:
+    return status;
+}
+
 static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
     (void)cuda;
     lk_status status = LK_OK;
     const lk_op_desc *d = &call->op->desc;
     const lk_op_buffers *b = &call->buffers;
     lk_cuda_rows rows = lk_cuda_rows_of(&call->op->info.y);
-    float *partial = lk_cuda_align_workspace(b->workspace);
-    if (!d->frozen)
-        LK_CUDA(lk_cuda_depthwise_weight(stream->cuda, call->op->plan, b->x, b->dy[0], lk_cuda_grad(call, run, 0),
-                                         partial));
+    if (!d->frozen) LK_TRY(backward_weights(stream, call, run, err));
     if (d->conv.bias && !d->frozen)
-        LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels, partial,
-                                    stream->counters));
+        LK_CUDA(lk_cuda_column_sums(stream->cuda, &rows, b->dy[0], lk_cuda_grad(call, run, 1), rows.channels,
+                                    lk_cuda_align_workspace(b->workspace), stream->counters));
     if (d->need_dx)
         LK_CUDA(lk_cuda_depthwise_data(stream->cuda, call->op->plan, b->dy[0], lk_cuda_param(call, run, 0), b->dx));
 out:

@@ -1,7 +1,7 @@
 /* The weight gradient of a depthwise convolution: dw[r, s] = sum of dy[o] x[o stride + (r, s) - pad]. A thread walks
  * down strips as in the forward pass and keeps the sums of all taps; a block adds its threads' in order and stores one
- * partial result for each tap and channel, and a second launch adds those in order, in double. How much each sums
- * follows from the shape alone. */
+ * partial result for each tap and channel, which finish_gradients adds in order. How much each sums follows from the
+ * shape alone. */
 #include "device/cuda/kernel_depthwise.cuh"
 
 /* Columns of dy in a strip. 5x5 stride 1 and bfloat16: 50 sums, 20 numbers of dy, 6 loads in use and 8 under way of at
@@ -12,11 +12,10 @@ struct strip_width {
     static const int VALUE = (K == 3 ? 8 : 4) / (int)sizeof(T);
 };
 
-#define BLOCKS_WANTED                                                                                              \
-    528                 /* four for each multiprocessor of an H100; part of the bits of sums: never read off a GPU \
-                         */
-#define ROWS_LEAST 16   /* of a thread: less is not worth the adding up */
-#define MERGE_ACROSS 32 /* elements that a block of the second launch adds */
+#define BLOCKS_WANTED                                                                                            \
+    528               /* four for each multiprocessor of an H100; part of the bits of sums: never read off a GPU \
+                       */
+#define ROWS_LEAST 16 /* of a thread: less is not worth the adding up */
 
 /* Which strips a block has: `each` for every row of its threads. */
 struct share {
@@ -112,23 +111,6 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, 2)
     }
 }
 
-static __global__ void __launch_bounds__(LK_CUDA_THREADS)
-    merge_chunks(const float *partial, int64_t count, int chunks, float *sums) {
-    __shared__ double totals[LK_CUDA_THREADS];
-    const int across = threadIdx.x, part = threadIdx.y, parts = LK_CUDA_THREADS / MERGE_ACROSS;
-    const int64_t element = (int64_t)blockIdx.x * MERGE_ACROSS + across;
-    const int each = (chunks + parts - 1) / parts, end = (part + 1) * each < chunks ? (part + 1) * each : chunks;
-    double total = 0;
-#pragma unroll 8
-    for (int i = part * each; i < end; i++)
-        if (element < count) total += (double)partial[i * count + element];
-    totals[part * MERGE_ACROSS + across] = total;
-    __syncthreads();
-    if (part != 0 || element >= count) return;
-    for (int i = 1; i < parts; i++) total += totals[i * MERGE_ACROSS + across];
-    sums[element] = (float)total;
-}
-
 template <typename T>
 static lk_strips strips_in(const lk_cuda_depthwise *d) {
     const int width = d->kernel == 3 ? strip_width<T, 3>::VALUE : strip_width<T, 5>::VALUE;
@@ -138,36 +120,27 @@ static lk_strips strips_in(const lk_cuda_depthwise *d) {
 static lk_strips strips_of(const lk_cuda_depthwise *d) { return LK_BY_TYPE(d->type, strips_in, d); }
 
 template <typename T, int K, int S>
-static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy, float *dweights,
-               float *partial) {
+static int run(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy, float *partial) {
     const lk_strips s = strips_of(d);
     const share parts = share_of(&s);
     dim3 grid((unsigned)(parts.chunks * s.groups)), block(s.across, s.down);
-    int code =
-        lk_launch(depthwise_weight<T, K, S>, grid, block, stream, *d, s, parts, (const T *)x, (const T *)dy, partial);
-    if (code != 0) return code;
-    const int64_t count = (int64_t)K * K * d->block;
-    return lk_launch(merge_chunks, dim3((unsigned)lk_ceil_div(count, MERGE_ACROSS)),
-                     dim3(MERGE_ACROSS, LK_CUDA_THREADS / MERGE_ACROSS), stream, (const float *)partial, count,
-                     parts.chunks, dweights);
+    return lk_launch(depthwise_weight<T, K, S>, grid, block, stream, *d, s, parts, (const T *)x, (const T *)dy,
+                     partial);
 }
 
 template <typename T>
-static int run_shape(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy, float *dweights,
-                     float *partial) {
+static int run_shape(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy, float *partial) {
     if (d->kernel == 3)
-        return d->stride == 1 ? run<T, 3, 1>(stream, d, x, dy, dweights, partial)
-                              : run<T, 3, 2>(stream, d, x, dy, dweights, partial);
-    return d->stride == 1 ? run<T, 5, 1>(stream, d, x, dy, dweights, partial)
-                          : run<T, 5, 2>(stream, d, x, dy, dweights, partial);
+        return d->stride == 1 ? run<T, 3, 1>(stream, d, x, dy, partial) : run<T, 3, 2>(stream, d, x, dy, partial);
+    return d->stride == 1 ? run<T, 5, 1>(stream, d, x, dy, partial) : run<T, 5, 2>(stream, d, x, dy, partial);
 }
 
-int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *d) {
+int lk_cuda_depthwise_chunks(const lk_cuda_depthwise *d) {
     const lk_strips s = strips_of(d);
-    return (int64_t)share_of(&s).chunks * d->kernel * d->kernel * d->block;
+    return share_of(&s).chunks;
 }
 
 int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *d, const void *x, const void *dy,
-                             float *dweights, float *partial) {
-    return LK_BY_TYPE(d->type, run_shape, stream, d, x, dy, dweights, partial);
+                             float *partial) {
+    return LK_BY_TYPE(d->type, run_shape, stream, d, x, dy, partial);
 }

@@ -1,4 +1,4 @@
-/* Kernels that treat each element alone: activation and addition, dropout, images to the network's type, casts. */
+/* Kernels that treat each element alone: activation and addition, dropout, images to the network's type. */
 #include "device/cuda/kernel_act.cuh"
 #include "device/cuda/kernel_random.cuh"
 
@@ -86,11 +86,6 @@ static __global__ void normalise(lk_cuda_images images, T *y) {
     }
 }
 
-template <typename T>
-static __global__ void widen(const T *x, float *y, int64_t count) {
-    LK_GRID_LOOP(i, count) y[i] = lk_float(x[i]);
-}
-
 static int64_t vectors_of(const lk_cuda_rows *shape) { return shape->rows * shape->block / lk_cuda_lanes(shape->type); }
 
 int lk_cuda_add_forward(cudaStream_t stream, const lk_cuda_add *add) {
@@ -121,13 +116,4 @@ static int launch_normalise(dim3 grid, cudaStream_t stream, const lk_cuda_images
 int lk_cuda_input(cudaStream_t stream, lk_cuda_type type, const lk_cuda_images *images, void *y) {
     dim3 grid = lk_grid(images->pixels * images->block / lk_cuda_lanes(type));
     return LK_BY_TYPE(type, launch_normalise, grid, stream, images, y);
-}
-
-template <typename T>
-static int launch_widen(cudaStream_t stream, const void *x, float *y, int64_t count) {
-    return lk_launch(widen<T>, lk_grid(count), LK_CUDA_THREADS, stream, (const T *)x, y, count);
-}
-
-int lk_cuda_widen(cudaStream_t stream, lk_cuda_type type, const void *x, float *y, int64_t count) {
-    return LK_BY_TYPE(type, launch_widen, stream, x, y, count);
 }

@@ -9,6 +9,12 @@
 #include <kernel_host.h>
 #endif
 
+#ifdef LK_CUDA_HOST_KERNELS
+#define LK_GRID_CONSTANT const
+#else
+#define LK_GRID_CONSTANT const __grid_constant__ /* read where it lies, never copied */
+#endif
+
 #define LK_CUDA_THREADS 256 /* of a block */
 
 struct lk_bf16 {

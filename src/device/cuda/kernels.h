@@ -86,11 +86,10 @@ int lk_cuda_depthwise_data(cudaStream_t stream, const lk_cuda_depthwise *conv, c
 /* That for stride 2. */
 int lk_cuda_depthwise_data_strided(cudaStream_t stream, const lk_cuda_depthwise *conv, const void *dy,
                                    const float *weights, void *dx);
-/* Two launches. */
+/* Writes partial sums of the weights' gradient, chunk by chunk (lk_cuda_unfinished). */
 int lk_cuda_depthwise_weight(cudaStream_t stream, const lk_cuda_depthwise *conv, const void *x, const void *dy,
-                             float *dweights, float *partial);
-/* Floats of `partial`. */
-int64_t lk_cuda_depthwise_partials(const lk_cuda_depthwise *conv);
+                             float *partial);
+int lk_cuda_depthwise_chunks(const lk_cuda_depthwise *conv);
 
 /* y = act(x weights^T + bias): x is n x in, weights out x in of the same type, both with padding; dweights are float32.
  * bias and dbias (`outputs` floats), dx and dweights (then dbias too) may be NULL. slope: act' at each of the n x out
@@ -261,8 +260,25 @@ typedef struct lk_cuda_segments {
 int lk_cuda_slab_squares(cudaStream_t stream, const float *x, const lk_cuda_segments *segments, int first, int count,
                          double *sums);
 
-/* y = x, a 16-bit type widened to float32. */
-int lk_cuda_widen(cudaStream_t stream, lk_cuda_type type, const void *x, float *y, int64_t count);
+#define LK_CUDA_UNFINISHED 120 /* of a launch, whose arguments have room for 4096 bytes */
+
+/* A gradient of `count` elements that is not yet in `to`: 16-bit values to be widened, or `chunks` x count partial sums
+ * in float32 to be added, chunk by chunk. Both aligned to 16 bytes. */
+typedef struct lk_cuda_unfinished {
+    const void *from;
+    float *to;
+    int64_t count;
+    int chunks;      /* 0: 16-bit values */
+    int first_block; /* of a launch: the first that is this one's */
+} lk_cuda_unfinished;
+
+typedef struct lk_cuda_finish {
+    lk_cuda_type type; /* of the 16-bit values */
+    int count, blocks;
+    lk_cuda_unfinished all[LK_CUDA_UNFINISHED]; /* first_block ascending from 0 */
+} lk_cuda_finish;
+int64_t lk_cuda_finish_blocks(const lk_cuda_unfinished *unfinished);
+int lk_cuda_finish_run(cudaStream_t stream, const lk_cuda_finish *finish);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,8 @@
 #include "core/memory.h"
 #include "device/described/info.h"
 
+#define FINISHED_AT_ONCE 120 /* of the device */
+
 struct lk_op {
     lk_op_desc desc;
 };
@@ -103,6 +105,7 @@ lk_status lk_device_described_create(lk_device **out, const lk_gpu_kind *kind, l
                                .alloc = alloc,
                                .stream_create = stream_create,
                                .op_plan = op_plan,
+                               .finished_at_once = FINISHED_AT_ONCE,
                                .op_free = op_free};
     snprintf(device->identity, sizeof device->identity, "%s by description, without cuDNN: workspaces of libraries 0",
              kind->title);

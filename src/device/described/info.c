@@ -78,8 +78,10 @@ static void own_depthwise(const lk_op_desc *d, lk_op_info *info) {
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:depthwise");
     if (!d->training) return;
     bool trained = !d->frozen;
-    info->launches_backward = d->need_dx + (trained ? 2 + d->conv.bias : 0);
-    info->bytes_backward = (d->need_dx + trained) * (x + y + weights) + trained * bias;
+    info->launches_backward = d->need_dx + (trained ? 1 + d->conv.bias : 0);
+    info->bytes_backward = (d->need_dx + trained) * (x + y) + d->need_dx * weights + trained * bias;
+    info->unfinished_bytes = 0;
+    info->bytes_finish = trained * weights;
     if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
     memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
 }
@@ -100,7 +102,8 @@ bool lk_described_fuses(const lk_op_desc *desc) {
 }
 
 static void own_product(const lk_op_desc *d, lk_op_info *info, double bytes) {
-    info->workspace_bytes = 0;
+    info->workspace_bytes = info->unfinished_bytes = 0;
+    info->bytes_finish = 0;
     info->launches_forward = 1;
     if (d->conv.act != LK_ACT_NONE && d->training) info->stash_bytes = lk_act_count(&info->y) * (int64_t)sizeof(float);
     info->bytes_forward = bytes + (double)info->stash_bytes;
@@ -125,8 +128,11 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     bool trained = d->training && !d->frozen;
     info->keeps_x = trained;
     if (shorter) info->derived_bytes = s.weights * 2;
-    int64_t scratch = shorter && trained ? aligned(s.weights * 2) : 0;
-    info->workspace_bytes = scratch + LIBRARY_ALIGNMENT + (trained && d->conv.bias ? partial_bytes(&info->y) : 0);
+    if (shorter && trained) {
+        info->unfinished_bytes = s.weights * 2; /* the weight gradient of a layer in a 16-bit type is widened */
+        info->bytes_finish = (double)s.weights * 6;
+    }
+    info->workspace_bytes = LIBRARY_ALIGNMENT + (trained && d->conv.bias ? partial_bytes(&info->y) : 0);
     double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
     double bytes = (double)lk_act_bytes(&d->x) + y + (double)(s.weights * (shorter ? 2 : 4));
     info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(s.group * area);
@@ -134,8 +140,7 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
     info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
     info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
     info->launches_forward = 1 + gaps + d->conv.bias;
-    /* The weight gradient of a layer in a 16-bit type is widened by a launch of its own. */
-    info->launches_backward = d->training ? (trained ? 1 + shorter + d->conv.bias : 0) + d->need_dx * (1 + gaps) : 0;
+    info->launches_backward = d->training ? (trained ? 1 + d->conv.bias : 0) + d->need_dx * (1 + gaps) : 0;
     info->launches_refresh = shorter;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cudnn");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
