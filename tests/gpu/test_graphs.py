@@ -75,3 +75,13 @@ def resume(build, job, folder, *words):
     from test_train_standin import run
 
     return run(build, "train", job, *words, "--run", folder)
+
+
+def test_what_cannot_be_a_graph_says_what_helps(build, job, tmp_path):
+    """Forward, backward and the update of one microbatch, each in its turn."""
+    overrides = ["device=cuda", "batch=8", "microbatch=8", "max_updates=3"]
+    for graphs in range(3):
+        done = train(build, job, tmp_path / "run", *overrides, status=1, LK_SIM_GRAPHS=graphs)
+        assert "cannot be captured as a graph" in done.stderr and "use cuda_graphs: off" in done.stderr, graphs
+    train(build, job, tmp_path / "run", *overrides, LK_SIM_GRAPHS=3)
+    train(build, job, tmp_path / "run", *overrides, "cuda_graphs=off", LK_SIM_GRAPHS=0)

@@ -7,10 +7,31 @@ struct lk_captured {
 };
 
 /* This thread alone: threads that decode allocate and wait as they please. */
-static lk_status capture_begin(lk_device *device, lk_stream *stream, lk_error *err) {
-    (void)device;
+lk_status lk_cuda_capture_open(lk_stream *stream, lk_error *err) {
     return lk_cuda_check((int)cudaStreamBeginCapture(stream->cuda, cudaStreamCaptureModeThreadLocal),
                          "cudaStreamBeginCapture", err);
+}
+
+lk_status lk_cuda_capture_close(lk_stream *stream, cudaGraphExec_t *out, lk_error *err) {
+    lk_status status = LK_OK;
+    cudaGraph_t graph = NULL;
+    cudaError_t code = cudaStreamEndCapture(stream->cuda, &graph);
+    if (out == NULL) goto out;
+    *out = NULL;
+    if (code == cudaSuccess) code = cudaGraphInstantiate(out, graph, 0);
+    if (code != cudaSuccess)
+        LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED,
+                       "the GPU's work cannot be captured as a graph: %s (%s); use cuda_graphs: off",
+                       cudaGetErrorString(code), cudaGetErrorName(code)));
+out:
+    (void)cudaGetLastError(); /* a capture that failed leaves the GPU usable */
+    if (graph != NULL) (void)cudaGraphDestroy(graph);
+    return status;
+}
+
+static lk_status capture_begin(lk_device *device, lk_stream *stream, lk_error *err) {
+    (void)device;
+    return lk_cuda_capture_open(stream, err);
 }
 
 static void captured_free(lk_device *device, lk_captured *captured) {
@@ -21,24 +42,16 @@ static void captured_free(lk_device *device, lk_captured *captured) {
 }
 
 static lk_status capture_end(lk_device *device, lk_stream *stream, lk_captured **out, lk_error *err) {
-    lk_status status = LK_OK;
-    lk_captured *captured = NULL;
-    cudaGraph_t graph = NULL;
-    cudaError_t code = cudaStreamEndCapture(stream->cuda, &graph);
-    if (out == NULL) goto out;
+    cudaGraphExec_t graph = NULL;
+    if (out == NULL) return lk_cuda_capture_close(stream, NULL, err);
     *out = NULL;
-    if (code != cudaSuccess)
-        LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED,
-                       "the GPU's work cannot be captured as a graph: %s (%s); use cuda_graphs: off",
-                       cudaGetErrorString(code), cudaGetErrorName(code)));
-    LK_TRY(LK_NEW(&captured, 1, "a captured graph", err));
-    LK_CUDA(cudaGraphInstantiate(&captured->graph, graph, 0));
-    *out = captured;
-    captured = NULL;
-out:
-    (void)cudaGetLastError(); /* a capture that failed leaves the GPU usable */
-    if (graph != NULL) (void)cudaGraphDestroy(graph);
-    captured_free(device, captured);
+    LK_RETURN_IF(lk_cuda_capture_close(stream, &graph, err));
+    lk_status status = LK_NEW(out, 1, "a captured graph", err);
+    if (status == LK_OK)
+        (*out)->graph = graph;
+    else
+        (void)cudaGraphExecDestroy(graph);
+    (void)device;
     return status;
 }
 

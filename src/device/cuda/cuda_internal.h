@@ -164,7 +164,11 @@ LK_MUST_CHECK lk_status lk_cuda_sequence_room(lk_stream *stream, lk_cuda_task **
 /* The first `count` of them are a launch. */
 void lk_cuda_sequence_add(lk_cuda_sequence *sequence, int count, int blocks);
 void lk_cuda_sequence_install(lk_device *device);
-/* capture_* and captured_* of lk_device (capture.c). */
+/* From open to close the stream keeps what it is given (capture.c). close: out NULL drops it. Owner of *out: the
+ * caller, with cudaGraphExecDestroy. Errors: LK_ERR_UNSUPPORTED with what helps, where it cannot be captured. */
+LK_MUST_CHECK lk_status lk_cuda_capture_open(lk_stream *stream, lk_error *err);
+LK_MUST_CHECK lk_status lk_cuda_capture_close(lk_stream *stream, cudaGraphExec_t *out, lk_error *err);
+/* capture_* and captured_* of lk_device. */
 void lk_cuda_capture_install(lk_device *device);
 
 /* Makes the device's GPU current on the calling thread. */

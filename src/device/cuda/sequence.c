@@ -44,16 +44,10 @@ static lk_cuda_sequence_shape *place_of(lk_cuda_sequence *s, const lk_cuda_seque
 }
 
 static lk_status capture(lk_stream *stream, lk_cuda_sequence_shape *shape, lk_error *err) {
-    lk_status status = LK_OK;
-    cudaGraph_t graph = NULL;
-    LK_CUDA(cudaStreamBeginCapture(stream->cuda, cudaStreamCaptureModeThreadLocal));
-    status = launch(stream, shape, err);
-    int code = (int)cudaStreamEndCapture(stream->cuda, &graph);
-    LK_TRY(status);
-    LK_TRY(lk_cuda_check(code, "cudaStreamEndCapture", err));
-    LK_CUDA(cudaGraphInstantiate(&shape->graph, graph, 0));
-out:
-    if (graph != NULL) (void)cudaGraphDestroy(graph);
+    LK_RETURN_IF(lk_cuda_capture_open(stream, err));
+    lk_status status = launch(stream, shape, err);
+    if (status == LK_OK) return lk_cuda_capture_close(stream, &shape->graph, err);
+    (void)!lk_cuda_capture_close(stream, NULL, NULL);
     return status;
 }
 

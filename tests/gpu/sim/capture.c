@@ -179,12 +179,16 @@ API cudaError_t cudaStreamIsCapturing(cudaStream_t handle, enum cudaStreamCaptur
 }
 
 API cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
+    static int64_t made; /* LK_SIM_GRAPHS: how many can be */
     if (flags != 0 || graph == NULL) return cudaErrorInvalidValue;
     sim_lock();
-    ((sim_graph *)graph)->uses++;
-    *exec = (cudaGraphExec_t)graph;
+    bool fails = made++ >= sim_setting("LK_SIM_GRAPHS", INT64_MAX);
+    if (!fails) {
+        ((sim_graph *)graph)->uses++;
+        *exec = (cudaGraphExec_t)graph;
+    }
     sim_unlock();
-    return cudaSuccess;
+    return fails ? cudaErrorNotSupported : cudaSuccess;
 }
 
 API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
