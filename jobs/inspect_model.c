@@ -19,7 +19,7 @@ typedef struct view {
     const char *path, *kind;
     int64_t bytes;
     const lk_meta *meta;
-    const char *meta_text, *state, *job, *arithmetic; /* NULL: the file has none */
+    const char *meta_text, *state, *job, *arithmetic, *choices; /* NULL: the file has none */
     int64_t golden;
     int count;
     const lk_named_tensor *const *tensors;
@@ -95,6 +95,11 @@ static void print_text(const view *v) {
         int width = lk_text_width(v->arithmetic);
         printf("arithmetic   %s\n", lk_text_fit(v->arithmetic, width < 100 ? width : 99, line, sizeof line));
     }
+    if (v->choices != NULL) {
+        int choices = -1; /* the first line says what it is */
+        for (const char *at = v->choices; *at != '\0'; at++) choices += *at == '\n';
+        if (choices > 0) printf("engines      of %d passes (--json lists them)\n", choices);
+    }
     printf("golden       %lld samples\n", (long long)v->golden);
     int64_t bytes = 0;
     for (int i = 0; i < v->count; i++) bytes += tensor_bytes(&v->tensors[i]->tensor);
@@ -122,11 +127,11 @@ static json_t *describe_tensors(const view *v) {
 }
 
 static lk_status print_json(const view *v, lk_error *err) {
-    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o*, s:o*, s:s*, s:s*, s:o}", "path", v->path, "kind", v->kind,
-                             "bytes", (json_int_t)v->bytes, "parameters", (json_int_t)v->parameters, "golden",
+    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o*, s:o*, s:s*, s:s*, s:s*, s:o}", "path", v->path, "kind",
+                             v->kind, "bytes", (json_int_t)v->bytes, "parameters", (json_int_t)v->parameters, "golden",
                              (json_int_t)v->golden, "meta", json_loads(v->meta_text, 0, NULL), "state",
                              v->state == NULL ? NULL : json_loads(v->state, 0, NULL), "job", v->job, "arithmetic",
-                             v->arithmetic, "tensors", describe_tensors(v));
+                             v->arithmetic, "choices", v->choices, "tensors", describe_tensors(v));
     char *text = json == NULL ? NULL : json_dumps(json, JSON_INDENT(1));
     json_decref(json);
     if (text == NULL) return lk_fail(err, LK_ERR_MEMORY, "cannot describe %s as JSON: out of memory", v->path);
@@ -165,6 +170,7 @@ lk_status lk_inspect_checkpoint(const char *path, bool json, lk_error *err) {
     v.state = lk_checkpoint_text(c, "state");
     v.job = lk_checkpoint_text(c, "job");
     v.arithmetic = lk_checkpoint_text(c, "arithmetic");
+    v.choices = lk_checkpoint_text(c, "choices");
     const lk_named_tensor *golden = lk_checkpoint_find(c, "/golden/images");
     v.golden = golden == NULL || golden->tensor.shape.rank == 0 ? 0 : golden->tensor.shape.dims[0];
     LK_TRY(print_view(&v, json, err));

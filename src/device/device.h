@@ -108,7 +108,8 @@ struct lk_device {
     void *(*stream_handle)(const lk_stream *stream);
 
     /* Plans an op and fills *info. Owner: the caller, with op_free.
-     * Errors: LK_ERR_UNSUPPORTED naming op, shape, dtype and device; LK_ERR_DEVICE; LK_ERR_MEMORY. */
+     * Errors: LK_ERR_UNSUPPORTED naming op, shape, dtype and device, or what of desc->chosen cannot be had;
+     * LK_ERR_DEVICE; LK_ERR_MEMORY. */
     lk_status (*op_plan)(lk_device *device, lk_op **out, const lk_op_desc *desc, lk_op_info *info, lk_error *err);
     void (*op_free)(lk_device *device, lk_op *op);
 

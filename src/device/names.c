@@ -10,6 +10,11 @@ const char *lk_op_kind_name(lk_op_kind kind) {
     return kind >= 0 && kind < LK_OP_COUNT ? names[kind] : "unknown";
 }
 
+const char *lk_op_pass_name(lk_op_pass pass) {
+    static const char *const names[] = {"forward", "data", "weight"};
+    return (int)pass >= 0 && pass < LK_PASS_COUNT ? names[pass] : "unknown";
+}
+
 const char *lk_act_name(lk_act act) {
     static const char *const names[] = {
 #define X(name, text, help) text,

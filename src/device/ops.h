@@ -59,6 +59,14 @@ const char *lk_act_name(lk_act act);
 /* Does the activation's derivative follow from its value? Else backward needs what went into it. */
 static inline bool lk_act_invertible(lk_act act) { return act != LK_ACT_SILU && act != LK_ACT_HARD_SWISH; }
 
+/* The passes of an op whose implementations a device chooses. */
+typedef enum lk_op_pass { LK_PASS_FORWARD, LK_PASS_DATA, LK_PASS_WEIGHT, LK_PASS_COUNT } lk_op_pass;
+
+/* "forward", "data", "weight": of the gradients of x and of the weights; static. */
+const char *lk_op_pass_name(lk_op_pass pass);
+
+#define LK_CHOICE_SIZE 512 /* bytes of the text that names a choice, the final zero included */
+
 /* An activation tensor: logical N x C x H x W; element (n, c, y, x) lies at
  *   ((n * CB + c / block) * H * W + y * W + x) * block + c % block,  CB = ceil(c / block).
  * block 1 is NCHW, block = C is NHWC, 8 and 16 are the blocked layouts of CPU libraries. Channels
@@ -101,6 +109,9 @@ typedef struct lk_op_desc {
     uint32_t layer;
     /* A plan of the same layer whose stored parameter layout must be kept (tails, evaluation), or NULL. */
     const struct lk_op *like;
+    /* LK_PASS_COUNT texts of the lk_op_info.chosen of an earlier plan, to be taken again ("": the device's rule), or
+     * NULL. Read while planning only. */
+    const char *const *chosen;
     union {
         struct {
             float mean[LK_MAX_CHANNELS_IN], std[LK_MAX_CHANNELS_IN];
@@ -188,6 +199,9 @@ typedef struct lk_op_info {
     double bytes_finish; /* read + written by lk_device.finish_gradients for this op; 0: it leaves nothing */
     double bytes_again;  /* of lk_device.again where it takes one launch less than forward; 0: all that forward does */
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
+    /* What was chosen among several for each pass, all of it, as printable ASCII that lk_op_desc.chosen takes; "" where
+     * there is no choice. */
+    char chosen[LK_PASS_COUNT][LK_CHOICE_SIZE];
 } lk_op_info;
 
 /* Fixed addresses of one lane, and offsets into slabs that are given at run time. */

@@ -59,7 +59,8 @@ lk_status lk_plan_create(lk_plan **out, const lk_graph *graph, lk_device *device
     LK_TRY(lk_plan_forward_buffers(plan, err));
     LK_TRY(lk_plan_backward_calls(plan, err));
     LK_TRY(lk_plan_arena(plan, err));
-    plan->options.like = NULL; /* used while compiling only */
+    plan->options.like = NULL; /* used while compiling only, both */
+    plan->options.choices = NULL;
     *out = plan;
     return LK_OK;
 out:
@@ -81,6 +82,8 @@ void lk_plan_free(lk_plan *plan) {
     lk_free(plan->live);
     lk_free(plan);
 }
+
+const char *lk_plan_declined(const lk_plan *plan) { return plan->declined; }
 
 void lk_plan_get_totals(const lk_plan *plan, lk_plan_totals *totals) { *totals = plan->totals; }
 

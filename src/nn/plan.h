@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "device/device.h"
+#include "nn/choices.h"
 #include "nn/graph.h"
 
 typedef struct lk_plan lk_plan; /* read-only once created; shared by lanes */
@@ -49,8 +50,10 @@ typedef struct lk_plan_options {
     bool training;
     int group;              /* training: leaves that BatchNorm normalises together (lk_run.group); 0 or 1: each alone */
     lk_recompute recompute; /* training */
-    const lk_plan *like;    /* plan of the same graph whose slabs of parameters and statistics are shared, or NULL; read
-                               while compiling only. Derived parameters are each plan's own. */
+    const lk_choices *choices; /* implementations to be taken again where they name a pass, or NULL; read while
+                                  compiling only */
+    const lk_plan *like; /* plan of the same graph whose slabs of parameters and statistics are shared, or NULL; read
+                            while compiling only. Derived parameters are each plan's own. */
 } lk_plan_options;
 
 typedef struct lk_plan_totals {
@@ -75,6 +78,12 @@ void lk_plan_free(lk_plan *plan);
 void lk_plan_get_totals(const lk_plan *plan, lk_plan_totals *totals);
 const lk_param *lk_plan_get_params(const lk_plan *plan, int *count); /* borrowed */
 const lk_stat *lk_plan_get_stats(const lk_plan *plan, int *count);   /* borrowed */
+
+/* Adds what the device chose for every pass. Errors: LK_ERR_MEMORY, LK_ERR_INTERNAL. */
+LK_MUST_CHECK lk_status lk_plan_choices(const lk_plan *plan, lk_choices *choices, lk_error *err);
+/* Why the first of options.choices that the device could not take was replaced by the device's own choice; "": all
+ * were taken. Borrowed. */
+const char *lk_plan_declined(const lk_plan *plan);
 
 /* Parameter i between canonical order (state_dict order, master dtype) and a slab with this plan's offsets. */
 LK_MUST_CHECK lk_status lk_plan_pack(const lk_plan *plan, int i, const void *canonical, void *slab, lk_error *err);
@@ -102,6 +111,7 @@ typedef struct lk_plan_call {
     double flops, bytes;      /* bytes: each launch's operands once */
     double operand_bytes;     /* the call's operands once: tensors, parameters, what is kept between the passes */
     int launches;             /* lk_op_info */
+    const char *chosen[LK_PASS_COUNT]; /* lk_op_info.chosen of the passes that the call has; else NULL */
 } lk_plan_call;
 
 /* Calls are numbered from 0 to below this. Pure. */

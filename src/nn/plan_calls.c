@@ -78,7 +78,8 @@ static void forward_call(lk_plan_call *call, const lk_plan *plan, lk_node_id id)
                            .flops = info->flops_forward,
                            .bytes = info->bytes_forward,
                            .operand_bytes = forward_operands(plan, id),
-                           .launches = info->launches_forward};
+                           .launches = info->launches_forward,
+                           .chosen = {info->chosen[LK_PASS_FORWARD]}};
     name_kind(call, &planned->desc);
     snprintf(call->implementation, sizeof call->implementation, "%s", info->impl_forward);
 }
@@ -130,6 +131,8 @@ static void backward_call(lk_plan_call *call, const lk_plan *plan, int i) {
     call->bytes = info->bytes_backward;
     call->operand_bytes = backward_operands(plan, step.node);
     call->launches = info->launches_backward;
+    call->chosen[LK_PASS_DATA] = info->chosen[LK_PASS_DATA];
+    call->chosen[LK_PASS_WEIGHT] = info->chosen[LK_PASS_WEIGHT];
     name_kind(call, &planned->desc);
     const char *dx = planned->desc.need_dx ? info->impl_dx : "";
     bool same = strcmp(dx, info->impl_dw) == 0;

@@ -68,6 +68,8 @@ struct lk_plan {
     lk_act_desc finished;
     double finish_bytes;
 
+    char declined[768]; /* lk_plan_declined */
+
     int64_t run_bytes; /* of a lane's run_data; offsets: lk_plan_node.run_offset */
     lk_plan_totals totals;
 };

@@ -51,6 +51,29 @@ lk_dtype lk_plan_stored_type(const lk_plan *plan) {
     return plan->options.compute == LK_TF32 ? LK_F32 : plan->options.compute;
 }
 
+/* With the choices that are to be taken again, and where the device cannot take one, without. */
+static lk_status plan_chosen(lk_plan *plan, int i, lk_error *err) {
+    lk_plan_node *planned = &plan->nodes[i];
+    lk_device *device = plan->device;
+    const char *chosen[LK_PASS_COUNT];
+    char key[LK_CHOICE_KEY_SIZE];
+    lk_error reason = {0};
+    bool any = false;
+    for (lk_op_pass pass = 0; pass < LK_PASS_COUNT; pass++) {
+        lk_choice_key(key, sizeof key, plan->graph->nodes[i].name, &planned->desc, pass);
+        chosen[pass] = lk_choices_find(plan->options.choices, key);
+        any = any || chosen[pass] != NULL;
+    }
+    if (!any) return device->op_plan(device, &planned->op, &planned->desc, &planned->info, err);
+    planned->desc.chosen = chosen;
+    lk_status status = device->op_plan(device, &planned->op, &planned->desc, &planned->info, &reason);
+    planned->desc.chosen = NULL;
+    if (status != LK_ERR_UNSUPPORTED) return status == LK_OK ? LK_OK : lk_fail(err, status, "%s", reason.message);
+    if (plan->declined[0] == '\0')
+        snprintf(plan->declined, sizeof plan->declined, "layer %s: %.600s", plan->graph->nodes[i].name, reason.message);
+    return device->op_plan(device, &planned->op, &planned->desc, &planned->info, err);
+}
+
 /* Plans node i. On LK_ERR_UNSUPPORTED info.y is set all the same, to what the graph says, so that later layers can be
  * asked for too. */
 static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
@@ -69,7 +92,7 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     }
     const lk_plan *like = plan->options.like;
     if (like != NULL && i < like->graph->count) planned->desc.like = like->nodes[i].op;
-    lk_status status = plan->device->op_plan(plan->device, &planned->op, &planned->desc, &planned->info, err);
+    lk_status status = plan_chosen(plan, i, err);
     planned->desc.like = NULL;
     if (status == LK_OK) status = check_output(plan, node, &planned->info.y, err);
     if (status == LK_OK) status = check_residual(plan, node, &planned->info.y, err);
@@ -104,4 +127,17 @@ lk_status lk_plan_ops(lk_plan *plan, lk_error *err) {
     /* The device's own sentence names op, shape, type and device. */
     return lk_fail(err, LK_ERR_UNSUPPORTED, "layer %s cannot run%s: %.800s", plan->graph->nodes[first].name, more,
                    why.message);
+}
+
+lk_status lk_plan_choices(const lk_plan *plan, lk_choices *choices, lk_error *err) {
+    for (int i = 0; i < plan->graph->count; i++) {
+        const lk_plan_node *planned = &plan->nodes[i];
+        for (lk_op_pass pass = 0; !planned->skipped && pass < LK_PASS_COUNT; pass++) {
+            char key[LK_CHOICE_KEY_SIZE];
+            if (planned->info.chosen[pass][0] == '\0') continue;
+            lk_choice_key(key, sizeof key, plan->graph->nodes[i].name, &planned->desc, pass);
+            LK_RETURN_IF(lk_choices_add(choices, key, planned->info.chosen[pass], err));
+        }
+    }
+    return LK_OK;
 }

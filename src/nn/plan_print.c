@@ -51,15 +51,26 @@ static lk_status print_text(const lk_plan *plan, FILE *out) {
     return LK_OK;
 }
 
+/* By pass; NULL: nothing was there to choose. */
+static json_t *json_choices(const lk_plan_call *row) {
+    json_t *choices = NULL;
+    for (lk_op_pass pass = 0; pass < LK_PASS_COUNT; pass++) {
+        if (row->chosen[pass] == NULL || row->chosen[pass][0] == '\0') continue;
+        if (choices == NULL) choices = json_object();
+        json_object_set_new(choices, lk_op_pass_name(pass), json_string(row->chosen[pass]));
+    }
+    return choices;
+}
+
 static json_t *json_row(const lk_plan_call *row) {
     char layout[32];
     const lk_act_desc *made = row->made;
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:[I,I,I,I], s:s, s:s, s:f, s:f, s:f, s:i, s:s}", "call", row->number,
-                     "pass", pass_of(row), "op", row->op, "kind", row->kind, "layer", row->layer, "shape",
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:[I,I,I,I], s:s, s:s, s:f, s:f, s:f, s:i, s:s, s:o*}", "call",
+                     row->number, "pass", pass_of(row), "op", row->op, "kind", row->kind, "layer", row->layer, "shape",
                      (json_int_t)made->n, (json_int_t)made->c, (json_int_t)made->h, (json_int_t)made->w, "layout",
                      lk_plan_layout_name(made, layout, sizeof layout), "dtype", lk_dtype_name(made->dtype), "bytes",
                      row->bytes, "operand_bytes", row->operand_bytes, "flops", row->flops, "launches", row->launches,
-                     "implementation", row->implementation);
+                     "implementation", row->implementation, "choices", json_choices(row));
 }
 
 static lk_status print_json(const lk_plan *plan, FILE *out, lk_error *err) {

@@ -11,6 +11,7 @@ static lk_status compile(lk_network *network, lk_network_mode mode, int64_t batc
                                .training = mode != LK_NETWORK_EVALUATE,
                                .group = config->group,
                                .recompute = config->recompute,
+                               .choices = config->choices,
                                .like = network->plans[LK_NETWORK_TRAIN]};
     LK_RETURN_IF(lk_plan_create(&network->plans[mode], network->graph, network->device, &options, err));
     lk_plan_totals totals;
@@ -101,6 +102,27 @@ void lk_network_free(lk_network *network) {
     lk_graph_free(network->graph);
     lk_free(network->runs);
     lk_free(network);
+}
+
+lk_status lk_network_choices(const lk_network *network, char **text, lk_error *err) {
+    lk_status status;
+    lk_choices *choices = NULL;
+    *text = NULL;
+    LK_TRY(lk_choices_create(&choices, err));
+    for (int mode = 0; mode < LK_NETWORK_MODES; mode++)
+        if (network->plans[mode] != NULL) LK_TRY(lk_plan_choices(network->plans[mode], choices, err));
+    LK_TRY(lk_choices_write(choices, text, err));
+out:
+    lk_choices_free(choices);
+    return status;
+}
+
+const char *lk_network_declined(const lk_network *network) {
+    const char *declined = "";
+    for (int mode = LK_NETWORK_MODES - 1; mode >= 0; mode--)
+        if (network->plans[mode] != NULL && lk_plan_declined(network->plans[mode])[0] != '\0')
+            declined = lk_plan_declined(network->plans[mode]);
+    return declined;
 }
 
 const lk_loss_config *lk_network_loss(const lk_network *network) {

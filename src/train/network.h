@@ -23,8 +23,9 @@ typedef struct lk_network_config {
     bool average;                                  /* keep a moving average of parameters and statistics */
     const char *freeze;                            /* names of parameters that are not trained: lk_graph_freeze */
     bool freeze_batchnorm;
-    uint64_t seed; /* of the initialisation */
-    int threads;   /* that share the initialisation */
+    const lk_choices *choices; /* lk_plan_options */
+    uint64_t seed;             /* of the initialisation */
+    int threads;               /* that share the initialisation */
 } lk_network_config;
 
 /* A part of a slab. Unit: elements. */
@@ -65,6 +66,12 @@ const lk_loss_config *lk_network_loss(const lk_network *network);
 bool lk_network_averages(const lk_network *network);
 /* The average becomes what parameters and statistics are; nothing where none is kept. Blocking. */
 LK_MUST_CHECK lk_status lk_network_restart_average(lk_network *network, lk_error *err);
+
+/* What the device chose for all passes, as text (lk_choices_write). Owner of *text: the caller, with lk_free. Errors:
+ * LK_ERR_MEMORY. */
+LK_MUST_CHECK lk_status lk_network_choices(const lk_network *network, char **text, lk_error *err);
+/* lk_plan_declined of all plans. */
+const char *lk_network_declined(const lk_network *network);
 
 /* Says that the parameters changed. */
 void lk_network_touch(lk_network *network);

@@ -106,8 +106,9 @@ lk_status lk_snapshot_write(const lk_snapshot *s, const char *path, lk_error *er
     }
     LK_TRY(add_golden(&list, s, err));
     LK_TRY(lk_counters_write(&state, s->counters, err));
-    lk_named_text texts[] = {{"meta", s->meta}, {"job", s->job}, {"state", state}, {"arithmetic", s->arithmetic}};
-    LK_TRY(lk_checkpoint_write(path, list.items, (int)list.count, texts, 4, err));
+    lk_named_text texts[] = {
+        {"meta", s->meta}, {"job", s->job}, {"state", state}, {"arithmetic", s->arithmetic}, {"choices", s->choices}};
+    LK_TRY(lk_checkpoint_write(path, list.items, (int)list.count, texts, 5, err));
 out:
     lk_free(state);
     free_list(&list);

@@ -1,6 +1,6 @@
 /* The whole state of a run as a checkpoint, and back (P10): /model (with a moving average: that, and the weights it is
  * of in /unaveraged), /optimizer, /golden, and the texts meta, job,
- * state, arithmetic. */
+ * state, arithmetic, choices. */
 #ifndef LK_TRAIN_SNAPSHOT_H
 #define LK_TRAIN_SNAPSHOT_H
 
@@ -16,6 +16,7 @@ typedef struct lk_snapshot {
     lk_counters *counters;
     const char *meta, *job; /* texts */
     const char *arithmetic; /* the device's identity */
+    const char *choices;    /* lk_network_choices */
     int64_t golden_count;   /* 0: none */
     const int64_t *golden_samples;
     const uint8_t *golden_images; /* golden_count x H x W x C */

@@ -56,6 +56,8 @@ typedef struct lk_trainer {
     lk_counters counters;
     lk_golden_set golden;
     char *meta_text, *job_text;
+    lk_choices *recalled;           /* implementations that the checkpoint names, of the same arithmetic; NULL: none */
+    char *choices_text;             /* lk_network_choices */
     char *init_summary, *init_list; /* what of the weights of `init` was loaded; NULL: none */
     lk_run_folder folder;           /* rank 0 */
     char *checkpoints;              /* path of the checkpoints folder, all ranks */
@@ -79,6 +81,12 @@ LK_MUST_CHECK lk_status lk_trainer_connect_devices(lk_trainer *trainer, lk_error
 LK_MUST_CHECK lk_status lk_trainer_load_init(lk_trainer *trainer, lk_error *err);
 LK_MUST_CHECK lk_status lk_trainer_check_init(lk_trainer *trainer, lk_error *err);
 LK_MUST_CHECK lk_status lk_trainer_write_init(lk_trainer *trainer, lk_error *err);
+
+/* trainer_choices.c: reads `recalled` where the run goes on (Not Collective); writes choices_text and compares it
+ * between ranks (Collective). Errors: LK_ERR_DATA for a list that is none; LK_ERR_CONFIG naming the first layer for
+ * which a rank chose otherwise than rank 0. */
+LK_MUST_CHECK lk_status lk_trainer_recall_choices(lk_trainer *trainer, lk_error *err);
+LK_MUST_CHECK lk_status lk_trainer_check_choices(lk_trainer *trainer, lk_error *err);
 
 /* trainer_resume.c: opens the run's folder, restores the state where there is one. Collective. */
 LK_MUST_CHECK lk_status lk_trainer_open_run(lk_trainer *trainer, lk_error *err);

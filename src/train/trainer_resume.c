@@ -27,6 +27,10 @@ static lk_status check_stored(const lk_trainer *t, const lk_checkpoint *checkpoi
                      "the run goes on with other arithmetic, so its bits are no longer those of an uninterrupted run: "
                      "%s before, %s now",
                      arithmetic, t->device->identity(t->device));
+    if (t->comm->rank == 0 && lk_network_declined(t->network)[0] != '\0')
+        lk_log_write(&t->log, LK_LOG_WARNING,
+                     "the run goes on with other engines, so its bits are no longer those of an uninterrupted run: %s",
+                     lk_network_declined(t->network));
 out:
     lk_job_free(&stored);
     lk_meta_free(&meta);

@@ -56,6 +56,7 @@ static lk_status create_network(lk_trainer *t, lk_error *err) {
                                 .average = t->job->ema.decay > 0,
                                 .freeze = t->job->freeze.names,
                                 .freeze_batchnorm = t->job->freeze.batchnorm,
+                                .choices = t->recalled,
                                 .seed = (uint64_t)t->job->seed,
                                 .threads = t->cores};
     lk_job_model_spec(t->job, t->dataset->class_count, &config.spec);
@@ -108,6 +109,7 @@ static lk_status setup_local(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(create_sampler(t, err));
     LK_RETURN_IF(write_texts(t, err));
     LK_RETURN_IF(create_loader(t, err));
+    LK_RETURN_IF(lk_trainer_recall_choices(t, err));
     LK_RETURN_IF(create_network(t, err));
     LK_RETURN_IF(lk_trainer_load_init(t, err)); /* before anything copies the parameters */
     LK_RETURN_IF(lk_network_restart_average(t->network, err));
@@ -143,7 +145,8 @@ static void set_snapshot(lk_trainer *t) {
                                 .counters = &t->counters,
                                 .meta = t->meta_text,
                                 .job = t->job_text,
-                                .arithmetic = t->device->identity(t->device)};
+                                .arithmetic = t->device->identity(t->device),
+                                .choices = t->choices_text};
 }
 
 lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
@@ -152,6 +155,7 @@ lk_status lk_trainer_setup(lk_trainer *t, lk_error *err) {
     LK_RETURN_IF(lk_comm_agree(t->comm, setup_local(t, err), err));
     const char *arithmetic = t->device->identity(t->device);
     LK_RETURN_IF(lk_comm_check_equal(t->comm, arithmetic, (int64_t)strlen(arithmetic), "arithmetic", err));
+    LK_RETURN_IF(lk_trainer_check_choices(t, err));
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->job_text, (int64_t)strlen(t->job_text), "job", err));
     LK_RETURN_IF(lk_comm_check_equal(t->comm, t->dataset->hash, sizeof t->dataset->hash, "data set", err));
     LK_RETURN_IF(lk_trainer_check_init(t, err));
@@ -198,4 +202,6 @@ void lk_trainer_release(lk_trainer *t) {
     lk_free(t->init_list);
     lk_free(t->meta_text);
     lk_free(t->job_text);
+    lk_choices_free(t->recalled);
+    lk_free(t->choices_text);
 }

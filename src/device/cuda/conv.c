@@ -65,11 +65,17 @@ static lk_cuda_product product_of(const lk_call *call) {
                              .slope = op->info.stash_bytes > 0 ? call->buffers.stash : NULL};
 }
 
+/* Passes are numbered alike. */
+_Static_assert((int)LK_PASS_DATA == (int)LK_CUDNN_DATA && (int)LK_PASS_WEIGHT == (int)LK_CUDNN_WEIGHT &&
+                   (int)LK_PASS_COUNT == (int)LK_CUDNN_PASSES && LK_CHOICE_SIZE >= LK_CUDNN_CHOICE_SIZE,
+               "a pass of cuDNN's is a pass of the op, and so is its choice");
+
 static lk_status plan_pass(lk_cuda *cuda, lk_op *op, lk_cudnn_pass pass, lk_error *err) {
     conv_plan *p = op->plan;
     lk_error reason = {0};
     lk_cudnn_target target = {.handle = cuda->cudnn, .device = cuda->described};
-    lk_status status = lk_cuda_conv_engine(&p->passes[pass], &p->shape, &target, pass, &reason);
+    const char *chosen = lk_cuda_chosen(op, (lk_op_pass)pass);
+    lk_status status = lk_cuda_conv_engine(&p->passes[pass], &p->shape, &target, pass, chosen, &reason);
     if (status == LK_ERR_UNSUPPORTED) return lk_cuda_unsupported(op, reason.message, err);
     if (status != LK_OK) return lk_fail(err, status, "%s", reason.message);
     return LK_OK;
@@ -122,6 +128,7 @@ static void fill_info(lk_op *op) {
         if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
         return;
     }
+    for (int i = 0; i < LK_CUDNN_PASSES; i++) memcpy(info->chosen[i], p->passes[i].choice, sizeof p->passes[i].choice);
     snprintf(info->impl_forward, sizeof info->impl_forward, "%s", p->passes[LK_CUDNN_FORWARD].name);
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);
     if (!trained) return;

@@ -45,7 +45,8 @@ bool lk_cuda_depthwise_applies(const lk_op_desc *d) {
 }
 
 lk_status lk_cuda_conv_engine(lk_cudnn_plan *out, lk_cudnn_conv *shape, const lk_cudnn_target *target,
-                              lk_cudnn_pass pass, lk_error *err) {
+                              lk_cudnn_pass pass, const char *chosen, lk_error *err) {
+    if (chosen != NULL) return lk_cudnn_plan_restore(out, target, shape, pass, chosen, LK_CUDA_WORKSPACE_LIMIT, err);
     const struct {
         lk_cudnn_ranking ranking;
         bool short_dweight;

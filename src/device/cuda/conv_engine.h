@@ -12,9 +12,10 @@ void lk_cuda_conv_shape(lk_cudnn_conv *shape, const lk_op_desc *desc);
 
 /* Engines of the library's first ranking before its fallbacks. The weight gradient of a layer in a 16-bit type is
  * wanted in float32; where only a fallback sums into that, the fast engine's gradient of that type is taken:
- * shape->short_dweight is then set. Owner of out: the caller, with lk_cudnn_plan_free. Errors: those of
- * lk_cudnn_plan_create. */
+ * shape->short_dweight is then set. chosen: the text of an earlier plan's choice, which is taken instead, or NULL.
+ * Owner of out: the caller, with lk_cudnn_plan_free. Errors: those of lk_cudnn_plan_create and lk_cudnn_plan_restore.
+ */
 LK_MUST_CHECK lk_status lk_cuda_conv_engine(lk_cudnn_plan *out, lk_cudnn_conv *shape, const lk_cudnn_target *target,
-                                            lk_cudnn_pass pass, lk_error *err);
+                                            lk_cudnn_pass pass, const char *chosen, lk_error *err);
 
 #endif

@@ -1,7 +1,9 @@
 /* Fully connected layer: cuBLASLt over rows of features. Weights are stored O x I with both padded as the tensors'
  * channels are, so that a matrix here is a tensor there; cuBLASLt counts columns first, and sees I x O.
  * Sums are split over no more than one block (no reduction scheme), so that their order is fixed. */
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
@@ -11,12 +13,21 @@
 #define POINTER_ALIGNMENT 16u
 #define UNREAD_ADDRESS (uintptr_t)256 /* of a bias, for the choice of an algorithm: each call gives its own */
 
+/* The text of an algorithm: its number, and its words, which the library may be given again in the same version.
+ * Source: cublasLtMatmulAlgo_t in cuBLAS's documentation. */
+#define ALGORITHM "cublaslt algorithm %d"
+#define ALGORITHM_WORDS " words"
+enum { WORDS = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t), WORD_DIGITS = 16 };
+enum { CHOICE_SIZE = 64 + WORDS * (WORD_DIGITS + 1) };
+_Static_assert(CHOICE_SIZE <= LK_CHOICE_SIZE, "a choice is the text of an algorithm");
+
 typedef struct matmul {
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algo;
     int64_t workspace;
     int id; /* the algorithm's number */
+    char choice[CHOICE_SIZE];
 } matmul;
 
 typedef struct linear_plan {
@@ -67,6 +78,47 @@ out:
     return status;
 }
 
+static void write_choice(matmul *m) {
+    int length = snprintf(m->choice, sizeof m->choice, ALGORITHM ALGORITHM_WORDS, m->id);
+    for (int i = 0; i < WORDS; i++)
+        length += snprintf(m->choice + length, sizeof m->choice - (size_t)length, " %016" PRIx64, m->algo.data[i]);
+}
+
+/* The words of a text that write_choice made. */
+static bool read_choice(cublasLtMatmulAlgo_t *algo, const char *text) {
+    const char *at = strstr(text, ALGORITHM_WORDS);
+    if (strncmp(text, "cublaslt ", 9) != 0 || at == NULL) return false;
+    at += strlen(ALGORITHM_WORDS);
+    if (strlen(at) != (size_t)WORDS * (WORD_DIGITS + 1)) return false;
+    for (int i = 0; i < WORDS; i++, at += WORD_DIGITS + 1) {
+        if (at[0] != ' ' || strspn(at + 1, "0123456789abcdef") < WORD_DIGITS) return false;
+        char word[WORD_DIGITS + 1] = "";
+        memcpy(word, at + 1, WORD_DIGITS);
+        algo->data[i] = strtoull(word, NULL, 16);
+    }
+    return true;
+}
+
+/* The algorithm of an earlier plan, if the library takes it and it is one that `choose` could have taken. */
+static lk_status take_again(lk_cuda *cuda, matmul *m, const lk_op *op, const char *text, lk_error *err) {
+    lk_status status = LK_OK;
+    cublasLtMatmulHeuristicResult_t result = {.state = CUBLAS_STATUS_NOT_SUPPORTED};
+    uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_MASK;
+    size_t written;
+    bool well = read_choice(&m->algo, text);
+    well = well && cublasLtMatmulAlgoCheck(cuda->blas, m->desc, m->a, m->b, m->d, m->d, &m->algo, &result) ==
+                       CUBLAS_STATUS_SUCCESS;
+    well = well && result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= MATMUL_WORKSPACE;
+    well = well && cublasLtMatmulAlgoConfigGetAttribute(&m->algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme,
+                                                        sizeof scheme, &written) == CUBLAS_STATUS_SUCCESS;
+    if (!well || scheme != CUBLASLT_REDUCTION_SCHEME_NONE)
+        LK_TRY(lk_cuda_unsupported(op, "cuBLASLt does not take the recorded algorithm for its matrices", err));
+    m->workspace = (int64_t)result.workspaceSize;
+    LK_BLAS(cublasLtMatmulAlgoConfigGetAttribute(&m->algo, CUBLASLT_ALGO_CONFIG_ID, &m->id, sizeof m->id, &written));
+out:
+    return status;
+}
+
 static lk_status choose(lk_cuda *cuda, matmul *m, const lk_op *op, lk_error *err) {
     lk_status status = LK_OK;
     cublasLtMatmulPreference_t preference = NULL;
@@ -98,18 +150,20 @@ out:
     return status;
 }
 
-/* D = op(A) op(B), and a bias along D's rows where bias is set. */
-static lk_status matmul_plan(lk_cuda *cuda, matmul *m, const lk_op *op, matrix a, matrix b, matrix d, bool bias,
+/* D = op(A) op(B), and in the forward pass a bias along D's rows. */
+static lk_status matmul_plan(lk_cuda *cuda, matmul *m, const lk_op *op, lk_op_pass pass, matrix a, matrix b, matrix d,
                              lk_error *err) {
     lk_status status = LK_OK;
     if (cuda->described != NULL) return LK_OK; /* cuBLASLt chooses for a GPU that is there alone */
     LK_BLAS(cublasLtMatmulDescCreate(&m->desc, compute_of(op), CUDA_R_32F));
     LK_TRY(set_transposed(m, &a, &b, err));
-    if (bias) LK_TRY(set_bias(m->desc, d.type, (const void *)UNREAD_ADDRESS, err));
+    if (pass == LK_PASS_FORWARD) LK_TRY(set_bias(m->desc, d.type, (const void *)UNREAD_ADDRESS, err));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->a, a.type, (uint64_t)a.rows, (uint64_t)a.columns, a.rows));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->b, b.type, (uint64_t)b.rows, (uint64_t)b.columns, b.rows));
     LK_BLAS(cublasLtMatrixLayoutCreate(&m->d, d.type, (uint64_t)d.rows, (uint64_t)d.columns, d.rows));
-    LK_TRY(choose(cuda, m, op, err));
+    const char *chosen = lk_cuda_chosen(op, pass);
+    LK_TRY(chosen == NULL ? choose(cuda, m, op, err) : take_again(cuda, m, op, chosen, err));
+    write_choice(m);
 out:
     return status;
 }
@@ -152,6 +206,8 @@ static void fill_info(lk_op *op) {
     info->launches_forward = 1;
     if (d->training) info->launches_backward = 2 * trained + d->need_dx;
     info->launches_refresh = info->derived_bytes > 0 ? 2 : 0;
+    const matmul *all[LK_PASS_COUNT] = {&p->forward, &p->data, &p->weight};
+    for (int i = 0; i < LK_PASS_COUNT; i++) memcpy(info->chosen[i], all[i]->choice, sizeof all[i]->choice);
     snprintf(info->impl_forward, sizeof info->impl_forward, "cublaslt:%d", p->forward.id);
     if (d->training && d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "cublaslt:%d", p->data.id);
     if (trained) snprintf(info->impl_dw, sizeof info->impl_dw, "cublaslt:%d", p->weight.id);
@@ -172,9 +228,9 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     matrix weight = {type, p->in, p->out, false}, x = {type, p->in, d->x.n, false}, y = {type, p->out, d->x.n, false};
     matrix weight_t = weight, y_t = y, dweight = {CUDA_R_32F, p->in, p->out, false};
     weight_t.transposed = y_t.transposed = true;
-    LK_TRY(matmul_plan(cuda, &p->forward, op, weight_t, x, y, true, err));
-    if (d->training && d->need_dx) LK_TRY(matmul_plan(cuda, &p->data, op, weight, y, x, false, err));
-    if (d->training && !d->frozen) LK_TRY(matmul_plan(cuda, &p->weight, op, x, y_t, dweight, false, err));
+    LK_TRY(matmul_plan(cuda, &p->forward, op, LK_PASS_FORWARD, weight_t, x, y, err));
+    if (d->training && d->need_dx) LK_TRY(matmul_plan(cuda, &p->data, op, LK_PASS_DATA, weight, y, x, err));
+    if (d->training && !d->frozen) LK_TRY(matmul_plan(cuda, &p->weight, op, LK_PASS_WEIGHT, x, y_t, dweight, err));
     fill_info(op);
 out:
     return status;

@@ -92,13 +92,14 @@ static lk_status op_plan(lk_device *device, lk_op **out, const lk_op_desc *desc,
     LK_TRY(lk_cuda_enter(cuda_of(device), err));
     LK_TRY(LK_NEW(&op, 1, "an op", err));
     op->desc = *desc;
-    op->desc.like = NULL; /* may be freed before this plan */
+    op->desc.like = NULL; /* may be freed before this plan, as what was chosen */
     op->class = class_of(desc->kind);
     if (op->class == NULL)
         LK_TRY(lk_fail(err, LK_ERR_UNSUPPORTED, "the cuda device has no op %s (number %d)", lk_op_kind_name(desc->kind),
                        (int)desc->kind));
     LK_TRY(lk_cuda_check_op(op, desc->like, err));
     LK_TRY(op->class->plan(cuda_of(device), op, err));
+    op->desc.chosen = NULL;
     *info = op->info;
     *out = op;
     op = NULL;

@@ -84,7 +84,7 @@ struct lk_stream {
 typedef struct lk_cuda_op_class lk_cuda_op_class;
 
 struct lk_op {
-    lk_op_desc desc; /* desc.like is not kept */
+    lk_op_desc desc; /* desc.like is not kept, and desc.chosen while planning only */
     lk_op_info info;
     const lk_cuda_op_class *class; /* planning may put a narrower one in its place */
     void *plan;                    /* what the class keeps, or NULL; read-only once planned */
@@ -187,6 +187,12 @@ LK_MUST_CHECK lk_status lk_cuda_check_op(const lk_op *op, const lk_op *like, lk_
 
 /* Fails with "OP (shape, dtype) on the cuda device: WHY". Returns LK_ERR_UNSUPPORTED. */
 LK_MUST_CHECK lk_status lk_cuda_unsupported(const lk_op *op, const char *why, lk_error *err);
+
+/* The text of desc.chosen for a pass; NULL: the device chooses. */
+static inline const char *lk_cuda_chosen(const lk_op *op, lk_op_pass pass) {
+    const char *text = op->desc.chosen == NULL ? NULL : op->desc.chosen[pass];
+    return text == NULL || text[0] == '\0' ? NULL : text;
+}
 
 /* Fields of info that every op has the same way: y in the compute type with another shape, no parameters. */
 void lk_cuda_info_start(lk_op *op, int64_t c, int64_t h, int64_t w, int64_t block);

@@ -31,10 +31,13 @@ typedef struct lk_cudnn_target {
     cudnnBackendDescriptor_t device; /* where handle is NULL */
 } lk_cudnn_target;
 
+#define LK_CUDNN_CHOICE_SIZE 512
+
 typedef struct lk_cudnn_plan {
     cudnnBackendDescriptor_t plan;
     int64_t workspace_bytes;
-    char name[48]; /* "cudnn:engine 12" */
+    char name[48];                     /* "cudnn:engine 12" */
+    char choice[LK_CUDNN_CHOICE_SIZE]; /* "cudnn engine 12 knobs 2=1 5=0": all that there was to choose */
 } lk_cudnn_plan;
 
 /* Which of the library's rankings: what it holds for fast, or what else computes the same. */
@@ -46,6 +49,11 @@ typedef enum lk_cudnn_ranking { LK_CUDNN_FIRST, LK_CUDNN_FALLBACK } lk_cudnn_ran
 LK_MUST_CHECK lk_status lk_cudnn_plan_create(lk_cudnn_plan *out, const lk_cudnn_target *target,
                                              const lk_cudnn_conv *conv, lk_cudnn_pass pass, lk_cudnn_ranking ranking,
                                              int64_t limit, lk_error *err);
+/* The engine and knobs that the text `choice` of an earlier plan names; sets conv->short_dweight as it was then.
+ * Errors: LK_ERR_UNSUPPORTED where the library cannot make that plan, or it is none that lk_cudnn_plan_create would
+ * take, or the text is none; LK_ERR_DEVICE. */
+LK_MUST_CHECK lk_status lk_cudnn_plan_restore(lk_cudnn_plan *out, const lk_cudnn_target *target, lk_cudnn_conv *conv,
+                                              lk_cudnn_pass pass, const char *choice, int64_t limit, lk_error *err);
 void lk_cudnn_plan_free(lk_cudnn_plan *plan);
 
 /* The plan's operands in one lane. A pack is made again where an address changed. */

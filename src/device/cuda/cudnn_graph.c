@@ -23,6 +23,16 @@ lk_status lk_cudnn_set(cudnnBackendDescriptor_t descriptor, cudnnBackendAttribut
                           err);
 }
 
+lk_status lk_cudnn_get(cudnnBackendDescriptor_t descriptor, cudnnBackendAttributeName_t name,
+                       cudnnBackendAttributeType_t type, int64_t most, int64_t *count, void *values, lk_error *err) {
+    return lk_cudnn_check(cudnnBackendGetAttribute(descriptor, name, type, most, count, values),
+                          "cudnnBackendGetAttribute", err);
+}
+
+void lk_cudnn_destroy(cudnnBackendDescriptor_t descriptor) {
+    if (descriptor != NULL) (void)cudnnBackendDestroyDescriptor(descriptor);
+}
+
 static lk_status finalize(cudnnBackendDescriptor_t descriptor, lk_error *err) {
     return lk_cudnn_check(cudnnBackendFinalize(descriptor), "cudnnBackendFinalize", err);
 }

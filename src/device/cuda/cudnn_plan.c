@@ -7,16 +7,6 @@
 
 #define MOST_CANDIDATES 32
 
-static lk_status get(cudnnBackendDescriptor_t descriptor, cudnnBackendAttributeName_t name,
-                     cudnnBackendAttributeType_t type, int64_t most, int64_t *count, void *values, lk_error *err) {
-    return lk_cudnn_check(cudnnBackendGetAttribute(descriptor, name, type, most, count, values),
-                          "cudnnBackendGetAttribute", err);
-}
-
-static void destroy(cudnnBackendDescriptor_t descriptor) {
-    if (descriptor != NULL) (void)cudnnBackendDestroyDescriptor(descriptor);
-}
-
 /* May results be computed this way? Float32 means float32: no engine that rounds its operands to a shorter type. On
  * float32 operands, tensor cores multiply in TF32; engines that round to half precision lose range too and say so by
  * another note. Source: PyTorch's choice of engines with and without torch.backends.cudnn.allow_tf32. */
@@ -38,19 +28,18 @@ static lk_status engine_of(cudnnBackendDescriptor_t config, const lk_cudnn_conv 
     cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     int64_t count = 0;
     LK_TRY(lk_cudnn_create(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR, err));
-    LK_TRY(get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine, err));
-    LK_TRY(get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, index, err));
-    LK_TRY(get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
-               &count, notes, err));
+    LK_TRY(lk_cudnn_get(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine, err));
+    LK_TRY(lk_cudnn_get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, index, err));
+    LK_TRY(lk_cudnn_get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                        CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes, err));
     if (!notes_allow(notes, count, conv)) *index = -1;
 out:
-    destroy(engine);
+    lk_cudnn_destroy(engine);
     return status;
 }
 
-/* Tries one configuration. out->plan stays NULL where the library cannot make it or it is not wanted. */
-static lk_status try_config(lk_cudnn_plan *out, const lk_cudnn_target *target, cudnnBackendDescriptor_t config,
-                            const lk_cudnn_conv *conv, int64_t limit, lk_error *err) {
+lk_status lk_cudnn_try(lk_cudnn_plan *out, const lk_cudnn_target *target, cudnnBackendDescriptor_t config,
+                       const lk_cudnn_conv *conv, int64_t limit, lk_error *err) {
     lk_status status = LK_OK;
     cudnnBackendDescriptor_t plan = NULL;
     int64_t index = -1, count = 0, bytes = 0;
@@ -64,14 +53,15 @@ static lk_status try_config(lk_cudnn_plan *out, const lk_cudnn_target *target, c
         LK_TRY(lk_cudnn_set(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                             &target->device, err));
     if (cudnnBackendFinalize(plan) != CUDNN_STATUS_SUCCESS) goto out; /* the next in the ranking may do */
-    LK_TRY(get(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &bytes, err));
+    LK_TRY(lk_cudnn_get(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &bytes, err));
     if (bytes > limit) goto out;
+    LK_TRY(lk_cudnn_choice_write(out->choice, config, index, conv, err));
     out->plan = plan;
     plan = NULL;
     out->workspace_bytes = bytes;
     snprintf(out->name, sizeof out->name, "cudnn:engine %" PRId64, index);
 out:
-    destroy(plan);
+    lk_cudnn_destroy(plan);
     return status;
 }
 
@@ -90,13 +80,13 @@ static lk_status try_ranking(lk_cudnn_plan *out, const lk_cudnn_target *target, 
     if (cudnnBackendFinalize(ranking) != CUDNN_STATUS_SUCCESS) goto out; /* no engine at all */
     for (int i = 0; i < MOST_CANDIDATES; i++)
         LK_TRY(lk_cudnn_create(&configs[i], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, err));
-    LK_TRY(get(ranking, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_CANDIDATES, &count, configs,
-               err));
+    LK_TRY(lk_cudnn_get(ranking, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_CANDIDATES, &count,
+                        configs, err));
     for (int64_t i = 0; i < count && i < MOST_CANDIDATES && out->plan == NULL; i++)
-        LK_TRY(try_config(out, target, configs[i], conv, limit, err));
+        LK_TRY(lk_cudnn_try(out, target, configs[i], conv, limit, err));
 out:
-    for (int i = 0; i < MOST_CANDIDATES; i++) destroy(configs[i]);
-    destroy(ranking);
+    for (int i = 0; i < MOST_CANDIDATES; i++) lk_cudnn_destroy(configs[i]);
+    lk_cudnn_destroy(ranking);
     return status;
 }
 
@@ -119,12 +109,12 @@ out:
 }
 
 void lk_cudnn_plan_free(lk_cudnn_plan *plan) {
-    destroy(plan->plan);
+    lk_cudnn_destroy(plan->plan);
     memset(plan, 0, sizeof *plan);
 }
 
 void lk_cudnn_pack_free(lk_cudnn_pack *pack) {
-    destroy(pack->pack);
+    lk_cudnn_destroy(pack->pack);
     memset(pack, 0, sizeof *pack);
 }
 

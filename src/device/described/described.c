@@ -76,6 +76,7 @@ static lk_status op_plan(lk_device *device, lk_op **out, const lk_op_desc *desc,
     LK_RETURN_IF(LK_NEW(out, 1, "an op", err));
     (*out)->desc = *desc;
     (*out)->desc.like = NULL; /* may be freed before this plan */
+    (*out)->desc.chosen = NULL;
     lk_described_info(desc, info);
     return LK_OK;
 }

@@ -36,6 +36,22 @@ out:
     return status;
 }
 
+/* What a checkpoint would record makes the same plan. */
+static lk_status take_again(const lk_cudnn_plan *plan, const lk_cudnn_conv *shape, const lk_cudnn_target *target,
+                            lk_cudnn_pass pass, lk_error *err) {
+    lk_cudnn_plan again = {0};
+    lk_cudnn_conv same = *shape;
+    same.short_dweight = false;
+    LK_RETURN_IF(lk_cuda_conv_engine(&again, &same, target, pass, plan->choice, err));
+    bool equal = strcmp(again.choice, plan->choice) == 0 && same.short_dweight == shape->short_dweight &&
+                 again.workspace_bytes == plan->workspace_bytes;
+    lk_status status = equal ? LK_OK
+                             : lk_fail(err, LK_ERR_DEVICE, "'%s' with %" PRId64 " bytes became '%s' with %" PRId64,
+                                       plan->choice, plan->workspace_bytes, again.choice, again.workspace_bytes);
+    lk_cudnn_plan_free(&again);
+    return status;
+}
+
 static lk_status ask(const graph *g, int64_t *bytes, lk_error *err) {
     lk_status status = LK_OK;
     lk_cudnn_conv shape;
@@ -43,12 +59,13 @@ static lk_status ask(const graph *g, int64_t *bytes, lk_error *err) {
     lk_cudnn_plan plan = {0};
     lk_cuda_conv_shape(&shape, &g->desc);
     LK_TRY(describe_device(&target.device, err));
-    LK_TRY(lk_cuda_conv_engine(&plan, &shape, &target, g->pass, err));
+    LK_TRY(lk_cuda_conv_engine(&plan, &shape, &target, g->pass, NULL, err));
+    LK_TRY(take_again(&plan, &shape, &target, g->pass, err));
     printf("ok %s %s: %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64 " to %" PRId64 ", %" PRId64 " x %" PRId64
-           ", stride %" PRId64 ", groups %" PRId64 "%s: %s, workspace %" PRId64 "\n",
+           ", stride %" PRId64 ", groups %" PRId64 "%s: %s (%s), workspace %" PRId64 "\n",
            lk_dtype_name(g->desc.compute), lk_cudnn_pass_name(g->pass), shape.n, shape.c, shape.h, shape.w, shape.k,
            shape.kernel_h, shape.kernel_w, shape.stride, shape.groups, shape.short_dweight ? " in 16 bits" : "",
-           plan.name, plan.workspace_bytes);
+           plan.name, plan.choice, plan.workspace_bytes);
     *bytes = plan.workspace_bytes;
 out:
     lk_cudnn_plan_free(&plan);

@@ -165,10 +165,26 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cubla
 API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
                                                         cublasLtMatmulAlgoConfigAttributes_t name, void *value,
                                                         size_t bytes, size_t *written) {
-    int id = (int)algo->data[0];
-    if (name != CUBLASLT_ALGO_CONFIG_ID || bytes != sizeof id) return CUBLAS_STATUS_INVALID_VALUE;
-    memcpy(value, &id, bytes);
+    bool scheme = name == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME;
+    int field = scheme ? (int)algo->data[1] : (int)algo->data[0];
+    if ((name != CUBLASLT_ALGO_CONFIG_ID && !scheme) || bytes != sizeof field) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(value, &field, bytes);
     *written = bytes;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                           cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                           const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result) {
+    (void)handle;
+    memset(result, 0, sizeof *result);
+    bool known = algo->data[0] == 7 && algo->data[1] <= 1 && algo->data[2] > 0 && algo->data[2] <= 256;
+    for (int i = 3; i < 8; i++) known = known && algo->data[i] == 0;
+    if (!known || c != d ||
+        !fits((struct description *)desc, (struct layout *)a, (struct layout *)b, (struct layout *)d))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    result->algo = *algo;
+    result->workspaceSize = WORKSPACE;
     return CUBLAS_STATUS_SUCCESS;
 }
 

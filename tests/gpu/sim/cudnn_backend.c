@@ -51,6 +51,7 @@ static size_t value_size(cudnnBackendAttributeType_t type) {
         case CUDNN_TYPE_CONVOLUTION_MODE: return sizeof(cudnnConvolutionMode_t);
         case CUDNN_TYPE_HEUR_MODE: return sizeof(cudnnBackendHeurMode_t);
         case CUDNN_TYPE_HANDLE: return sizeof(cudnnHandle_t);
+        case CUDNN_TYPE_KNOB_TYPE: return sizeof(cudnnBackendKnobType_t);
         case CUDNN_TYPE_VOID_PTR: return sizeof(void *);
         case CUDNN_TYPE_BACKEND_DESCRIPTOR: return sizeof(cudnnBackendDescriptor_t);
         default: return 0;
@@ -106,14 +107,16 @@ API cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     return status;
 }
 
-/* Hands out one engine of `from` as a finalised descriptor that the caller made. */
+bool sim_has_knob(sim_engine engine) { return engine >= SIM_GOOD; }
+
+/* Hands out one configuration of `from` as a finalised descriptor that the caller made. */
 static cudnnStatus_t hand_out(cudnnBackendDescriptor_t to, cudnnBackendDescriptorType_t type,
-                              const sim_descriptor *from, int engine) {
+                              const sim_descriptor *from, int config) {
     sim_descriptor *d = (sim_descriptor *)to;
     if (d == NULL || d->type != type || d->finalized) return CUDNN_STATUS_BAD_PARAM;
     d->convolution = from->convolution;
-    d->engines[0] = from->engines[engine];
-    d->engine_count = 1;
+    d->configs[0] = from->configs[config];
+    d->config_count = 1;
     d->has_handle = from->has_handle;
     d->finalized = true;
     return CUDNN_STATUS_SUCCESS;
@@ -123,16 +126,25 @@ static cudnnStatus_t get_notes(const sim_descriptor *d, int64_t most, int64_t *c
     cudnnBackendNumericalNote_t *notes = values;
     *count = 0;
     if (most < 3) return CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT;
-    bool shortens = d->engines[0] == SIM_SHORT || d->engines[0] == SIM_DOWN;
+    sim_engine engine = d->configs[0].engine;
+    bool shortens = engine == SIM_SHORT || engine == SIM_DOWN;
     if (d->convolution.x.type != CUDNN_DATA_FLOAT || shortens) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
-    if (d->engines[0] == SIM_DOWN) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS;
-    if (d->engines[0] == SIM_CHANCE) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+    if (engine == SIM_DOWN) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS;
+    if (engine == SIM_CHANCE) notes[(*count)++] = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
     return CUDNN_STATUS_SUCCESS;
 }
 
 static cudnnStatus_t get_int(int64_t value, cudnnBackendAttributeType_t type, int64_t *count, void *values) {
     if (type != CUDNN_TYPE_INT64) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
     memcpy(values, &value, sizeof value);
+    *count = 1;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static cudnnStatus_t get_knob(cudnnBackendAttributeType_t type, int64_t *count, void *values) {
+    const cudnnBackendKnobType_t knob = (cudnnBackendKnobType_t)SIM_KNOB;
+    if (type != CUDNN_TYPE_KNOB_TYPE) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
+    memcpy(values, &knob, sizeof knob);
     *count = 1;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -147,7 +159,7 @@ API cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descri
     switch (name) {
         case CUDNN_ATTR_ENGINEHEUR_RESULTS:
             if (type != CUDNN_TYPE_BACKEND_DESCRIPTOR) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
-            for (*count = 0; *count < d->engine_count && *count < most; (*count)++) {
+            for (*count = 0; *count < d->config_count && *count < most; (*count)++) {
                 cudnnStatus_t status =
                     hand_out(descriptors[*count], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, d, (int)*count);
                 if (status != CUDNN_STATUS_SUCCESS) return status;
@@ -157,26 +169,33 @@ API cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descri
             if (type != CUDNN_TYPE_BACKEND_DESCRIPTOR) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
             *count = 1;
             return hand_out(descriptors[0], CUDNN_BACKEND_ENGINE_DESCRIPTOR, d, 0);
-        case CUDNN_ATTR_ENGINE_GLOBAL_INDEX: return get_int(d->engines[0], type, count, values);
+        case CUDNN_ATTR_ENGINECFG_KNOB_CHOICES:
+            if (type != CUDNN_TYPE_BACKEND_DESCRIPTOR) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
+            *count = sim_has_knob(d->configs[0].engine);
+            return *count == 0 ? CUDNN_STATUS_SUCCESS
+                               : hand_out(descriptors[0], CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, d, 0);
+        case CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE: return get_knob(type, count, values);
+        case CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE: return get_int(d->configs[0].knob, type, count, values);
+        case CUDNN_ATTR_ENGINE_GLOBAL_INDEX: return get_int(d->configs[0].engine, type, count, values);
         case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
             if (type != CUDNN_TYPE_NUMERICAL_NOTE) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
             return get_notes(d, most, count, values);
         case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
-            return get_int(d->engines[0] == SIM_HUGE ? INT64_C(1) << 40 : SIM_WORKSPACE, type, count, values);
+            return get_int(d->configs[0].engine == SIM_HUGE ? INT64_C(1) << 40 : SIM_WORKSPACE, type, count, values);
         default: return CUDNN_STATUS_NOT_SUPPORTED;
     }
 }
 
 typedef struct execution {
     sim_convolution convolution;
-    sim_engine engine;
+    sim_config config;
     void *operands[3], *workspace;
 } execution;
 
 static void execution_run(void *state) {
     execution *e = state;
     memset(e->workspace, 0xcb, SIM_WORKSPACE);
-    sim_convolution_run(&e->convolution, e->engine, e->operands);
+    sim_convolution_run(&e->convolution, e->config, e->operands);
 }
 
 /* The operand must lie in device memory as far as the tensor reaches. */
@@ -193,7 +212,7 @@ API cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescript
     if (p->type != CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR || v->type != CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)
         return CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE;
     if (!p->finalized || !v->finalized || !p->has_handle) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
-    execution e = {.convolution = p->convolution, .engine = p->engines[0]};
+    execution e = {.convolution = p->convolution, .config = p->configs[0]};
     const sim_tensor *tensors[3] = {&e.convolution.x, &e.convolution.weight, &e.convolution.y};
     const int64_t *uids = sim_attribute_get(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3);
     void *const *pointers = sim_attribute_get(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3);

@@ -62,20 +62,23 @@ static void meet(const sim_convolution *c, const dense *weight, float *x, float 
     }
 }
 
-static void convolve(const sim_convolution *c, const dense *x, const dense *weight, const dense *y) {
-    for (int64_t n = 0; n < y->n; n++)
-        for (int64_t oy = 0; oy < y->h; oy++)
-            for (int64_t ox = 0; ox < y->w; ox++)
-                for (int64_t r = 0; r < weight->h; r++)
-                    for (int64_t s = 0; s < weight->w; s++) {
-                        int64_t iy = oy * c->strides[0] - c->pads[0] + r * c->dilations[0];
-                        int64_t ix = ox * c->strides[1] - c->pads[1] + s * c->dilations[1];
-                        if (iy < 0 || iy >= x->h || ix < 0 || ix >= x->w) continue;
-                        meet(c, weight, pixel(x, n, iy, ix), pixel(y, n, oy, ox), r, s);
-                    }
+/* back: pixels and elements of the kernel from the last to the first. */
+static void convolve(const sim_convolution *c, const dense *x, const dense *weight, const dense *y, bool back) {
+    const int64_t pixels = y->n * y->h * y->w, area = weight->h * weight->w;
+    for (int64_t i = 0; i < pixels; i++)
+        for (int64_t k = 0; k < area; k++) {
+            int64_t at = back ? pixels - 1 - i : i, tap = back ? area - 1 - k : k;
+            int64_t n = at / (y->h * y->w), oy = at / y->w % y->h, ox = at % y->w, r = tap / weight->w,
+                    s = tap % weight->w;
+            int64_t iy = oy * c->strides[0] - c->pads[0] + r * c->dilations[0];
+            int64_t ix = ox * c->strides[1] - c->pads[1] + s * c->dilations[1];
+            if (iy < 0 || iy >= x->h || ix < 0 || ix >= x->w) continue;
+            meet(c, weight, pixel(x, n, iy, ix), pixel(y, n, oy, ox), r, s);
+        }
 }
 
-void sim_convolution_run(const sim_convolution *c, sim_engine engine, void *const operands[3]) {
+void sim_convolution_run(const sim_convolution *c, sim_config config, void *const operands[3]) {
+    sim_engine engine = config.engine;
     const sim_tensor *tensors[3] = {&c->x, &c->weight, &c->y};
     int result = c->pass == SIM_FORWARD ? 2 : c->pass == SIM_DATA ? 0 : 1;
     dense parts[3];
@@ -83,7 +86,7 @@ void sim_convolution_run(const sim_convolution *c, sim_engine engine, void *cons
         parts[i] = dense_new(tensors[i]);
         if (i != result) transfer(tensors[i], &parts[i], operands[i], false, engine);
     }
-    convolve(c, &parts[0], &parts[1], &parts[2]);
+    convolve(c, &parts[0], &parts[1], &parts[2], config.knob == SIM_KNOB_BACK);
     if (engine == SIM_CHANCE) parts[result].values[0] *= 1 + 1e-3f * (float)(sim_random() % 7);
     transfer(tensors[result], &parts[result], operands[result], true, engine);
     for (int i = 0; i < 3; i++) free(parts[i].values);

@@ -117,6 +117,10 @@ static cudnnStatus_t graph(sim_descriptor *d) {
     return CUDNN_STATUS_SUCCESS;
 }
 
+static void rank(sim_descriptor *d, sim_engine engine, int64_t knob) {
+    d->configs[d->config_count++] = (sim_config){engine, knob};
+}
+
 /* NHWC with whole vectors of channels is what engines for 16-bit types read; a float32 gradient of such operands is
  * known to one fallback engine of 9.26. */
 static cudnnStatus_t ranking(sim_descriptor *d) {
@@ -133,16 +137,59 @@ static cudnnStatus_t ranking(sim_descriptor *d) {
     if (c->x.strides[1] != 1 || c->y.strides[1] != 1 || c->weight.strides[1] != 1)
         return CUDNN_STATUS_NOT_SUPPORTED_LAYOUT;
     if (*mode == CUDNN_HEUR_MODE_A) {
-        d->engines[d->engine_count++] = SIM_CHANCE;
+        rank(d, SIM_CHANCE, SIM_KNOB_FORTH);
         if (c->x.type == CUDNN_DATA_FLOAT) {
-            d->engines[d->engine_count++] = SIM_DOWN;
-            d->engines[d->engine_count++] = SIM_SHORT;
+            rank(d, SIM_DOWN, SIM_KNOB_FORTH);
+            rank(d, SIM_SHORT, SIM_KNOB_FORTH);
         }
-        d->engines[d->engine_count++] = SIM_HUGE;
-        d->engines[d->engine_count++] = SIM_GOOD;
+        rank(d, SIM_HUGE, SIM_KNOB_FORTH);
+        bool back = sim_setting("LK_SIM_ENGINES_BACK", 0) != 0;
+        rank(d, SIM_GOOD, back ? SIM_KNOB_BACK : SIM_KNOB_FORTH);
+        rank(d, SIM_GOOD, back ? SIM_KNOB_FORTH : SIM_KNOB_BACK);
     }
-    if (*mode == CUDNN_HEUR_MODE_FALLBACK) d->engines[d->engine_count++] = SIM_FALLBACK;
-    return d->engine_count > 0 ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
+    if (*mode == CUDNN_HEUR_MODE_FALLBACK) rank(d, SIM_FALLBACK, SIM_KNOB_FORTH);
+    return d->config_count > 0 ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
+}
+
+/* An engine that somebody names himself: one that the rankings have for the graph. */
+static cudnnStatus_t engine(sim_descriptor *d) {
+    const sim_descriptor *whole = part(d, CUDNN_ATTR_ENGINE_OPERATION_GRAPH, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    const int64_t *number = sim_attribute_get(d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1);
+    if (whole == NULL || number == NULL || !whole->has_handle) return CUDNN_STATUS_BAD_PARAM;
+    if (*number < 0 || *number >= SIM_ENGINES) return CUDNN_STATUS_NOT_SUPPORTED;
+    bool longer = whole->convolution.pass == SIM_WEIGHT && whole->convolution.weight.type != whole->convolution.x.type;
+    if (longer && *number != SIM_FALLBACK) return CUDNN_STATUS_NOT_SUPPORTED;
+    d->convolution = whole->convolution;
+    d->configs[0] = (sim_config){(sim_engine)*number, SIM_KNOB_FORTH};
+    d->config_count = 1;
+    d->has_handle = true;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static cudnnStatus_t knob_choice(sim_descriptor *d) {
+    const cudnnBackendKnobType_t *type =
+        sim_attribute_get(d, CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1);
+    const int64_t *value = sim_attribute_get(d, CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1);
+    if (type == NULL || value == NULL || (int)*type != (int)SIM_KNOB) return CUDNN_STATUS_BAD_PARAM;
+    if (sim_setting("LK_SIM_KNOBS", 1) == 0) return CUDNN_STATUS_NOT_SUPPORTED; /* rankings set knobs all the same */
+    if (*value != SIM_KNOB_FORTH && *value != SIM_KNOB_BACK) return CUDNN_STATUS_NOT_SUPPORTED;
+    d->configs[0].knob = *value;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static cudnnStatus_t configuration(sim_descriptor *d) {
+    const sim_descriptor *whole = part(d, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    const cudnnBackendDescriptor_t *knobs =
+        sim_attribute_get(d, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1);
+    const sim_descriptor *knob = knobs == NULL ? NULL : (const sim_descriptor *)*knobs;
+    if (whole == NULL || (knob != NULL && !knob->finalized)) return CUDNN_STATUS_BAD_PARAM;
+    if (knob != NULL && !sim_has_knob(whole->configs[0].engine)) return CUDNN_STATUS_NOT_SUPPORTED;
+    d->convolution = whole->convolution;
+    d->configs[0] = whole->configs[0];
+    if (knob != NULL) d->configs[0].knob = knob->configs[0].knob;
+    d->config_count = 1;
+    d->has_handle = true;
+    return CUDNN_STATUS_SUCCESS;
 }
 
 static cudnnStatus_t plan(sim_descriptor *d) {
@@ -150,7 +197,7 @@ static cudnnStatus_t plan(sim_descriptor *d) {
     if (config == NULL || sim_attribute_get(d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1) == NULL)
         return CUDNN_STATUS_BAD_PARAM;
     d->convolution = config->convolution;
-    d->engines[0] = config->engines[0];
+    d->configs[0] = config->configs[0];
     d->has_handle = true;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -163,6 +210,9 @@ cudnnStatus_t sim_finalize(sim_descriptor *d) {
         case CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR: return convolution(d);
         case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR: return graph(d);
         case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR: return ranking(d);
+        case CUDNN_BACKEND_ENGINE_DESCRIPTOR: return engine(d);
+        case CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR: return knob_choice(d);
+        case CUDNN_BACKEND_ENGINECFG_DESCRIPTOR: return configuration(d);
         case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR: return plan(d);
         case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR: return CUDNN_STATUS_SUCCESS;
         default: return CUDNN_STATUS_NOT_SUPPORTED;

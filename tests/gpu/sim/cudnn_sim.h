@@ -21,8 +21,17 @@ typedef struct sim_convolution {
 } sim_convolution;
 
 /* Engines: the first depends on chance, the next two round float32 operands to half precision and to TF32, the fourth
- * asks for a workspace beyond any limit; a device must pass them over, but for TF32 where it was asked for. */
+ * asks for a workspace beyond any limit; a device must pass them over, but for TF32 where it was asked for. Those that
+ * follow have a knob: with SIM_KNOB_BACK sums run over pixels and the kernel from last to first, to other bits. */
 typedef enum sim_engine { SIM_CHANCE, SIM_DOWN, SIM_SHORT, SIM_HUGE, SIM_GOOD, SIM_FALLBACK, SIM_ENGINES } sim_engine;
+
+/* The knob's number, its values, and the most configurations of a ranking. */
+enum { SIM_KNOB = CUDNN_KNOB_TYPE_TILE_SIZE, SIM_KNOB_FORTH = 0, SIM_KNOB_BACK = 1, SIM_CONFIGS = SIM_ENGINES + 2 };
+
+typedef struct sim_config {
+    sim_engine engine;
+    int64_t knob;
+} sim_config;
 
 #define SIM_WORKSPACE 4096
 #define SIM_ATTRIBUTES 12
@@ -42,9 +51,9 @@ typedef struct sim_descriptor {
     sim_attribute attributes[SIM_ATTRIBUTES];
     int count;
     sim_tensor tensor;
-    sim_convolution convolution; /* of operation, graph, ranking, configuration, engine, plan */
-    sim_engine engines[SIM_ENGINES];
-    int engine_count;
+    sim_convolution convolution;     /* of operation, graph, ranking, configuration, engine, plan */
+    sim_config configs[SIM_CONFIGS]; /* of a ranking; the one of a configuration, engine, knob or plan */
+    int config_count;
     bool has_handle;
 } sim_descriptor;
 
@@ -55,7 +64,9 @@ const void *sim_attribute_get(const sim_descriptor *d, cudnnBackendAttributeName
                               cudnnBackendAttributeType_t type, int64_t count);
 
 /* Operands in the order x, weight, y; device addresses. */
-void sim_convolution_run(const sim_convolution *c, sim_engine engine, void *const operands[3]);
+void sim_convolution_run(const sim_convolution *c, sim_config config, void *const operands[3]);
+/* Has the engine the knob? */
+bool sim_has_knob(sim_engine engine);
 
 size_t sim_type_size(cudnnDataType_t type);
 
