@@ -93,7 +93,7 @@ static lk_status run_model(lk_eval_result *result, lk_inference *model, lk_loade
     lk_progress progress;
     int64_t done = 0, classes = result->meta->class_count;
     LK_RETURN_IF(submit_all(loader, result, batch, err));
-    lk_progress_start(&progress, stderr, "eval", "images", result->count);
+    lk_progress_start(&progress, stderr, lk_split_name(result->split), "images", result->count);
     while (done < result->count) {
         lk_microbatch loaded;
         lk_status status = lk_loader_next(loader, &loaded, err);

@@ -94,13 +94,14 @@ void lk_html_begin(FILE *out, const char *title) {
 
 void lk_html_end(FILE *out) { fprintf(out, "</main>\n<script>%s</script>\n</body>\n</html>\n", script); }
 
-void lk_html_table_begin(FILE *out, const char *caption, const char *const *heads) {
+void lk_html_table_begin(FILE *out, const char *caption, const char *const *heads, unsigned texts) {
     fputs("<div class=\"wide\"><table class=\"sortable\"><caption hidden>", out);
     lk_html_text(out, caption);
     fputs("</caption><thead><tr>", out);
-    for (; *heads != NULL; heads++) {
-        fputs("<th scope=\"col\"><button type=\"button\">", out);
-        lk_html_text(out, *heads);
+    for (int i = 0; heads[i] != NULL; i++) {
+        bool left = i < 32 && (texts >> i & 1) != 0;
+        fprintf(out, "<th scope=\"col\"%s><button type=\"button\">", left ? " class=\"left\"" : "");
+        lk_html_text(out, heads[i]);
         fputs("</button></th>", out);
     }
     fputs("</tr></thead><tbody>\n", out);

@@ -12,8 +12,9 @@ void lk_html_text(FILE *out, const char *text);
 void lk_html_begin(FILE *out, const char *title);
 void lk_html_end(FILE *out);
 
-/* Head of a table with a sorting button in each column; heads ends with NULL. */
-void lk_html_table_begin(FILE *out, const char *caption, const char *const *heads);
+/* Head of a table with a sorting button in each column; heads ends with NULL. texts: bit i is set where column i holds
+ * text, which begins on the left; column 0 always does. */
+void lk_html_table_begin(FILE *out, const char *caption, const char *const *heads, unsigned texts);
 void lk_html_table_end(FILE *out);
 /* <td>, right-aligned, "-" for NaN. */
 void lk_html_number(FILE *out, double value, int digits);

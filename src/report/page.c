@@ -74,7 +74,7 @@ static void write_recipes(FILE *out, const lk_comparison *c) {
     static const char *const heads[] = {"recipe",   "seeds", "macro-F1", "95% interval", "validation macro-F1",
                                         "accuracy", "loss",  "time",     "images/s",     "peak MiB",
                                         NULL};
-    lk_html_table_begin(out, "Recipes", heads);
+    lk_html_table_begin(out, "Recipes", heads, 0);
     for (int i = 0; i < c->recipe_count; i++) {
         const lk_recipe *r = &c->recipes[i];
         char took[32];
@@ -113,7 +113,7 @@ static lk_status write_pairs(FILE *out, const lk_comparison *c, lk_error *err) {
         return status;
     }
     fputs("<h2>Differences of macro-F1</h2>\n", out);
-    lk_html_table_begin(out, "Differences of macro-F1 between recipes", heads);
+    lk_html_table_begin(out, "Differences of macro-F1 between recipes", heads, 1u << 1 | 1u << 6);
     for (int i = 0; i < c->pair_count; i++) {
         const lk_recipe_pair *p = &c->pairs[i];
         const lk_interval *d = &p->difference;

@@ -33,7 +33,7 @@ lk_status lk_page_classes(FILE *out, const lk_comparison *c, lk_error *err) {
     heads[1] = "support";
     for (int i = 0; i < c->recipe_count; i++) heads[2 + i] = c->recipes[i].name;
     fprintf(out, "<h2>F1 of each class (%s, mean over seeds)</h2>\n", lk_final_split_name(c->split));
-    lk_html_table_begin(out, "F1 of each class", heads);
+    lk_html_table_begin(out, "F1 of each class", heads, 0);
     lk_free(heads);
     for (int k = 0; k < names->class_count; k++) {
         fputs("<tr><th scope=\"row\">", out);
@@ -115,7 +115,7 @@ static lk_status write_confused(FILE *out, const lk_run_record_final *names, con
             if (k != j && counts[(int64_t)k * classes + j] > 0)
                 list[found++] = (confused){k, j, counts[(int64_t)k * classes + j]};
     qsort(list, (size_t)found, sizeof *list, compare_confused);
-    lk_html_table_begin(out, "Classes that are confused most", heads);
+    lk_html_table_begin(out, "Classes that are confused most", heads, 1u << 1);
     for (int64_t i = 0; i < found && i < MAX_CONFUSED; i++) {
         int64_t total = 0;
         for (int j = 0; j < classes; j++) total += counts[(int64_t)list[i].label * classes + j];

@@ -103,7 +103,7 @@ void lk_page_bests(FILE *out, const lk_comparison *c) {
                                         "difference, points",
                                         NULL};
     fprintf(out, "<h2>Best-F1 against best-loss checkpoint of each run (%s)</h2>\n", lk_final_split_name(c->split));
-    lk_html_table_begin(out, "Both best checkpoints of each run", heads);
+    lk_html_table_begin(out, "Both best checkpoints of each run", heads, 1u << 1 | 1u << 2);
     for (int i = 0; i < c->recipe_count; i++)
         for (int m = 0; m < c->recipes[i].count; m++) {
             const lk_run_record *run = c->runs[c->recipes[i].members[m]];

@@ -78,7 +78,7 @@ static void write_classes(pages *p) {
             lk_scan_is_imbalanced(s)
                 ? " Choose by macro-F1, and see the job's keys sampler and loss.class_weights for what helps."
                 : "");
-    lk_html_table_begin(p->out, "Images of each class in each split", heads);
+    lk_html_table_begin(p->out, "Images of each class in each split", heads, 0);
     for (int k = 0; k < s->source->class_count; k++) {
         const lk_scan_class *c = &s->classes[k];
         int64_t all = 0;
@@ -100,7 +100,7 @@ static void write_unreadable(pages *p) {
     const lk_scan *s = p->scan;
     if (s->unreadable_count == 0) return;
     write_heading(p, "Unreadable", (int64_t)s->unreadable_count, "Training on them fails: replace or remove them.");
-    lk_html_table_begin(p->out, "Images that cannot be read", heads);
+    lk_html_table_begin(p->out, "Images that cannot be read", heads, 1u << 1);
     for (size_t i = 0; i < s->unreadable_count && i < LINES; i++) {
         fputs("<tr><th scope=\"row\">", p->out);
         lk_html_text(p->out, lk_scan_source_name(s->source, s->unreadable[i].image));
