@@ -12,7 +12,6 @@
 #include "dist/topology.h"
 #include "jobs/command.h"
 #include "jobs/eval.h"
-#include "jobs/usage.h"
 #include "report/decided.h"
 #include "train/export.h"
 #include "train/meta_decision.h"
@@ -42,9 +41,8 @@ static const lk_option options[] = {
      false},
     {"force", LK_OPTION_BOOL, AT(force), 0, "false", 0, 0, NULL, "replace the output when it exists", 'f', false},
     {"json", LK_OPTION_BOOL, AT(json), 0, "false", 0, 0, NULL, "the result as JSON", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 /* A checkpoint never changes: the output is another file (P11). */
 static lk_status check_output(const calibrate_options *given, const char *model, lk_error *err) {
@@ -163,30 +161,24 @@ static lk_status use_all_cores(calibrate_options *given, lk_error *err) {
     return LK_OK;
 }
 
-lk_status lk_command_calibrate(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    calibrate_options given;
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print(
-            "calibrate CHECKPOINT DATA -o OUT.h5 [options]",
-            "Fits the decision layer on one split of a packed data set: a temperature (smallest cross-entropy) and an\n"
-            "offset for each class (largest macro-F1), so that the class is argmax(logits / temperature + offsets).\n"
-            "OUT is the checkpoint with that layer beside its weights; nothing uses it unless --decision is given to\n"
-            "eval, predict, or convert, which folds it into the last layer.",
-            options, OPTION_COUNT, stdout);
-    } else if (arguments != 2) {
-        status = lk_fail(err, LK_ERR_USAGE,
-                         "calibrate needs a checkpoint and a data set: lockstep calibrate CHECKPOINT DATA -o OUT.h5");
-    } else if (!given.temperature && !given.offsets) {
-        status = lk_fail(err, LK_ERR_USAGE, "--no-temperature and --no-offsets together leave nothing to fit");
-    } else {
-        LK_TRY(use_all_cores(&given, err));
-        LK_TRY(calibrate(&given, argv[1], argv[2], err));
-    }
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    calibrate_options *given = flags;
+    (void)count;
+    if (!given->temperature && !given->offsets)
+        return lk_fail(err, LK_ERR_USAGE, "--no-temperature and --no-offsets together leave nothing to fit");
+    LK_RETURN_IF(use_all_cores(given, err));
+    return calibrate(given, arguments[0], arguments[1], err);
 }
+
+const lk_command lk_command_calibrate = {
+    .synopsis = "calibrate CHECKPOINT DATA -o OUT.h5 [options]",
+    .about =
+        "Fits the decision layer on one split of a packed data set: a temperature (smallest cross-entropy) and an\n"
+        "offset for each class (largest macro-F1), so that the class is argmax(logits / temperature + offsets).\n"
+        "OUT is the checkpoint with that layer beside its weights; nothing uses it unless --decision is given to\n"
+        "eval, predict, or convert, which folds it into the last layer.",
+    LK_COMMAND_OPTIONS(options, calibrate_options),
+    .least = 2,
+    .most = 2,
+    .wrong = "calibrate needs a checkpoint and a data set: lockstep calibrate CHECKPOINT DATA -o OUT.h5",
+    .run = run};

@@ -5,7 +5,6 @@
 #include "core/memory.h"
 #include "io/model/atomic.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "report/decided.h"
 #include "report/page.h"
 #include "report/tables.h"
@@ -70,14 +69,8 @@ static const lk_option options[] = {
      .offset = AT(decision),
      .default_text = "false",
      .help = "also each recipe with the decision layer of 'lockstep calibrate', fitted on its validation predictions"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = AT(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 static lk_status print(const lk_comparison *comparison, int format, lk_error *err) {
     switch (format) {
@@ -114,25 +107,18 @@ out:
     return status;
 }
 
-lk_status lk_command_compare(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    compare_options given = {0};
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help)
-        lk_usage_print(
-            "compare RUN ... [-o report.html] [options]",
-            "Compares runs on the same test images: macro-F1 with intervals (bootstrap over images and seeds),\n"
-            "whether the differences are shown, and a page with every chart. Runs that differ in the seed alone\n"
-            "are one recipe.",
-            options, OPTION_COUNT, stdout);
-    else if (arguments < 1)
-        status =
-            lk_fail(err, LK_ERR_USAGE, "compare needs the folders of runs: lockstep compare RUN ... -o report.html");
-    else
-        status = compare(&given, argv + 1, arguments, err);
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    return compare(flags, arguments, count, err);
 }
+
+const lk_command lk_command_compare = {
+    .synopsis = "compare RUN ... [-o report.html] [options]",
+    .about =
+        "Compares runs on the same test images: macro-F1 with intervals (bootstrap over images and seeds),\n"
+        "whether the differences are shown, and a page with every chart. Runs that differ in the seed alone\n"
+        "are one recipe.",
+    LK_COMMAND_OPTIONS(options, compare_options),
+    .least = 1,
+    .most = -1,
+    .wrong = "compare needs the folders of runs: lockstep compare RUN ... -o report.html",
+    .run = run};

@@ -10,7 +10,6 @@
 
 #include "core/memory.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "train/export.h"
 
 typedef struct convert_options {
@@ -84,28 +83,8 @@ static const lk_option options[] = {
      .offset = FIELD(json),
      .default_text = "false",
      .help = "the result as JSON"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = FIELD(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(FIELD(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
-
-static void print_help(void) {
-    lk_usage_print(
-        "convert IN OUT [options]",
-        "Writes a trained model in another format, told by OUT's ending:\n"
-        "  .safetensors  from a checkpoint: loads into the model of the same name in PyTorch\n"
-        "  .onnx         from a checkpoint or safetensors: opset 17, dynamic batch; float32 input \"input\"\n"
-        "                [batch, channels, height, width], normalised as OUT.json says; output \"logits\"\n"
-        "  .h5           from safetensors that this program wrote: a checkpoint for eval and predict\n"
-        "With --model, IN may be a PyTorch state dict (.pth) or safetensors of another program, with the names of\n"
-        "torchvision, timm or efficientnet_pytorch; docs/weights.md says where there are some.\n"
-        "The class names, the preprocessing and the golden samples go along; OUT.json describes the model.",
-        options, OPTION_COUNT, stdout);
-}
 
 static bool ends_with(const char *text, const char *ending) {
     size_t length = strlen(text), tail = strlen(ending);
@@ -186,20 +165,24 @@ out:
     return status;
 }
 
-lk_status lk_command_convert(int argc, char **argv, lk_error *err) {
-    convert_options given = {0};
-    int arguments;
-    lk_status status = LK_OK;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help)
-        print_help();
-    else if (arguments != 2)
-        status = lk_fail(err, LK_ERR_USAGE, "convert takes IN and OUT and was given %d arguments; see convert --help",
-                         arguments);
-    else
-        status = convert(argv[1], argv[2], &given, err);
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    (void)count;
+    return convert(arguments[0], arguments[1], flags, err);
 }
+
+const lk_command lk_command_convert = {
+    .synopsis = "convert IN OUT [options]",
+    .about =
+        "Writes a trained model in another format, told by OUT's ending:\n"
+        "  .safetensors  from a checkpoint: loads into the model of the same name in PyTorch\n"
+        "  .onnx         from a checkpoint or safetensors: opset 17, dynamic batch; float32 input \"input\"\n"
+        "                [batch, channels, height, width], normalised as OUT.json says; output \"logits\"\n"
+        "  .h5           from safetensors that this program wrote: a checkpoint for eval and predict\n"
+        "With --model, IN may be a PyTorch state dict (.pth) or safetensors of another program, with the names of\n"
+        "torchvision, timm or efficientnet_pytorch; docs/weights.md says where there are some.\n"
+        "The class names, the preprocessing and the golden samples go along; OUT.json describes the model.",
+    LK_COMMAND_OPTIONS(options, convert_options),
+    .least = 2,
+    .most = 2,
+    .wrong = "convert takes IN and OUT: lockstep convert IN OUT",
+    .run = run};

@@ -10,7 +10,6 @@
 #include "device/module.h"
 #include "jobs/command.h"
 #include "jobs/doctor_selftest.h"
-#include "jobs/usage.h"
 
 static const lk_check checks[] = {
     {"processor", lk_check_processor},
@@ -95,9 +94,8 @@ static const lk_option options[] = {
      "with --gpu-selftest: few cases of ops, speed of a small network only", 0, false},
     {"report", LK_OPTION_STRING, AT(report), 0, NULL, 0, 0, NULL,
      "with --gpu-selftest: where the report goes, Markdown, and JSON beside it (lockstep-gpu-selftest.md)", 0, true},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 static lk_status print_gpu(lk_error *err) {
     char *json = NULL;
@@ -126,15 +124,10 @@ static lk_status check_machine(bool json, lk_error *err) {
                    first);
 }
 
-static lk_status run(const doctor_options *given, int arguments, char **argv, lk_error *err) {
-    if (given->help) {
-        lk_usage_print("doctor [options]",
-                       "Checks this machine or allocation and prints each finding with its cure: run it where the job\n"
-                       "will run. Exit status 1: training would not work here, or the GPU self-test failed.",
-                       options, OPTION_COUNT, stdout);
-        return LK_OK;
-    }
-    if (arguments > 0) return lk_fail(err, LK_ERR_USAGE, "doctor takes no arguments, but got '%.80s'", argv[1]);
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    const doctor_options *given = flags;
+    (void)arguments;
+    (void)count;
     if ((given->quick || given->report != NULL) && !given->selftest)
         return lk_fail(err, LK_ERR_USAGE, "--%s goes with --gpu-selftest", given->quick ? "quick" : "report");
     if (given->selftest)
@@ -142,12 +135,13 @@ static lk_status run(const doctor_options *given, int arguments, char **argv, lk
     return given->gpu ? print_gpu(err) : check_machine(given->json, err);
 }
 
-lk_status lk_command_doctor(int argc, char **argv, lk_error *err) {
-    doctor_options given;
-    int arguments;
-    LK_RETURN_IF(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    lk_status status = lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err);
-    if (status == LK_OK) status = run(&given, arguments, argv, err);
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
-}
+const lk_command lk_command_doctor = {
+    .synopsis = "doctor [options]",
+    .about =
+        "Checks this machine or allocation and prints each finding with its cure: run it where the job\n"
+        "will run. Exit status 1: training would not work here, or the GPU self-test failed.",
+    LK_COMMAND_OPTIONS(options, doctor_options),
+    .least = 0,
+    .most = 0,
+    .wrong = "doctor takes no arguments; 'lockstep doctor --help' lists its options",
+    .run = run};

@@ -10,7 +10,6 @@
 #include "dist/topology.h"
 #include "io/log/predictions.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "train/inference.h"
 
 typedef struct eval_options {
@@ -36,9 +35,8 @@ static const lk_option options[] = {
     {"decision", LK_OPTION_BOOL, AT(decision), 0, "false", 0, 0, NULL,
      "apply the decision layer that 'lockstep calibrate' put into the checkpoint", 0, false},
     {"json", LK_OPTION_BOOL, AT(json), 0, "false", 0, 0, NULL, "the result as JSON", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 static lk_status write_predictions(const lk_eval_result *result, const char *path, lk_error *err) {
     char group[64];
@@ -109,25 +107,20 @@ static lk_status use_all_cores(eval_options *given, lk_error *err) {
     return LK_OK;
 }
 
-lk_status lk_command_eval(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    eval_options given;
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print(
-            "eval CHECKPOINT DATA [options]",
-            "Evaluates a checkpoint or an export on one split of a packed data set: every sample once, classes\n"
-            "matched by name, metrics as scikit-learn defines them.",
-            options, OPTION_COUNT, stdout);
-    } else if (arguments != 2) {
-        status = lk_fail(err, LK_ERR_USAGE, "eval needs a checkpoint and a data set: lockstep eval CHECKPOINT DATA");
-    } else {
-        LK_TRY(use_all_cores(&given, err));
-        LK_TRY(evaluate(&given, argv[1], argv[2], err));
-    }
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    eval_options *given = flags;
+    (void)count;
+    LK_RETURN_IF(use_all_cores(given, err));
+    return evaluate(given, arguments[0], arguments[1], err);
 }
+
+const lk_command lk_command_eval = {
+    .synopsis = "eval CHECKPOINT DATA [options]",
+    .about =
+        "Evaluates a checkpoint or an export on one split of a packed data set: every sample once, classes\n"
+        "matched by name, metrics as scikit-learn defines them.",
+    LK_COMMAND_OPTIONS(options, eval_options),
+    .least = 2,
+    .most = 2,
+    .wrong = "eval needs a checkpoint and a data set: lockstep eval CHECKPOINT DATA",
+    .run = run};

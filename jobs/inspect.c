@@ -7,7 +7,6 @@
 
 #include "io/data/describe.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 
 typedef struct inspect_options {
     char *model;
@@ -22,14 +21,8 @@ static const lk_option options[] = {
      .optional = true,
      .help = "list what this model would load from the file, and what not ('lockstep models' lists them)"},
     {.name = "json", .type = LK_OPTION_BOOL, .offset = FIELD(json), .default_text = "false", .help = "one JSON object"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = FIELD(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(FIELD(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 static bool ends_with(const char *text, const char *ending) {
     size_t length = strlen(text), tail = strlen(ending);
@@ -62,28 +55,20 @@ static lk_status inspect(const char *path, bool json, lk_error *err) {
                    path);
 }
 
-static void print_help(void) {
-    lk_usage_print(
-        "inspect FILE [options]",
-        "Describes a data set (.h5), a checkpoint (.h5), an export (.safetensors, .onnx), or weights that other\n"
-        "programs wrote (.pth, .safetensors). Every byte of a checkpoint is checked against its hash first.",
-        options, OPTION_COUNT, stdout);
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    const inspect_options *given = flags;
+    (void)count;
+    if (given->model != NULL) return lk_inspect_match(arguments[0], given->model, err);
+    return inspect(arguments[0], given->json, err);
 }
 
-lk_status lk_command_inspect(int argc, char **argv, lk_error *err) {
-    inspect_options given = {0};
-    int arguments;
-    lk_status status = LK_OK;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help)
-        print_help();
-    else if (arguments != 1)
-        status = lk_fail(err, LK_ERR_USAGE, "inspect takes one FILE and was given %d arguments; see inspect --help",
-                         arguments);
-    else
-        status = given.model != NULL ? lk_inspect_match(argv[1], given.model, err) : inspect(argv[1], given.json, err);
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
-}
+const lk_command lk_command_inspect = {
+    .synopsis = "inspect FILE [options]",
+    .about =
+        "Describes a data set (.h5), a checkpoint (.h5), an export (.safetensors, .onnx), or weights that other\n"
+        "programs wrote (.pth, .safetensors). Every byte of a checkpoint is checked against its hash first.",
+    LK_COMMAND_OPTIONS(options, inspect_options),
+    .least = 1,
+    .most = 1,
+    .wrong = "inspect takes one file: lockstep inspect FILE",
+    .run = run};

@@ -8,7 +8,6 @@
 #include "core/memory.h"
 #include "jobs/command.h"
 #include "jobs/train_job.h"
-#include "jobs/usage.h"
 
 typedef struct kfold_flags {
     char *run;
@@ -29,7 +28,7 @@ static const lk_option FLAGS[] = {
     {"json", LK_OPTION_BOOL, AT(json), 0, "false", 0, 0, NULL, "the result as JSON at the end of the output", 0, false},
     {"timeout", LK_OPTION_DOUBLE, AT(timeout), 0, "300", 1, 1e6, NULL,
      "seconds that a rank waits for the others before it names the missing one and ends", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
 enum { FLAG_COUNT = sizeof FLAGS / sizeof FLAGS[0], FOLDS_MAX = 1000 };
 
@@ -139,38 +138,16 @@ static lk_status list(const kfold *k, lk_error *err) {
     return status;
 }
 
-static void print_help(void) {
-    lk_usage_print(
-        "kfold JOB.yaml K [KEY=VALUE ...] [options]",
-        "Trains a job K times: each time another K-th of its training and validation samples validates, and the\n"
-        "others train. Folds are equal in every class, whole groups stay together, and a division depends on the\n"
-        "data set, K and fold_seed alone. Prints each fold's figures, their mean and standard deviation.\n"
-        "mpirun -n N lockstep kfold ... as with train; one fold alone: lockstep train JOB.yaml folds=K fold=I.",
-        FLAGS, FLAG_COUNT, stdout);
-}
-
-lk_status lk_command_kfold(int argc, char **argv, lk_error *err) {
+static lk_status run(void *options, char **arguments, int count, lk_error *err) {
     lk_status status;
-    kfold_flags flags = {0};
+    kfold_flags *flags = options;
     lk_signals signals = {.fd = -1};
-    kfold k = {.flags = &flags, .signals = &signals};
-    int arguments = 0;
-    LK_TRY(lk_options_defaults(FLAGS, FLAG_COUNT, &flags, err));
-    LK_TRY(lk_options_read_argv(FLAGS, FLAG_COUNT, &flags, argc, argv, &arguments, err));
-    if (flags.help) {
-        print_help();
-        goto out;
-    }
-    if (arguments < 2 || (flags.resume && flags.overwrite)) {
-        status = lk_fail(err, LK_ERR_USAGE,
-                         arguments < 2 ? "kfold takes a job file and a number of folds: lockstep kfold JOB.yaml K"
-                                       : "--resume and --overwrite exclude each other");
-        goto out;
-    }
-    k.job_path = argv[1];
-    LK_TRY(parse_folds(&k.folds, argv[2], err));
-    LK_TRY(set_overrides(&k, arguments - 2, argv + 3, err));
-    if (flags.list) {
+    kfold k = {.flags = flags, .signals = &signals, .job_path = arguments[0]};
+    if (flags->resume && flags->overwrite)
+        return lk_fail(err, LK_ERR_USAGE, "--resume and --overwrite exclude each other");
+    LK_TRY(parse_folds(&k.folds, arguments[1], err));
+    LK_TRY(set_overrides(&k, count - 2, arguments + 2, err));
+    if (flags->list) {
         LK_TRY(list(&k, err));
         goto out;
     }
@@ -181,6 +158,18 @@ out:
     if (k.comm != NULL) lk_comm_finish(k.comm, status, err);
     lk_signals_release(&signals);
     lk_free(k.overrides);
-    lk_options_free(FLAGS, FLAG_COUNT, &flags);
     return status;
 }
+
+const lk_command lk_command_kfold = {
+    .synopsis = "kfold JOB.yaml K [KEY=VALUE ...] [options]",
+    .about =
+        "Trains a job K times: each time another K-th of its training and validation samples validates, and the\n"
+        "others train. Folds are equal in every class, whole groups stay together, and a division depends on the\n"
+        "data set, K and fold_seed alone. Prints each fold's figures, their mean and standard deviation.\n"
+        "mpirun -n N lockstep kfold ... as with train; one fold alone: lockstep train JOB.yaml folds=K fold=I.",
+    LK_COMMAND_OPTIONS(FLAGS, kfold_flags),
+    .least = 2,
+    .most = -1,
+    .wrong = "kfold takes a job file and a number of folds: lockstep kfold JOB.yaml K",
+    .run = run};

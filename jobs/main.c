@@ -8,31 +8,31 @@
 #include "core/options.h"
 #include "jobs/command.h"
 
-typedef struct command {
+typedef struct entry {
     const char *name;
-    lk_command_function run;
+    const lk_command *command;
     const char *help;
-} command;
+} entry;
 
-static const command commands[] = {
-    {"pack", lk_command_pack, "pack images into one data set file"},
-    {"scan", lk_command_scan, "what is wrong with a data set: unreadable, duplicate, mislabelled, odd images"},
-    {"train", lk_command_train, "train a model as a job file says, on one rank or many"},
-    {"kfold", lk_command_kfold, "train every fold of a job, and the mean and spread of what they reach"},
-    {"sweep", lk_command_sweep, "train variants of a job with several seeds, and compare them"},
-    {"preview", lk_command_preview, "a picture of what the network will see"},
-    {"eval", lk_command_eval, "metrics of a checkpoint on a data set"},
-    {"calibrate", lk_command_calibrate, "fit a temperature and class offsets on validation data: the decision layer"},
-    {"predict", lk_command_predict, "classes of images, as CSV"},
-    {"convert", lk_command_convert, "a checkpoint to safetensors or ONNX, and back"},
-    {"verify", lk_command_verify, "recompute the golden samples that a checkpoint or an export carries"},
-    {"inspect", lk_command_inspect, "what is in a data set or a checkpoint"},
-    {"models", lk_command_models, "the networks there are: parameters, work, sizes, preprocessing"},
-    {"show", lk_command_show, "a run at a glance: curves, best epochs, figures, speed, checkpoints"},
-    {"compare", lk_command_compare, "which of several runs is better, and how sure that is"},
-    {"plan", lk_command_plan, "the compiled plan of a job: calls, memory, work"},
-    {"schedule", lk_command_schedule, "print and draw the learning rate, update by update, before training"},
-    {"doctor", lk_command_doctor, "is this machine fit to train: each finding with its cure"},
+static const entry commands[] = {
+    {"pack", &lk_command_pack, "pack images into one data set file"},
+    {"scan", &lk_command_scan, "what is wrong with a data set: unreadable, duplicate, mislabelled, odd images"},
+    {"train", &lk_command_train, "train a model as a job file says, on one rank or many"},
+    {"kfold", &lk_command_kfold, "train every fold of a job, and the mean and spread of what they reach"},
+    {"sweep", &lk_command_sweep, "train variants of a job with several seeds, and compare them"},
+    {"preview", &lk_command_preview, "a picture of what the network will see"},
+    {"eval", &lk_command_eval, "metrics of a checkpoint on a data set"},
+    {"calibrate", &lk_command_calibrate, "fit a temperature and class offsets on validation data: the decision layer"},
+    {"predict", &lk_command_predict, "classes of images, as CSV"},
+    {"convert", &lk_command_convert, "a checkpoint to safetensors or ONNX, and back"},
+    {"verify", &lk_command_verify, "recompute the golden samples that a checkpoint or an export carries"},
+    {"inspect", &lk_command_inspect, "what is in a data set or a checkpoint"},
+    {"models", &lk_command_models, "the networks there are: parameters, work, sizes, preprocessing"},
+    {"show", &lk_command_show, "a run at a glance: curves, best epochs, figures, speed, checkpoints"},
+    {"compare", &lk_command_compare, "which of several runs is better, and how sure that is"},
+    {"plan", &lk_command_plan, "the compiled plan of a job: calls, memory, work"},
+    {"schedule", &lk_command_schedule, "print and draw the learning rate, update by update, before training"},
+    {"doctor", &lk_command_doctor, "is this machine fit to train: each finding with its cure"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
@@ -48,7 +48,7 @@ static void print_help(FILE *out) {
         out);
 }
 
-static const command *find_command(const char *name) {
+static const entry *find_command(const char *name) {
     for (int i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(commands[i].name, name) == 0) return &commands[i];
     return NULL;
@@ -74,8 +74,9 @@ static lk_status run(int argc, char **argv, lk_error *err) {
         puts("lockstep " LK_VERSION);
         return LK_OK;
     }
-    const command *found = find_command(word);
-    return found == NULL ? unknown_command(word, err) : found->run(argc - 1, argv + 1, err);
+    const entry *found = find_command(word);
+    if (found == NULL) return unknown_command(word, err);
+    return lk_command_run(found->command, argc - 1, argv + 1, err);
 }
 
 /* Has the reader of our standard output gone, as in "lockstep inspect x.h5 | head -1"? That is no failure. */

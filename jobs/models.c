@@ -5,7 +5,6 @@
 
 #include "core/options.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "nn/model.h"
 
 typedef struct models_flags {
@@ -19,9 +18,8 @@ static const lk_option options[] = {
     {"size", LK_OPTION_INT, AT(size), 0, "0", 0, 4096, NULL, "pixels that the work is counted for; 0: each model's own",
      0, false},
     {"classes", LK_OPTION_INT, AT(classes), 0, "1000", 2, 1e6, NULL, "of the classifier", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 /* A model with what it costs. */
 typedef struct row {
@@ -73,7 +71,10 @@ static json_t *describe(const row *r) {
                      "weights", weights);
 }
 
-static lk_status run(const models_flags *flags, lk_error *err) {
+static lk_status run(void *given, char **arguments, int arguments_count, lk_error *err) {
+    const models_flags *flags = given;
+    (void)arguments;
+    (void)arguments_count;
     int models = 0;
     const lk_model_entry *entries = lk_models(&models);
     json_t *list = flags->json ? json_array() : NULL;
@@ -100,23 +101,13 @@ out:
     return status;
 }
 
-lk_status lk_command_models(int argc, char **argv, lk_error *err) {
-    lk_status status;
-    models_flags flags = {0};
-    int arguments = 0;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &flags, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &flags, argc, argv, &arguments, err));
-    if (flags.help)
-        lk_usage_print("models [options]",
-                       "Lists the networks: parameters, multiply-adds, native size, published rates of dropout and\n"
-                       "stochastic depth, and the preprocessing of the published weights.",
-                       options, OPTION_COUNT, stdout);
-    else if (arguments > 0)
-        status = lk_fail(err, LK_ERR_USAGE,
-                         "models takes no argument '%.80s'; 'lockstep models --help' lists its options", argv[1]);
-    else
-        LK_TRY(run(&flags, err));
-out:
-    lk_options_free(options, OPTION_COUNT, &flags);
-    return status;
-}
+const lk_command lk_command_models = {
+    .synopsis = "models [options]",
+    .about =
+        "Lists the networks: parameters, multiply-adds, native size, published rates of dropout and\n"
+        "stochastic depth, and the preprocessing of the published weights.",
+    LK_COMMAND_OPTIONS(options, models_flags),
+    .least = 0,
+    .most = 0,
+    .wrong = "models takes no argument; 'lockstep models --help' lists its options",
+    .run = run};

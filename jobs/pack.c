@@ -12,7 +12,6 @@
 #include "core/memory.h"
 #include "io/data/describe.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 
 typedef struct pack_options {
     double split[LK_OPTION_MAX_LIST];
@@ -57,9 +56,8 @@ static const lk_option options[] = {
     {"format", LK_OPTION_CHOICE, FIELD(format), 0, "auto", 0, 0, formats, "what SOURCE is", 0, false},
     {"force", LK_OPTION_BOOL, FIELD(force), 0, "false", 0, 0, NULL, "replace OUT.h5 when it exists", 'f', false},
     {"json", LK_OPTION_BOOL, FIELD(json), 0, "false", 0, 0, NULL, "the result as JSON", 0, false},
-    {"help", LK_OPTION_BOOL, FIELD(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(FIELD(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 /* A pending signal, since they are blocked while packing: the temporary file is removed before the program ends. */
 static bool was_stopped(void *user) {
@@ -171,8 +169,11 @@ static lk_status print_result(const char *path, bool json, double seconds, const
     return status;
 }
 
-static lk_status run(const pack_options *given, const char *source, const char *out, lk_error *err) {
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
     lk_status status = LK_OK;
+    const pack_options *given = flags;
+    const char *source = arguments[0], *out = arguments[1];
+    (void)count;
     lk_names classes = {0};
     lk_pack_report report = {0};
     const lk_log log = lk_log_create(stderr, 0, 1);
@@ -196,26 +197,14 @@ out:
     return status;
 }
 
-lk_status lk_command_pack(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    pack_options given;
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print(
-            "pack SOURCE OUT.h5 [options]",
-            "Packs images into one data set, which is never written over another without --force. SOURCE is\n"
-            "a folder (SPLIT/CLASS/image, CLASS/image, or images without labels), a .csv file that names\n"
-            "images and labels, or a folder of IDX files as MNIST's.",
-            options, OPTION_COUNT, stdout);
-        goto out;
-    }
-    if (arguments != 2)
-        LK_TRY(
-            lk_fail(err, LK_ERR_USAGE, "pack takes a source and the data set to write: lockstep pack SOURCE OUT.h5"));
-    LK_TRY(run(&given, argv[1], argv[2], err));
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
-}
+const lk_command lk_command_pack = {
+    .synopsis = "pack SOURCE OUT.h5 [options]",
+    .about =
+        "Packs images into one data set, which is never written over another without --force. SOURCE is\n"
+        "a folder (SPLIT/CLASS/image, CLASS/image, or images without labels), a .csv file that names\n"
+        "images and labels, or a folder of IDX files as MNIST's.",
+    LK_COMMAND_OPTIONS(options, pack_options),
+    .least = 2,
+    .most = 2,
+    .wrong = "pack takes a source and the data set to write: lockstep pack SOURCE OUT.h5",
+    .run = run};

@@ -12,7 +12,6 @@
 
 #include "core/memory.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 
 #define SECONDS_FOR_CUDNN 300
 
@@ -40,7 +39,7 @@ static const lk_option options[] = {
      "is "
      "not there, this one, or nobody",
      0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
 enum { OPTION_COUNT = sizeof options / sizeof *options };
 
@@ -122,8 +121,11 @@ out:
 }
 
 /* arguments: the job file, then keys. */
-static lk_status run(const lk_plan_flags *flags, char *const *arguments, int count, lk_error *err) {
+static lk_status run(void *given, char **arguments, int count, lk_error *err) {
     lk_status status;
+    const lk_plan_flags *flags = given;
+    if (flags->csv && flags->json)
+        return lk_fail(err, LK_ERR_USAGE, "plan writes CSV or JSON, not both: give --csv or --json");
     lk_job job = {0};
     FILE *apart = NULL;
     bool described = flags->device != NULL && lk_gpu_kind_find(flags->device) != NULL;
@@ -142,27 +144,15 @@ out:
     return status;
 }
 
-lk_status lk_command_plan(int argc, char **argv, lk_error *err) {
-    lk_status status;
-    lk_plan_flags flags = {0};
-    int arguments = 0;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &flags, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &flags, argc, argv, &arguments, err));
-    if (flags.help) {
-        lk_usage_print("plan JOB.yaml [KEY=VALUE ...] [options]",
-                       "Compiles a job without running it: how the batch is cut, which numbers of ranks work and what\n"
-                       "memory a rank needs, and every call with its implementation, layout, bytes and flops. For a\n"
-                       "GPU of a known kind it predicts what an update takes, the largest microbatch that fits, and\n"
-                       "whether GPU, loader or storage is the bound.",
-                       options, OPTION_COUNT, stdout);
-    } else if (arguments < 1) {
-        status = lk_fail(err, LK_ERR_USAGE, "plan needs a job file: lockstep plan JOB.yaml [KEY=VALUE ...]");
-    } else if (flags.csv && flags.json) {
-        status = lk_fail(err, LK_ERR_USAGE, "plan writes CSV or JSON, not both: give --csv or --json");
-    } else {
-        LK_TRY(run(&flags, argv + 1, arguments, err));
-    }
-out:
-    lk_options_free(options, OPTION_COUNT, &flags);
-    return status;
-}
+const lk_command lk_command_plan = {
+    .synopsis = "plan JOB.yaml [KEY=VALUE ...] [options]",
+    .about =
+        "Compiles a job without running it: how the batch is cut, which numbers of ranks work and what\n"
+        "memory a rank needs, and every call with its implementation, layout, bytes and flops. For a\n"
+        "GPU of a known kind it predicts what an update takes, the largest microbatch that fits, and\n"
+        "whether GPU, loader or storage is the bound.",
+    LK_COMMAND_OPTIONS(options, lk_plan_flags),
+    .least = 1,
+    .most = -1,
+    .wrong = "plan needs a job file: lockstep plan JOB.yaml [KEY=VALUE ...]",
+    .run = run};

@@ -14,7 +14,6 @@
 #include "io/model/atomic.h"
 #include "jobs/command.h"
 #include "jobs/eval.h"
-#include "jobs/usage.h"
 #include "train/inference.h"
 #include "train/metrics.h"
 
@@ -52,9 +51,8 @@ static const lk_option options[] = {
      false},
     {"decision", LK_OPTION_BOOL, AT(decision), 0, "false", 0, 0, NULL,
      "apply the decision layer that 'lockstep calibrate' put into the checkpoint", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 /* Everything a run of predict needs; borrowed. */
 typedef struct run_state {
@@ -236,27 +234,20 @@ static lk_status use_all_cores(predict_options *given, lk_error *err) {
     return LK_OK;
 }
 
-lk_status lk_command_predict(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    predict_options given;
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print(
-            "predict CHECKPOINT INPUT ... [-o OUT.csv] [options]",
-            "Writes the classes of images as CSV, in the order given. INPUT is an image, a folder (searched\n"
-            "recursively, sorted), a .csv file that names images, or a packed data set. Images are prepared as\n"
-            "the checkpoint says, as in training.",
-            options, OPTION_COUNT, stdout);
-    } else if (arguments < 2) {
-        status =
-            lk_fail(err, LK_ERR_USAGE, "predict needs a checkpoint and images: lockstep predict CHECKPOINT INPUT ...");
-    } else {
-        LK_TRY(use_all_cores(&given, err));
-        LK_TRY(predict(&given, argv[1], argv + 2, arguments - 1, err));
-    }
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    predict_options *given = flags;
+    LK_RETURN_IF(use_all_cores(given, err));
+    return predict(given, arguments[0], arguments + 1, count - 1, err);
 }
+
+const lk_command lk_command_predict = {
+    .synopsis = "predict CHECKPOINT INPUT ... [-o OUT.csv] [options]",
+    .about =
+        "Writes the classes of images as CSV, in the order given. INPUT is an image, a folder (searched\n"
+        "recursively, sorted), a .csv file that names images, or a packed data set. Images are prepared as\n"
+        "the checkpoint says, as in training.",
+    LK_COMMAND_OPTIONS(options, predict_options),
+    .least = 2,
+    .most = -1,
+    .wrong = "predict needs a checkpoint and images: lockstep predict CHECKPOINT INPUT ...",
+    .run = run};

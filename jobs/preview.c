@@ -9,7 +9,6 @@
 #include "io/data/loader.h"
 #include "io/model/atomic.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "train/training_set.h"
 
 typedef struct preview_flags {
@@ -26,9 +25,8 @@ static const lk_option FLAGS[] = {
      "columns: the same samples as the first, second, ... epoch draws them", 0, false},
     {"eval", LK_OPTION_BOOL, AT(eval), 0, "false", 0, 0, NULL,
      "validation samples as evaluation prepares them, one to a cell", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { FLAG_COUNT = sizeof FLAGS / sizeof FLAGS[0] };
 
 typedef struct preview {
     const preview_flags *flags;
@@ -168,29 +166,21 @@ out:
     return status;
 }
 
-lk_status lk_command_preview(int argc, char **argv, lk_error *err) {
-    lk_status status;
-    preview_flags flags = {0};
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
     lk_job job = {0};
-    int arguments = 0;
-    LK_TRY(lk_options_defaults(FLAGS, FLAG_COUNT, &flags, err));
-    LK_TRY(lk_options_read_argv(FLAGS, FLAG_COUNT, &flags, argc, argv, &arguments, err));
-    if (flags.help) {
-        lk_usage_print(
-            "preview JOB.yaml [KEY=VALUE ...] [-o grid.png]",
-            "Draws what the network will see before a run is paid for: training samples through the loader, with\n"
-            "augmentation and mixing, a row for each sample and a column for each draw, class names below.",
-            FLAGS, FLAG_COUNT, stdout);
-        goto out;
-    }
-    if (arguments < 1) {
-        status = lk_fail(err, LK_ERR_USAGE, "preview takes a job file: lockstep preview JOB.yaml -o grid.png");
-        goto out;
-    }
-    LK_TRY(lk_job_read(&job, argv[1], argv + 2, arguments - 1, err));
-    LK_TRY(draw(&flags, &job, err));
-out:
+    lk_status status = lk_job_read(&job, arguments[0], arguments + 1, count - 1, err);
+    if (status == LK_OK) status = draw(flags, &job, err);
     lk_job_free(&job);
-    lk_options_free(FLAGS, FLAG_COUNT, &flags);
     return status;
 }
+
+const lk_command lk_command_preview = {
+    .synopsis = "preview JOB.yaml [KEY=VALUE ...] [-o grid.png]",
+    .about =
+        "Draws what the network will see before a run is paid for: training samples through the loader, with\n"
+        "augmentation and mixing, a row for each sample and a column for each draw, class names below.",
+    LK_COMMAND_OPTIONS(FLAGS, preview_flags),
+    .least = 1,
+    .most = -1,
+    .wrong = "preview takes a job file: lockstep preview JOB.yaml -o grid.png",
+    .run = run};

@@ -7,7 +7,6 @@
 #include "core/memory.h"
 #include "dist/topology.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "report/html.h"
 #include "report/scan_page.h"
 
@@ -81,14 +80,8 @@ static const lk_option options[] = {
      .offset = AT(images),
      .help = "CSV: folder that the paths start from; without it that of the CSV file",
      .optional = true},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = AT(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 static lk_status open_source(lk_scan_source *source, const scan_options *given, const char *path, lk_error *err) {
     const lk_pack_options pack = {.undivided = true,
@@ -171,33 +164,25 @@ out:
     return status;
 }
 
-lk_status lk_command_scan(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    scan_options given = {0};
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print(
-            "scan DATA [-o report.html] [--csv findings.csv] [--run RUN ...]",
-            "Reads every image of a data set, a folder or a .csv file, as pack takes them, and finds: unreadable,\n"
-            "equal and nearly equal images (across splits, with different labels), blank and grey ones, unusual\n"
-            "sizes and shapes, imbalance; with runs that predicted the images, likely label errors.",
-            options, OPTION_COUNT, stdout);
-        goto out;
-    }
-    if (arguments < 1 || (arguments > 1 && given.run == NULL)) {
-        status =
-            lk_fail(err, LK_ERR_USAGE,
-                    arguments < 1 ? "scan takes a data set or a folder of images: lockstep scan DATA"
-                                  : "scan takes one data set; runs follow --run: lockstep scan DATA --run RUN ...");
-        goto out;
-    }
-    /* The data set's place is free for the run that stands behind --run: the runs are argv[1], argv[2], ... */
-    const char *path = argv[1];
-    if (given.run != NULL) argv[1] = given.run;
-    status = scan(&given, path, argv + 1, given.run == NULL ? 0 : arguments, err);
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+/* The data set's place is free for the run that stands behind --run. */
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    const scan_options *given = flags;
+    const char *path = arguments[0];
+    if (given->run == NULL && count > 1)
+        return lk_fail(err, LK_ERR_USAGE,
+                       "scan takes one data set; runs follow --run: lockstep scan DATA --run RUN ...");
+    if (given->run != NULL) arguments[0] = given->run;
+    return scan(given, path, arguments, given->run == NULL ? 0 : count, err);
 }
+
+const lk_command lk_command_scan = {
+    .synopsis = "scan DATA [-o report.html] [--csv findings.csv] [--run RUN ...]",
+    .about =
+        "Reads every image of a data set, a folder or a .csv file, as pack takes them, and finds: unreadable,\n"
+        "equal and nearly equal images (across splits, with different labels), blank and grey ones, unusual\n"
+        "sizes and shapes, imbalance; with runs that predicted the images, likely label errors.",
+    LK_COMMAND_OPTIONS(options, scan_options),
+    .least = 1,
+    .most = -1,
+    .wrong = "scan takes a data set or a folder of images: lockstep scan DATA",
+    .run = run};

@@ -13,7 +13,6 @@
 #include "io/data/dataset.h"
 #include "io/model/atomic.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "train/training_set.h"
 
 enum { MAX_POINTS = 4000 }; /* of a drawing */
@@ -32,9 +31,8 @@ static const lk_option options[] = {
      true},
     {"updates-per-epoch", LK_OPTION_INT, AT(updates_per_epoch), 0, "0", 0, 1e9, NULL,
      "0: counted from the job's data set; otherwise the data set is not opened", 0, false},
-    {"help", LK_OPTION_BOOL, AT(help), 0, "false", 0, 0, NULL, "this text", 'h', false},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 typedef struct trace {
     const lk_job *job;
@@ -207,12 +205,12 @@ out:
     return status;
 }
 
-static lk_status run(const schedule_options *given, const char *path, char *const *overrides, int count,
-                     lk_error *err) {
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
     lk_status status = LK_OK;
+    const schedule_options *given = flags;
     lk_job job;
     trace t = {.job = &job, .per_epoch = given->updates_per_epoch};
-    LK_RETURN_IF(lk_job_read(&job, path, overrides, count, err));
+    LK_RETURN_IF(lk_job_read(&job, arguments[0], arguments + 1, count - 1, err));
     if (t.per_epoch == 0) LK_TRY(count_updates(&job, &t.per_epoch, err));
     lk_job_schedule(&job, t.per_epoch, &t.schedule);
     t.updates = job.epochs * t.per_epoch;
@@ -230,22 +228,11 @@ out:
     return status;
 }
 
-lk_status lk_command_schedule(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    schedule_options given;
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help) {
-        lk_usage_print("schedule JOB.yaml [KEY=VALUE ...] [options]",
-                       "Prints the learning rate of a job, epoch by epoch or (--csv) update by update, and draws it.",
-                       options, OPTION_COUNT, stdout);
-    } else if (arguments < 1) {
-        status = lk_fail(err, LK_ERR_USAGE, "schedule needs a job file: lockstep schedule JOB.yaml [KEY=VALUE ...]");
-    } else {
-        LK_TRY(run(&given, argv[1], argv + 2, arguments - 1, err));
-    }
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
-}
+const lk_command lk_command_schedule = {
+    .synopsis = "schedule JOB.yaml [KEY=VALUE ...] [options]",
+    .about = "Prints the learning rate of a job, epoch by epoch or (--csv) update by update, and draws it.",
+    LK_COMMAND_OPTIONS(options, schedule_options),
+    .least = 1,
+    .most = -1,
+    .wrong = "schedule needs a job file: lockstep schedule JOB.yaml [KEY=VALUE ...]",
+    .run = run};

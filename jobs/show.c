@@ -6,7 +6,6 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "report/run_summary.h"
 #include "report/sparkline.h"
 
@@ -22,14 +21,8 @@ static const lk_option options[] = {
      .default_text = "false",
      .help = "curves in plain letters, as where the locale is not UTF-8"},
     {.name = "json", .type = LK_OPTION_BOOL, .offset = AT(json), .default_text = "false", .help = "the result as JSON"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = AT(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 static lk_status show(const show_options *given, char *const *folders, int count, lk_error *err) {
     lk_status status = LK_OK;
@@ -51,23 +44,17 @@ out:
     return status;
 }
 
-lk_status lk_command_show(int argc, char **argv, lk_error *err) {
-    lk_status status = LK_OK;
-    show_options given = {0};
-    int arguments;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help)
-        lk_usage_print(
-            "show RUN ... [options]",
-            "A run at a glance: curves, best epochs, figures, speed, checkpoints; a run that is still going\n"
-            "too. Several runs get a line each.",
-            options, OPTION_COUNT, stdout);
-    else if (arguments < 1)
-        status = lk_fail(err, LK_ERR_USAGE, "show takes the folders of runs: lockstep show RUN");
-    else
-        status = show(&given, argv + 1, arguments, err);
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    return show(flags, arguments, count, err);
 }
+
+const lk_command lk_command_show = {
+    .synopsis = "show RUN ... [options]",
+    .about =
+        "A run at a glance: curves, best epochs, figures, speed, checkpoints; a run that is still going\n"
+        "too. Several runs get a line each.",
+    LK_COMMAND_OPTIONS(options, show_options),
+    .least = 1,
+    .most = -1,
+    .wrong = "show takes the folders of runs: lockstep show RUN",
+    .run = run};

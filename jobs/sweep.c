@@ -4,7 +4,6 @@
 #include <stddef.h>
 
 #include "jobs/command.h"
-#include "jobs/usage.h"
 
 typedef struct sweep_flags {
     char *folder, *slurm;
@@ -59,31 +58,8 @@ static const lk_option FLAGS[] = {
      .min = 1,
      .max = 1e6,
      .help = "seconds that a rank waits for the others before it names the missing one and ends"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = AT(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { FLAG_COUNT = sizeof FLAGS / sizeof FLAGS[0] };
-
-static void print_help(void) {
-    lk_usage_print(
-        "sweep SWEEP.yaml [KEY=VALUE ...] [-o FOLDER] [options]",
-        "Trains every variant of a job with every seed, one run after the other, and compares them: FOLDER gets a\n"
-        "folder for each run, report.html, report.md and report.csv. Finished runs are skipped and stopped ones go\n"
-        "on, so the same command is run again after a stop (status 75) or a failure (1). A sweep file has\n\n"
-        "  base: base.yaml                 # a job file, seen from the sweep file\n"
-        "  set: {epochs: 30}               # keys for all variants\n"
-        "  seeds: [1, 2, 3]\n"
-        "  variants:\n"
-        "    plain: {}\n"
-        "    focal: {loss: {cross_entropy: 0, focal: 1}}\n"
-        "    small: {base: small.yaml}     # another job file\n\n"
-        "KEY=VALUE holds for all variants. mpirun -n N lockstep sweep ... as with train.",
-        FLAGS, FLAG_COUNT, stdout);
-}
 
 /* What needs no other rank. */
 static lk_status look(lk_sweep_runs *runs, const sweep_flags *flags, char *const *overrides, int override_count,
@@ -156,21 +132,29 @@ out:
     return status;
 }
 
-lk_status lk_command_sweep(int argc, char **argv, lk_error *err) {
-    lk_status status;
-    sweep_flags flags = {0};
-    int arguments = 0;
-    LK_TRY(lk_options_defaults(FLAGS, FLAG_COUNT, &flags, err));
-    LK_TRY(lk_options_read_argv(FLAGS, FLAG_COUNT, &flags, argc, argv, &arguments, err));
-    if (flags.help)
-        print_help();
-    else if (arguments < 1)
-        status = lk_fail(err, LK_ERR_USAGE, "sweep takes a sweep file: lockstep sweep SWEEP.yaml");
-    else if (flags.list + flags.report + (flags.slurm != NULL) + (flags.only > 0) > 1)
-        status = lk_fail(err, LK_ERR_USAGE, "--list, --report, --slurm and --only exclude each other");
-    else
-        status = sweep(&flags, argv + 1, arguments, err);
-out:
-    lk_options_free(FLAGS, FLAG_COUNT, &flags);
-    return status;
+static lk_status run(void *options, char **arguments, int count, lk_error *err) {
+    const sweep_flags *flags = options;
+    if (flags->list + flags->report + (flags->slurm != NULL) + (flags->only > 0) > 1)
+        return lk_fail(err, LK_ERR_USAGE, "--list, --report, --slurm and --only exclude each other");
+    return sweep(flags, arguments, count, err);
 }
+
+const lk_command lk_command_sweep = {
+    .synopsis = "sweep SWEEP.yaml [KEY=VALUE ...] [-o FOLDER] [options]",
+    .about =
+        "Trains every variant of a job with every seed, one run after the other, and compares them: FOLDER gets a\n"
+        "folder for each run, report.html, report.md and report.csv. Finished runs are skipped and stopped ones go\n"
+        "on, so the same command is run again after a stop (status 75) or a failure (1). A sweep file has\n\n"
+        "  base: base.yaml                 # a job file, seen from the sweep file\n"
+        "  set: {epochs: 30}               # keys for all variants\n"
+        "  seeds: [1, 2, 3]\n"
+        "  variants:\n"
+        "    plain: {}\n"
+        "    focal: {loss: {cross_entropy: 0, focal: 1}}\n"
+        "    small: {base: small.yaml}     # another job file\n\n"
+        "KEY=VALUE holds for all variants. mpirun -n N lockstep sweep ... as with train.",
+    LK_COMMAND_OPTIONS(FLAGS, sweep_flags),
+    .least = 1,
+    .most = -1,
+    .wrong = "sweep takes a sweep file: lockstep sweep SWEEP.yaml",
+    .run = run};

@@ -43,26 +43,12 @@ static const lk_option FLAGS[] = {
      .offset = AT(share_gpus),
      .default_text = "false",
      .help = "let ranks share GPUs where there are fewer than ranks (NCCL 2.30 or later); it saves no time"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = AT(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(AT(help)),
 };
-enum { FLAG_COUNT = sizeof FLAGS / sizeof FLAGS[0] };
 
-static void print_help(FILE *out) {
+static void print_job_keys(FILE *out) {
     int count;
     const lk_option *keys = lk_job_options(&count);
-    fputs(
-        "usage: lockstep train JOB.yaml [KEY=VALUE ...] [--run DIR] [--resume | --overwrite]\n"
-        "       mpirun -n N lockstep train ...    srun lockstep train ...\n\n"
-        "Trains the job. The same job gives the same bits on every number of ranks that works.\n"
-        "Ends with status 0, 1 (failed), 2 (wrong usage) or 75 (stopped by a signal, state saved: run again with "
-        "--resume).\n\n",
-        out);
-    lk_options_help(FLAGS, FLAG_COUNT, "--", out);
     fputs("\nkeys of a job file (nested: \"optimizer: {lr: 0.1}\"; on the command line: optimizer.lr=0.1):\n", out);
     lk_options_help(keys, count, "", out);
 }
@@ -78,45 +64,47 @@ static lk_status train(const train_flags *flags, lk_train_options *options, cons
     return status;
 }
 
-lk_status lk_command_train(int argc, char **argv, lk_error *err) {
+static lk_status run(void *options, char **arguments, int count, lk_error *err) {
     lk_status status;
-    double started = lk_clock_seconds() - lk_clock_process_age();
-    train_flags flags = {0};
+    train_flags *flags = options;
     lk_job job = {0};
     lk_job_notes notes = {0};
     lk_comm *comm = NULL;
     lk_signals signals = {.fd = -1};
-    int arguments = 0;
-    LK_TRY(lk_options_defaults(FLAGS, FLAG_COUNT, &flags, err));
-    LK_TRY(lk_options_read_argv(FLAGS, FLAG_COUNT, &flags, argc, argv, &arguments, err));
-    if (flags.help) {
-        print_help(stdout);
-        goto out;
-    }
-    if (arguments < 1 || (flags.resume && flags.overwrite)) {
-        status = lk_fail(err, LK_ERR_USAGE,
-                         arguments < 1 ? "train takes a job file: lockstep train JOB.yaml"
-                                       : "--resume and --overwrite exclude each other");
-        goto out;
-    }
-    if (flags.run == NULL) LK_TRY(lk_train_default_folder(&flags.run, argv[1], "", err));
+    if (flags->resume && flags->overwrite)
+        return lk_fail(err, LK_ERR_USAGE, "--resume and --overwrite exclude each other");
+    if (flags->run == NULL) LK_TRY(lk_train_default_folder(&flags->run, arguments[0], "", err));
     LK_TRY(lk_signals_watch(&signals, err)); /* before MPI starts threads */
     LK_TRY(lk_comm_create(&comm, err));
-    lk_train_options options = {.run = flags.run,
-                                .mode = flags.resume      ? LK_RUN_RESUME
-                                        : flags.overwrite ? LK_RUN_OVERWRITE
-                                                          : LK_RUN_NEW,
-                                .share_gpus = flags.share_gpus,
-                                .notes = &notes,
-                                .signals = &signals,
-                                .started = started};
-    LK_TRY(lk_train_read_job(&job, &notes, &options, comm, argv[1], argv + 2, arguments - 1, err));
-    LK_TRY(train(&flags, &options, &job, comm, err));
+    lk_train_options how = {.run = flags->run,
+                            .mode = flags->resume      ? LK_RUN_RESUME
+                                    : flags->overwrite ? LK_RUN_OVERWRITE
+                                                       : LK_RUN_NEW,
+                            .share_gpus = flags->share_gpus,
+                            .notes = &notes,
+                            .signals = &signals,
+                            .started = lk_clock_seconds() - lk_clock_process_age()};
+    LK_TRY(lk_train_read_job(&job, &notes, &how, comm, arguments[0], arguments + 1, count - 1, err));
+    LK_TRY(train(flags, &how, &job, comm, err));
 out:
     lk_comm_finish(comm, status, err);
     lk_signals_release(&signals);
     lk_job_free(&job);
     lk_job_notes_free(&notes);
-    lk_options_free(FLAGS, FLAG_COUNT, &flags);
     return status;
 }
+
+const lk_command lk_command_train = {
+    .synopsis =
+        "train JOB.yaml [KEY=VALUE ...] [--run DIR] [--resume | --overwrite]\n"
+        "       mpirun -n N lockstep train ...    srun lockstep train ...",
+    .about =
+        "Trains the job. The same job gives the same bits on every number of ranks that works.\n"
+        "Ends with status 0, 1 (failed), 2 (wrong usage) or 75 (stopped by a signal, state saved: run again with\n"
+        "--resume).",
+    LK_COMMAND_OPTIONS(FLAGS, train_flags),
+    .least = 1,
+    .most = -1,
+    .wrong = "train takes a job file: lockstep train JOB.yaml",
+    .more = print_job_keys,
+    .run = run};

@@ -6,7 +6,6 @@
 
 #include "core/memory.h"
 #include "jobs/command.h"
-#include "jobs/usage.h"
 #include "train/inference.h"
 
 #define TOLERANCE 1e-4 /* of the largest golden logit */
@@ -37,14 +36,8 @@ static const lk_option options[] = {
      .offset = FIELD(json),
      .default_text = "false",
      .help = "the result as JSON"},
-    {.name = "help",
-     .type = LK_OPTION_BOOL,
-     .offset = FIELD(help),
-     .default_text = "false",
-     .help = "this text",
-     .letter = 'h'},
+    LK_COMMAND_HELP(FIELD(help)),
 };
-enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 typedef struct comparison {
     double scale;          /* largest absolute golden logit */
@@ -120,28 +113,19 @@ out:
     return status;
 }
 
-static void print_help(void) {
-    lk_usage_print("verify FILE [options]",
-                   "Recomputes the logits of the golden samples inside a checkpoint, a .safetensors or an .onnx file\n"
-                   "from their pixels, and compares. Of an ONNX file, the graph must also be the one that convert\n"
-                   "writes for its architecture. Ends with status 1 when they differ by more than 1e-4 of the largest.",
-                   options, OPTION_COUNT, stdout);
+static lk_status run(void *flags, char **arguments, int count, lk_error *err) {
+    (void)count;
+    return verify(arguments[0], flags, err);
 }
 
-lk_status lk_command_verify(int argc, char **argv, lk_error *err) {
-    verify_options given = {0};
-    int arguments;
-    lk_status status = LK_OK;
-    LK_TRY(lk_options_defaults(options, OPTION_COUNT, &given, err));
-    LK_TRY(lk_options_read_argv(options, OPTION_COUNT, &given, argc, argv, &arguments, err));
-    if (given.help)
-        print_help();
-    else if (arguments != 1)
-        status = lk_fail(err, LK_ERR_USAGE, "verify takes one FILE and was given %d arguments; see verify --help",
-                         arguments);
-    else
-        status = verify(argv[1], &given, err);
-out:
-    lk_options_free(options, OPTION_COUNT, &given);
-    return status;
-}
+const lk_command lk_command_verify = {
+    .synopsis = "verify FILE [options]",
+    .about =
+        "Recomputes the logits of the golden samples inside a checkpoint, a .safetensors or an .onnx file\n"
+        "from their pixels, and compares. Of an ONNX file, the graph must also be the one that convert\n"
+        "writes for its architecture. Ends with status 1 when they differ by more than 1e-4 of the largest.",
+    LK_COMMAND_OPTIONS(options, verify_options),
+    .least = 1,
+    .most = 1,
+    .wrong = "verify takes one file: lockstep verify FILE",
+    .run = run};
