@@ -19,14 +19,14 @@ typedef struct eval_options {
     bool decision, json, help;
 } eval_options;
 
-static const char *const computes[] = {"float32", "bfloat16", NULL};
-
 #define AT(field) offsetof(eval_options, field)
 static const lk_option options[] = {
     {"split", LK_OPTION_STRING, AT(split), 0, "test", 0, 0, NULL, "train, validation or test", 0, false},
     {"batch", LK_OPTION_INT, AT(batch), 0, "32", 1, 65536, NULL, "samples of one forward pass", 'b', false},
-    {"device", LK_OPTION_STRING, AT(device), 0, "cpu", 0, 0, NULL, "cpu or reference", 0, false},
-    {"compute", LK_OPTION_CHOICE, AT(compute), 0, "float32", 0, 0, computes, "arithmetic of the cpu device", 0, false},
+    {"device", LK_OPTION_STRING, AT(device), 0, "cpu", 0, 0, NULL,
+     "cpu, cuda, auto (cuda where a GPU answers) or reference", 0, false},
+    {"compute", LK_OPTION_CHOICE, AT(compute), 0, "float32", 0, 0, LK_COMPUTES,
+     "arithmetic: bfloat16 where cpu or GPU has it, tf32 and float16 on cuda", 0, false},
     {"threads", LK_OPTION_INT, AT(threads), 0, "0", 0, 1024, NULL, "of the arithmetic; 0: one for each core", 0, false},
     {"workers", LK_OPTION_INT, AT(workers), 0, "0", 0, 1024, NULL, "threads that decode; 0: one for each core", 0,
      false},
@@ -73,7 +73,7 @@ static lk_status evaluate(const eval_options *given, const char *model_path, con
     lk_eval_result result = {0};
     lk_inference_options inference = {.device = given->device,
                                       .batch = given->batch,
-                                      .compute = given->compute == 1 ? LK_BF16 : LK_F32,
+                                      .compute = lk_compute_of(given->compute),
                                       .threads = (int)given->threads};
     LK_TRY(lk_split_parse(&result.split, given->split, err));
     LK_TRY(lk_inference_open(&model, model_path, &inference, err));

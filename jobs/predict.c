@@ -25,7 +25,6 @@ typedef struct predict_options {
 } predict_options;
 
 static const char *const bad_choices[] = {"fail", "skip", NULL};
-static const char *const computes[] = {"float32", "bfloat16", NULL};
 
 #define AT(field) offsetof(predict_options, field)
 static const lk_option options[] = {
@@ -44,8 +43,10 @@ static const lk_option options[] = {
     {"images", LK_OPTION_STRING, AT(images), 0, NULL, 0, 0, NULL,
      "CSV: folder that the paths start from; without it that of the CSV file", 0, true},
     {"batch", LK_OPTION_INT, AT(batch), 0, "32", 1, 65536, NULL, "samples of one forward pass", 'b', false},
-    {"device", LK_OPTION_STRING, AT(device), 0, "cpu", 0, 0, NULL, "cpu or reference", 0, false},
-    {"compute", LK_OPTION_CHOICE, AT(compute), 0, "float32", 0, 0, computes, "arithmetic of the cpu device", 0, false},
+    {"device", LK_OPTION_STRING, AT(device), 0, "cpu", 0, 0, NULL,
+     "cpu, cuda, auto (cuda where a GPU answers) or reference", 0, false},
+    {"compute", LK_OPTION_CHOICE, AT(compute), 0, "float32", 0, 0, LK_COMPUTES,
+     "arithmetic: bfloat16 where cpu or GPU has it, tf32 and float16 on cuda", 0, false},
     {"threads", LK_OPTION_INT, AT(threads), 0, "0", 0, 1024, NULL, "of the arithmetic; 0: one for each core", 0, false},
     {"workers", LK_OPTION_INT, AT(workers), 0, "0", 0, 1024, NULL, "threads that decode; 0: one for each core", 0,
      false},
@@ -193,7 +194,7 @@ static lk_status predict(const predict_options *given, const char *model_path, c
     run_state run = {.inputs = &inputs, .columns = &columns, .skip = given->on_bad == 1, .out = stdout};
     lk_inference_options inference = {.device = given->device,
                                       .batch = given->batch,
-                                      .compute = given->compute == 1 ? LK_BF16 : LK_F32,
+                                      .compute = lk_compute_of(given->compute),
                                       .threads = (int)given->threads};
     run.log = lk_log_create(stderr, 0, 1);
     LK_TRY(collect(&inputs, given, paths, count, err));

@@ -34,6 +34,13 @@ const char *lk_dtype_name(lk_dtype dtype) {
     return "unknown";
 }
 
+const char *const LK_COMPUTES[] = {"float32", "bfloat16", "tf32", "float16", NULL};
+
+lk_dtype lk_compute_of(int index) {
+    static const lk_dtype types[] = {LK_F32, LK_BF16, LK_TF32, LK_F16};
+    return types[index];
+}
+
 int64_t lk_shape_count(const lk_shape *shape) {
     int64_t count = 1;
     for (int i = 0; i < shape->rank; i++) count *= shape->dims[i];

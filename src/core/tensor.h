@@ -40,6 +40,11 @@ size_t lk_dtype_size(lk_dtype dtype);
 /* "float32", "bfloat16", ...; static. */
 const char *lk_dtype_name(lk_dtype dtype);
 
+/* What a model may be computed in, as jobs and options name it; ends with NULL. */
+extern const char *const LK_COMPUTES[];
+/* The type of that name, by its place in the list. */
+lk_dtype lk_compute_of(int index);
+
 /* Number of elements; 1 for rank 0. Dims are taken as checked. */
 int64_t lk_shape_count(const lk_shape *shape);
 

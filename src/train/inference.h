@@ -8,7 +8,7 @@
 typedef struct lk_inference lk_inference;
 
 typedef struct lk_inference_options {
-    const char *device; /* "cpu", "reference" */
+    const char *device; /* as lk_device_create */
     int64_t batch;      /* samples of one forward pass: part of what is computed, fixed by the caller */
     lk_dtype compute;   /* LK_F32 unless asked otherwise */
     int threads;        /* arithmetic threads; 0 means 1 */

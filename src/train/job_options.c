@@ -3,7 +3,6 @@
 
 #include "train/job.h"
 
-static const char *const COMPUTES[] = {"float32", "bfloat16", "tf32", "float16", NULL};
 static const char *const RECOMPUTES[] = {"none", "convs", "all", NULL};
 static const char *const GRAPHS[] = {"auto", "off", NULL};
 static const char *const REDUCES[] = {"tree", "ring", NULL};
@@ -46,7 +45,7 @@ static const lk_option OPTIONS[] = {
     PATH("init", init, "weights that training begins with: .pth, .safetensors or a checkpoint; their input.* become the defaults"),
     PATH("base", base, "job file that this one changes, relative to it; in job files only"),
     TEXT("device", device, "auto", "auto (cuda where a GPU answers), cpu, cuda or reference (float64, slow)"),
-    PICK("compute", compute, "float32", COMPUTES, "type of activations; weights, sums and state stay float32; float16 (cuda) is for GPUs without bfloat16, see loss_scale; tf32: float32, but convolutions and the classifier multiply in TF32 (cuda)"),
+    PICK("compute", compute, "float32", LK_COMPUTES, "type of activations; weights, sums and state stay float32; float16 (cuda) is for GPUs without bfloat16, see loss_scale; tf32: float32, but convolutions and the classifier multiply in TF32 (cuda)"),
     INT("epochs", epochs, "10", 1, 1e6, "passes over the training split"),
     INT("max_updates", max_updates, "0", 0, 1e15, "stop after this many updates in all; 0: no limit"),
     INT("batch", batch, "128", 1, 1e7, "samples per update"),

@@ -7,10 +7,7 @@ int lk_job_leaves(const lk_job *job) { return (int)(job->batch / job->microbatch
 
 int lk_job_chain(const lk_job *job) { return job->max_ranks == 0 ? 1 : lk_job_leaves(job) / (int)job->max_ranks; }
 
-lk_dtype lk_job_compute(const lk_job *job) {
-    static const lk_dtype types[] = {LK_F32, LK_BF16, LK_TF32, LK_F16};
-    return types[job->compute];
-}
+lk_dtype lk_job_compute(const lk_job *job) { return lk_compute_of(job->compute); }
 
 bool lk_job_scales_loss(const lk_job *job) {
     return job->loss_scale.kind == 1 || (job->loss_scale.kind == 0 && lk_job_compute(job) == LK_F16);

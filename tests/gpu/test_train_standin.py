@@ -118,6 +118,21 @@ def test_float16_follows_float32(build, job, tmp_path):
     assert np.allclose([line["gradient_norm"] for line in updates], norms, rtol=5e-2, atol=0)
 
 
+def test_a_checkpoint_is_evaluated_in_any_arithmetic(build, job, tmp_path):
+    """eval and predict on the GPU follow the CPU's float32 as far as the type reaches."""
+    train(build, job, tmp_path / "run", "device=cpu", "max_updates=3")
+    best, data = tmp_path / "run/checkpoints/last.h5", job.parent / "small.h5"
+    loss = json.loads(run(build, "eval", best, data, "--json").stdout)["loss"]
+    seen = set()
+    for compute, tolerance in (("float32", 1e-5), ("tf32", 5e-3), ("bfloat16", 2e-2), ("float16", 5e-3)):
+        how = ["--device", "cuda", "--compute", compute]
+        found = json.loads(run(build, "eval", best, data, *how, "--json").stdout)["loss"]
+        assert found == pytest.approx(loss, rel=tolerance), compute
+        seen.add(found)
+        assert run(build, "predict", best, data, *how).stdout.count("\n") == 20 + 1
+    assert len(seen) == 4
+
+
 def test_what_is_computed_again_is_the_same(build, job, tmp_path):
     """recompute changes memory, not a bit (P5)."""
     for level in ("none", "all"):
