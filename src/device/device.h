@@ -70,6 +70,9 @@ struct lk_device {
     /* Memory. Blocking. Fresh memory is zero. */
     lk_status (*alloc)(lk_device *device, void **out, int64_t bytes, const char *what, lk_error *err);
     void (*release)(lk_device *device, void *p);
+    /* Bytes that alloc can still give beside what a lane's stream takes, and those of the device. NULL where
+     * host_memory. */
+    lk_status (*memory_room)(lk_device *device, int64_t *room, int64_t *total, lk_error *err);
     lk_status (*upload)(lk_device *device, void *dst, const void *host, int64_t bytes, lk_error *err);
     lk_status (*download)(lk_device *device, void *host, const void *src, int64_t bytes, lk_error *err);
     /* Memory of the host that the device copies from and to by itself (cuda: pinned). Fresh memory is undefined. Any

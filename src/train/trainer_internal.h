@@ -76,6 +76,10 @@ void lk_trainer_release(lk_trainer *trainer);
 LK_MUST_CHECK lk_status lk_trainer_open_device(lk_trainer *trainer, lk_error *err);
 LK_MUST_CHECK lk_status lk_trainer_connect_devices(lk_trainer *trainer, lk_error *err);
 
+/* trainer_fit.c: does what this many lanes need fit beside what is allocated? Not Collective. Errors: LK_ERR_MEMORY
+ * naming the largest microbatch that would. */
+LK_MUST_CHECK lk_status lk_trainer_check_memory(const lk_trainer *trainer, int lanes, lk_error *err);
+
 /* trainer_init.c: the weights of `init` into the network of a new run (Not Collective); are they the same on all ranks
  * (Collective); the list of what was loaded into the run's folder (rank 0). */
 LK_MUST_CHECK lk_status lk_trainer_load_init(lk_trainer *trainer, lk_error *err);

@@ -86,6 +86,7 @@ static lk_status create_lanes(lk_trainer *t, lk_error *err) {
     lanes = lk_exchange_lanes(share, (int)t->job->sync_batchnorm, (int)lanes);
     int64_t negative = -lanes;
     LK_RETURN_IF(lk_comm_max(t->comm, &negative, err));
+    LK_RETURN_IF(lk_comm_agree(t->comm, lk_trainer_check_memory(t, (int)-negative, err), err));
     return lk_lanes_create(&t->lanes, t->network, (int)-negative, err);
 }
 

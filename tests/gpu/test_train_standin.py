@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 
@@ -129,7 +130,7 @@ def test_a_checkpoint_is_evaluated_in_any_arithmetic(build, job, tmp_path):
         found = json.loads(run(build, "eval", best, data, *how, "--json").stdout)["loss"]
         assert found == pytest.approx(loss, rel=tolerance), compute
         seen.add(found)
-        assert run(build, "predict", best, data, *how).stdout.count("\n") == 20 + 1
+        assert run(build, "predict", best, data, *how).stdout.count("\n") == 1 + 150 + 20
     assert len(seen) == 4
 
 
@@ -146,6 +147,22 @@ def test_auto_takes_the_gpu_that_answers(build, job, tmp_path):
     train(build, job, tmp_path / "none", "device=auto", "max_updates=1", LK_SIM_GPUS=0)
     assert "stand-in GPU" in (tmp_path / "gpu/metrics.jsonl").read_text()
     assert "oneDNN" in (tmp_path / "none/metrics.jsonl").read_text()
+
+
+def test_a_gpu_that_is_too_small_is_told_what_fits(build, job, tmp_path):
+    """Before the first step; the microbatch that the sentence names trains."""
+    def attempt(memory, *overrides, status=1):
+        how = ["device=cuda", "max_updates=1", *overrides]
+        return train(build, job, tmp_path / "run", *how, status=status, LK_SIM_MEMORY=int(memory)).stderr
+
+    few = 4 << 20
+    said = attempt(few, "microbatch=32", "evaluate.batch=0")
+    free, needed = (float(re.search(rf"{words} ([0-9.]+) MB", said)[1]) * 1e6 for words in ("GPU has", "32 needs"))
+    assert "no smaller microbatch that divides the batch fits" in said
+    enough = few - free + 0.75 * needed  # half of the microbatch needs more than half of that: the gradients remain
+    assert "the largest microbatch that fits is 16" in attempt(enough, "microbatch=32", "evaluate.batch=0")
+    attempt(enough, "microbatch=16", "evaluate.batch=0", status=0)
+    assert "this one fits with recompute: " in attempt(few - free + 0.97 * needed, "microbatch=32", "evaluate.batch=0")
 
 
 def counts_of_an_update(build, job, folder, *overrides):
@@ -179,7 +196,7 @@ def test_what_surrounds_the_passes_does_not_grow_with_the_network(build, job, tm
     "overrides, options, sentence",
     [
         (["device=cuda"], {"LK_SIM_GPUS": 0}, "device cuda finds no GPU"),
-        (["device=cuda"], {"LK_SIM_MEMORY": 1 << 20}, "the GPU has no room for"),
+        (["device=cuda"], {"LK_SIM_MEMORY": 1 << 18}, "the GPU has no room for"),
         (["device=cuda"], {"LK_SIM_CUDNN": 90500}, "needs cuDNN 9.8 or later and finds 9.5"),
         (["device=cuda"], {"LOCKSTEP_MODULES": "/nowhere"}, "there is no /nowhere/lockstep_cuda.so"),
         (["device=cuda", "compute=bfloat16"], {"LK_SIM_CAPABILITY": 75}, "this one has 7.5; use float16 or float32"),

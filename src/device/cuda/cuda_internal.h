@@ -81,6 +81,11 @@ struct lk_stream {
     lk_cuda_finish finish; /* what finish_gradients has to launch */
 };
 
+/* Device memory that a stream of a lane has for itself. */
+#define LK_CUDA_STREAM_BYTES                                                                     \
+    ((int64_t)sizeof(lk_cuda_task) * (LK_CUDA_TABLES * LK_CUDA_TASKS + LK_CUDA_SEQUENCE_TASKS) + \
+     LK_CUDA_SUMS * (int64_t)sizeof(double) + LK_CUDA_COUNTERS * (int64_t)sizeof(unsigned))
+
 typedef struct lk_cuda_op_class lk_cuda_op_class;
 
 struct lk_op {

@@ -46,6 +46,15 @@ static lk_status memory_alloc(lk_device *device, void **out, int64_t bytes, cons
     return lk_cuda_check((int)cudaStreamSynchronize(NULL), "cudaStreamSynchronize", err);
 }
 
+static lk_status memory_room(lk_device *device, int64_t *room, int64_t *total, lk_error *err) {
+    size_t bytes, all;
+    LK_RETURN_IF(lk_cuda_enter(cuda_of(device), err));
+    LK_RETURN_IF(lk_cuda_check((int)cudaMemGetInfo(&bytes, &all), "cudaMemGetInfo", err));
+    *room = (int64_t)bytes < LK_CUDA_STREAM_BYTES ? 0 : (int64_t)bytes - LK_CUDA_STREAM_BYTES;
+    *total = (int64_t)all;
+    return LK_OK;
+}
+
 static void memory_release(lk_device *device, void *p) {
     (void)device;
     (void)cudaFree(p);
@@ -202,6 +211,7 @@ static void *stream_handle(const lk_stream *stream) { return stream->cuda; }
 
 void lk_cuda_runtime_install(lk_device *device) {
     device->alloc = memory_alloc;
+    device->memory_room = memory_room;
     device->release = memory_release;
     device->upload = upload;
     device->download = download;
