@@ -12,12 +12,16 @@
 typedef struct node {
     sim_work work;
     sim_tails after;
+    int chain, place; /* place: in the chain */
+    sim_forgotten forgotten;
 } node;
 
 struct sim_graph {
     node *nodes;
     int count, capacity;
     int uses; /* handles and launches under way */
+    sim_chains chains;
+    int ends[SIM_CHAINS]; /* the last node of each chain */
     sim_stream *origin;
     pthread_t owner;
     cudaError_t broken; /* why the capture is void; cudaSuccess: it is not */
@@ -27,6 +31,8 @@ struct sim_graph {
 typedef struct launch {
     sim_graph *graph;
     void **states;
+    int stream; /* its number */
+    sim_tracks tracks;
 } launch;
 
 static bool is_capturing(const sim_stream *stream) { return stream->capture != NULL; }
@@ -56,6 +62,20 @@ static void add_tail(sim_tails *tails, int index) {
     tails->nodes[tails->count++] = index;
 }
 
+/* Behind the end of a chain that the last node comes after, or at the start of another. */
+static void put_in_chain(sim_graph *graph) {
+    node *n = &graph->nodes[graph->count - 1];
+    sim_chains *chains = &graph->chains;
+    for (n->chain = 0; n->chain < chains->count; n->chain++)
+        for (int k = 0; k < n->after.count; k++)
+            if (n->after.nodes[k] == graph->ends[n->chain]) goto found;
+    if (chains->count == SIM_CHAINS) sim_fault("more than %d branches in a graph", SIM_CHAINS);
+    chains->count++;
+found:
+    n->place = chains->lengths[n->chain]++;
+    graph->ends[n->chain] = graph->count - 1;
+}
+
 bool sim_capture_push(sim_stream *stream, sim_work *work) {
     sim_graph *graph = stream->capture;
     if (graph == NULL) return false;
@@ -65,8 +85,10 @@ bool sim_capture_push(sim_stream *stream, sim_work *work) {
         graph->nodes = realloc(graph->nodes, (size_t)graph->capacity * sizeof *graph->nodes);
         if (graph->nodes == NULL) sim_fault("out of host memory");
     }
-    graph->nodes[graph->count] = (node){*work, stream->tails};
+    graph->nodes[graph->count] = (node){.work = *work, .after = stream->tails};
+    graph->nodes[graph->count].forgotten = sim_take_forgotten(stream);
     stream->tails = (sim_tails){{graph->count++}, 1};
+    put_in_chain(graph);
     return true;
 }
 
@@ -211,21 +233,40 @@ static bool may_run(const sim_graph *graph, const bool *done, int i) {
     return !done[i];
 }
 
+/* A node's clock, of those that it comes after. */
+static void set_clock(const launch *l, sim_clock *clocks, int i) {
+    const node *n = &l->graph->nodes[i];
+    int track = l->tracks.track[n->chain];
+    clocks[i] = l->tracks.before;
+    for (int k = 0; k < n->after.count; k++) sim_clock_join(&clocks[i], &clocks[n->after.nodes[k]]);
+    clocks[i].at[track] = l->tracks.start[n->chain] + (uint32_t)n->place + 1;
+}
+
+static void run_node(const launch *l, int i, sim_clock *clocks) {
+    const node *n = &l->graph->nodes[i];
+    set_clock(l, clocks, i);
+    sim_watch_begin(n->work.what, l->stream, l->tracks.track[n->chain], &clocks[i]);
+    sim_forget_now(&n->forgotten);
+    n->work.run(l->states[i]);
+    sim_watch_end();
+}
+
 static void run_graph(void *state) {
     launch *l = state;
     sim_graph *graph = l->graph;
     bool *done = calloc((size_t)graph->count + 1, sizeof *done);
-    if (done == NULL) sim_fault("out of host memory");
+    sim_clock *clocks = malloc(((size_t)graph->count + 1) * sizeof *clocks);
+    if (done == NULL || clocks == NULL) sim_fault("out of host memory");
     for (int left = graph->count, first = 0; left > 0; left--) {
         int chosen = -1, choices = 0;
         while (done[first]) first++;
         /* A node waits for earlier ones only: far behind the first that is left, few may run. */
         for (int i = first; i < graph->count && i < first + 64; i++)
             if (may_run(graph, done, i) && sim_random() % (uint64_t)++choices == 0) chosen = i;
-        const sim_work *work = &graph->nodes[chosen].work;
-        work->run(l->states[chosen]);
+        run_node(l, chosen, clocks);
         done[chosen] = true;
     }
+    free(clocks);
     free(done);
 }
 
@@ -238,8 +279,30 @@ static void drop_launch(void *state) {
     free(l);
 }
 
+static bool same_work(const sim_graph *one, const sim_graph *other) {
+    bool same = one->count == other->count;
+    for (int i = 0; same && i < one->count; i++) same = one->nodes[i].work.what == other->nodes[i].work.what;
+    return same;
+}
+
+/* The graph that a planted fault puts in this one's place, or itself. */
+static sim_graph *planted_graph(sim_graph *graph) {
+    static sim_graph *seen[64];
+    sim_graph *found = graph;
+    sim_lock();
+    if (sim_planted("rate") && strncmp(graph->nodes[0].work.what, "run_tasks", 9) == 0) sim_plant_stale_copy();
+    for (int i = 0; i < 64 && sim_planted("pointer"); i++) {
+        if (seen[i] == NULL) (seen[i] = graph)->uses++;
+        if (!same_work(seen[i], graph)) continue;
+        found = seen[i];
+        break;
+    }
+    sim_unlock();
+    return found;
+}
+
 API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t handle) {
-    sim_graph *graph = (sim_graph *)exec;
+    sim_graph *graph = planted_graph((sim_graph *)exec);
     launch *l = malloc(sizeof *l);
     sim_work **nodes = malloc(((size_t)graph->count + 1) * sizeof *nodes);
     sim_lock();
@@ -252,8 +315,10 @@ API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t handle) {
         states[i] = nodes[i]->again != NULL ? nodes[i]->again(nodes[i]->state) : nodes[i]->state;
     }
     graph->uses++;
-    *l = (launch){graph, states};
+    *l = (launch){.graph = graph, .states = states, .stream = stream->number};
     sim_push_graph(stream, (sim_work){"a graph", run_graph, drop_launch, l, false, NULL, NULL}, nodes, graph->count);
+    sim_clock_launch(stream, &graph->chains, &l->tracks);
+    sim_pinned_stamp(&stream->clock);
     sim_unlock();
     free(nodes);
     return cudaSuccess;

@@ -206,10 +206,22 @@ static float element(const product *p, const struct layout *l, const void *data,
     return p->desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? sim_tf32(v) : v;
 }
 
+static void touch(const struct layout *l, const void *data, bool write) {
+    size_t size = l->type == CUDA_R_32F ? 4 : 2;
+    for (uint64_t j = 0; j < l->columns; j++)
+        sim_touch((const char *)data + j * (uint64_t)l->ld * size, l->rows * size, write);
+}
+
 static void product_run(void *state) {
     product *p = state;
     bool ta = p->desc.a == CUBLAS_OP_T, tb = p->desc.b == CUBLAS_OP_T;
     int64_t k = (int64_t)(ta ? p->a.rows : p->a.columns);
+    touch(&p->a, p->a_data, false);
+    touch(&p->b, p->b_data, false);
+    touch(&p->d, p->d_data, true);
+    sim_touch(p->workspace, WORKSPACE, true);
+    if (p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
+        sim_touch(p->desc.bias, p->d.rows * (p->desc.bias_type == CUDA_R_32F ? 4 : 2), false);
     memset(p->workspace, 0xcb, WORKSPACE);
     for (int64_t j = 0; j < (int64_t)p->d.columns; j++)
         for (int64_t i = 0; i < (int64_t)p->d.rows; i++) {
@@ -217,7 +229,9 @@ static void product_run(void *state) {
             int64_t first = p->chance ? (int64_t)(sim_random() % (uint64_t)k) : 0;
             for (int64_t s = 0; s < k; s++) {
                 int64_t at = (first + s) % k;
-                sum += element(p, &p->a, p->a_data, i, at, ta) * element(p, &p->b, p->b_data, at, j, tb);
+                int64_t row = at, column = j;
+                if (sim_planted("axis")) row = j % k, column = at % (int64_t)p->d.columns;
+                sum += element(p, &p->a, p->a_data, i, at, ta) * element(p, &p->b, p->b_data, row, column, tb);
             }
             if (p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
                 sum += sim_load(type_of(p->desc.bias_type), p->desc.bias, i);

@@ -31,15 +31,19 @@ static void transfer(const sim_tensor *t, dense *d, void *data, bool store, sim_
     sim_type type = t->type == CUDNN_DATA_BFLOAT16 ? SIM_BF16 : t->type == CUDNN_DATA_HALF ? SIM_F16 : SIM_F32;
     for (int64_t n = 0; n < d->n; n++)
         for (int64_t y = 0; y < d->h; y++)
-            for (int64_t x = 0; x < d->w; x++)
+            for (int64_t x = 0; x < d->w; x++) {
+                size_t size = sim_type_size(t->type); /* channels lie side by side: cudnn_rules.c */
+                int64_t first = n * t->strides[0] + y * t->strides[2] + x * t->strides[3];
+                sim_touch((char *)data + first * (int64_t)size, (size_t)d->c * size, store);
                 for (int64_t c = 0; c < d->c; c++) {
-                    int64_t at = n * t->strides[0] + c * t->strides[1] + y * t->strides[2] + x * t->strides[3];
+                    int64_t at = first + c * t->strides[1];
                     float *v = pixel(d, n, y, x) + c;
                     if (store)
                         sim_store(type, data, at, *v);
                     else
                         *v = operand(engine, sim_load(type, data, at));
                 }
+            }
 }
 
 /* One output pixel under one element of the kernel: the operands' channels of all groups. */
@@ -77,6 +81,16 @@ static void convolve(const sim_convolution *c, const dense *x, const dense *weig
         }
 }
 
+/* What a planted fault makes of a convolution. */
+static sim_convolution with_faults(const sim_convolution *c) {
+    sim_convolution changed = *c;
+    for (int i = 0; i < 2; i++) {
+        if (sim_planted("stride")) changed.strides[i] = c->strides[i] == 1 ? 2 : 1;
+        if (sim_planted("padding")) changed.pads[i] = c->pads[i] == 0 ? 1 : 0;
+    }
+    return changed;
+}
+
 void sim_convolution_run(const sim_convolution *c, sim_config config, void *const operands[3]) {
     sim_engine engine = config.engine;
     const sim_tensor *tensors[3] = {&c->x, &c->weight, &c->y};
@@ -86,8 +100,10 @@ void sim_convolution_run(const sim_convolution *c, sim_config config, void *cons
         parts[i] = dense_new(tensors[i]);
         if (i != result) transfer(tensors[i], &parts[i], operands[i], false, engine);
     }
-    convolve(c, &parts[0], &parts[1], &parts[2], config.knob == SIM_KNOB_BACK);
+    sim_convolution done = with_faults(c);
+    convolve(&done, &parts[0], &parts[1], &parts[2], config.knob == SIM_KNOB_BACK);
     if (engine == SIM_CHANCE) parts[result].values[0] *= 1 + 1e-3f * (float)(sim_random() % 7);
-    transfer(tensors[result], &parts[result], operands[result], true, engine);
+    bool unwritten = c->pass == SIM_WEIGHT && c->weight.type != CUDNN_DATA_FLOAT && sim_planted("workspace");
+    if (!unwritten) transfer(tensors[result], &parts[result], operands[result], true, engine);
     for (int i = 0; i < 3; i++) free(parts[i].values);
 }

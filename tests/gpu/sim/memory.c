@@ -1,12 +1,13 @@
 /* Device memory: one reserved arena, mapped twice. Where the device's addresses are, pages are out of the host's reach
  * but while kernels run; the stand-in's own copies go through the other mapping. Allocations start with a pattern and
  * lie apart. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "sim.h"
+#include "watch.h"
 
 #define ALIGNMENT 256
 #define GAP 256 /* bytes between allocations: never within reach of the address sanitizer */
@@ -42,6 +43,7 @@ static void reserve(void) {
     alias = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file, 0);
     if (arena == MAP_FAILED || alias == MAP_FAILED) sim_fault("no %zu bytes of addresses for the GPU's memory", total);
     close(file);
+    sim_shadow_arena(arena, total);
 }
 
 static void protect(int flags) {
@@ -86,6 +88,7 @@ void *sim_memory_alloc(size_t bytes) {
     used_bytes += p->room;
     UNPOISON(arena + p->at, bytes);
     memset(alias + p->at, PATTERN, bytes);
+    sim_shadow_alloc(arena + p->at, bytes);
     return arena + p->at;
 }
 
@@ -104,7 +107,15 @@ bool sim_memory_free(void *p) {
     found->used = false;
     used_bytes -= found->room;
     POISON(arena + found->at, found->room);
+    sim_shadow_free(p, found->bytes);
     return true;
+}
+
+void sim_memory_lose(const void *p) {
+    sim_lock();
+    const piece *found = piece_of(p);
+    if (found != NULL) (void)sim_memory_free(arena + found->at);
+    sim_unlock();
 }
 
 void *sim_memory_reach(const void *p) {
@@ -115,6 +126,22 @@ void *sim_memory_reach(const void *p) {
 size_t sim_memory_room(const void *p) {
     piece *found = piece_of(p);
     return found == NULL ? 0 : (size_t)(arena + found->at + found->bytes - (const char *)p);
+}
+
+void sim_memory_place(const void *address, char text[96]) {
+    size_t at = (size_t)((const char *)address - arena);
+    for (int i = 0; i < count; i++) {
+        const piece *p = &pieces[i];
+        if (at < p->at || at >= p->at + p->room) continue;
+        if (!p->used)
+            snprintf(text, 96, "freed memory");
+        else if (at < p->at + p->bytes)
+            snprintf(text, 96, "byte %zu of an allocation of %zu", at - p->at, p->bytes);
+        else
+            snprintf(text, 96, "what lies behind an allocation of %zu bytes", p->bytes);
+        return;
+    }
+    snprintf(text, 96, "what was never allocated");
 }
 
 void sim_memory_info(size_t *free_bytes, size_t *all) {

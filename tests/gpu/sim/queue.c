@@ -15,7 +15,7 @@ static sim_stream default_stream = {.alive = true};
 static sim_stream *streams = &default_stream;
 static uint64_t state, enqueued;
 static int64_t launches;
-static int outside;
+static int outside, created;
 
 void sim_fault(const char *format, ...) {
     va_list args;
@@ -61,6 +61,8 @@ sim_stream *sim_stream_new(bool blocking) {
     s->alive = true;
     s->blocking = blocking;
     s->gpu = sim_current_gpu();
+    s->number = ++created;
+    s->track = sim_track_new();
     s->next = default_stream.next;
     default_stream.next = s;
     return s;
@@ -70,15 +72,34 @@ void sim_stream_delete(sim_stream *stream) {
     for (sim_stream *s = &default_stream; s->next != NULL; s = s->next) {
         if (s->next != stream) continue;
         s->next = stream->next;
+        sim_track_free(stream->track);
+        for (int i = 0; i < SIM_CHAINS; i++)
+            if (stream->branches[i] != 0) sim_track_free(stream->branches[i]);
         free(stream);
         return;
     }
 }
 
+void sim_forget(cudaStream_t handle, const sim_range *ranges, int count) {
+    sim_lock();
+    sim_stream *stream = sim_stream_of(handle);
+    stream->forgotten.count = count;
+    for (int i = 0; i < count; i++) stream->forgotten.ranges[i] = ranges[i];
+    sim_unlock();
+}
+
+sim_forgotten sim_take_forgotten(sim_stream *stream) {
+    sim_forgotten taken = stream->forgotten;
+    stream->forgotten.count = 0;
+    return taken;
+}
+
 static void append(sim_stream *stream, sim_work work) {
     item *new = malloc(sizeof *new);
     if (new == NULL) sim_fault("out of host memory");
-    *new = (item){.work = work, .number = ++enqueued};
+    sim_clock_enqueue(stream);
+    *new = (item){.work = work, .number = ++enqueued, .clock = stream->clock};
+    new->forgotten = sim_take_forgotten(stream);
     if (stream->last == NULL)
         stream->first = new;
     else
@@ -144,7 +165,10 @@ static void run_head(sim_stream *s, bool *opened) {
         sim_memory_open();
         *opened = true;
     }
+    sim_watch_begin(head->work.what, s->number, s->track, &head->clock);
+    sim_forget_now(&head->forgotten);
     head->work.run(head->work.state);
+    sim_watch_end();
     head->work.drop(head->work.state);
     free(head);
 }

@@ -3,8 +3,7 @@
  * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (how many the machine has; 0: none
  * answers), LK_SIM_COUNTS (file of what was asked for, by name), CUDA_VISIBLE_DEVICES (numbers), LK_SIM_OTHER (number
  * of the GPU that is of another kind), LK_SIM_CAPABILITY (75 is 7.5), LK_SIM_CUDNN (version that the cuDNN stand-in
- * claims); nccl.c says those of
- * NCCL. */
+ * claims), LK_SIM_PLANT (a fault that is planted: plant.c); nccl.c says those of NCCL. */
 #ifndef LK_TESTS_GPU_SIM_H
 #define LK_TESTS_GPU_SIM_H
 
@@ -57,8 +56,24 @@ SIM_API void sim_barrier(const void *place);
 SIM_API uint64_t sim_random(void);
 /* A setting of the environment. */
 SIM_API int64_t sim_setting(const char *name, int64_t fallback);
+/* Is this fault planted (plant.c)? */
+SIM_API bool sim_planted(const char *fault);
+/* A planted fault: frees the allocation that p lies in, whoever uses it. Takes the lock. */
+SIM_API void sim_memory_lose(const void *p);
 /* Says what was done wrong and ends the process: a test then fails where the fault is. */
 SIM_API void sim_fault(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* The work under way reads or writes device memory (watch.h); other addresses do not matter. */
+SIM_API void sim_touch(const void *p, size_t bytes, bool write);
+
+typedef struct sim_range {
+    const void *at;
+    size_t bytes;
+} sim_range;
+#define SIM_MOST_FORGOTTEN 12
+/* From the start of the next work of the stream, what these ranges of device memory hold counts as unwritten. Count 0:
+ * takes back what no work has come for. */
+SIM_API void sim_forget(cudaStream_t stream, const sim_range *ranges, int count);
 
 /* How many kernels, library calls and fills were enqueued so far. */
 SIM_API int64_t sim_launches(void);
@@ -77,6 +92,8 @@ SIM_API void *sim_memory_reach(const void *p);
 /* Bytes of the allocation from p to its end; 0: not device memory. */
 size_t sim_memory_room(const void *p);
 void sim_memory_info(size_t *free_bytes, size_t *total);
+/* Where an address is, in words. */
+void sim_memory_place(const void *p, char text[96]);
 /* The same question from the other libraries. Takes the lock. */
 SIM_API size_t sim_device_room(const void *p);
 

@@ -2,11 +2,13 @@
 #ifndef LK_TESTS_GPU_STREAM_H
 #define LK_TESTS_GPU_STREAM_H
 
-#include "sim.h"
+#include "watch.h"
 
 typedef struct sim_item {
     sim_work work;
     uint64_t number; /* in the order of enqueuing, over all streams */
+    sim_clock clock;
+    sim_forgotten forgotten;
     struct sim_item *next;
 } sim_item;
 
@@ -23,14 +25,19 @@ struct sim_stream {
     sim_stream *next;
     sim_item *first, *last;
     bool alive, blocking;
-    int gpu;
-    sim_graph *capture; /* NULL: none is under way */
+    int gpu, number;          /* number: for messages, from 1; 0 is the default stream */
+    int track;                /* of its clock */
+    int branches[SIM_CHAINS]; /* tracks of further chains of graphs; 0: none yet */
+    sim_clock clock;          /* of what was enqueued last */
+    sim_forgotten forgotten;  /* for the next work */
+    sim_graph *capture;       /* NULL: none is under way */
     sim_tails tails;
 };
 
 /* Captured from, while a capture is under way: `capture` is that, else NULL. */
 struct event {
     uint64_t recorded, done; /* numbers of the last record enqueued, and of the last that was reached */
+    sim_clock clock;         /* of the last record */
     sim_graph *capture;
     sim_tails tails;
 };
@@ -46,6 +53,16 @@ bool sim_capture_record(struct event *event, sim_stream *stream);
 cudaError_t sim_capture_wait(sim_stream *stream, struct event *event);
 /* cudaSuccess, or why a call that waits for this stream (NULL: for the device, or allocates) must not be made now. */
 cudaError_t sim_capture_forbids(sim_stream *stream);
+
+/* The fault of stale tables: the copy from pinned memory that was asked for last brings what the first such one
+ * brought. */
+void sim_plant_stale_copy(void);
+
+/* Waits until the stream is idle; the host knows then. */
+void sim_wait_stream(sim_stream *stream);
+
+/* What the next work of the stream forgets, which is thereby taken. */
+sim_forgotten sim_take_forgotten(sim_stream *stream);
 
 /* Enqueues a graph's launch as one work; counts its nodes. */
 void sim_push_graph(sim_stream *stream, sim_work graph, sim_work *const *nodes, int count);
