@@ -75,7 +75,7 @@ if [ "$mode" != quick ]; then
       # clang-tidy over all sources takes many minutes: in the long lane.
       if [ "$folder" = lint ] && [ "$mode" != long ]; then set -- -k "not tidy"; else set --; fi
       # Side by side where no test measures a launch of several ranks or a moment in time.
-      if [ "$folder" = parity ]; then set -- -n "$(nproc)" --dist worksteal; fi
+      if [ "$folder" = parity ] || [ "$folder" = gpu ]; then set -- -n "$(nproc)" --dist worksteal; fi
       step "pytest-$folder" run_pytest "$folder" "$root/tests/$folder" "$@"
     fi
   done
