@@ -192,12 +192,12 @@ typedef struct lk_op_info {
     int64_t run_bytes;        /* device memory that lk_device.prepare describes, other for every microbatch */
     bool keeps_x, keeps_y, keeps_residual; /* backward reads x, y, the second input */
     double flops_forward, flops_backward;  /* multiply and add are two */
-    double bytes_forward, bytes_backward;  /* read + written by each launch, its operands once each */
+    double bytes_forward, bytes_backward;  /* read + written: an operand counts as often as it is walked over */
     /* Kernels, library calls and fills that a pass enqueues, and a rewriting of the derived parameters of this op alone
      * (lk_plan_refresh gathers them all); copies from the host aside. 0 on devices of the host. */
     int launches_forward, launches_backward, launches_refresh;
     double bytes_finish; /* read + written by lk_device.finish_gradients for this op; 0: it leaves nothing */
-    double bytes_again;  /* of lk_device.again where it takes one launch less than forward; 0: all that forward does */
+    double bytes_again;  /* of lk_device.again where it is less than forward's; 0: all that forward does */
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
     /* What was chosen among several for each pass, all of it, as printable ASCII that lk_op_desc.chosen takes; "" where
      * there is no choice. */

@@ -108,7 +108,7 @@ typedef struct lk_plan_call {
     char kind[48];            /* of layer: "conv2d 3x3", "batchnorm relu residual" */
     char implementation[112]; /* names, "" where the device has none */
     const lk_act_desc *made;  /* value written; backward: the gradient of x, or y's where there is none */
-    double flops, bytes;      /* bytes: each launch's operands once */
+    double flops, bytes;      /* bytes: as lk_op_info */
     double operand_bytes;     /* the call's operands once: tensors, parameters, what is kept between the passes */
     int launches;             /* lk_op_info */
     const char *chosen[LK_PASS_COUNT]; /* lk_op_info.chosen of the passes that the call has; else NULL */

@@ -73,7 +73,7 @@ static void add_up(lk_plan *plan) {
         if (!plan->backward[i].again) continue;
         totals->flops += info->flops_forward;
         totals->bytes += info->bytes_again > 0 ? info->bytes_again : info->bytes_forward;
-        totals->launches += info->launches_forward - (info->bytes_again > 0);
+        totals->launches += info->launches_forward;
     }
     for (int i = 0; i < plan->add_count; i++) {
         totals->flops += plan->adds[i].info.flops_forward;

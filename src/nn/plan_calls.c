@@ -99,14 +99,13 @@ static void add_call(lk_plan_call *call, const lk_plan_add *add) {
 static void again_call(lk_plan_call *call, const lk_plan *plan, lk_node_id id) {
     const lk_plan_node *planned = &plan->nodes[id];
     const lk_op_info *info = &planned->info;
-    bool less = info->bytes_again > 0;
     call->op = "compute again";
     call->made = &info->y;
     call->flops = info->flops_forward;
-    call->bytes = less ? info->bytes_again : info->bytes_forward;
+    call->bytes = info->bytes_again > 0 ? info->bytes_again : info->bytes_forward;
     call->operand_bytes =
         (double)(lk_act_bytes(&planned->desc.x) + lk_act_bytes(&info->y)) + parameter_bytes(plan, info);
-    call->launches = info->launches_forward - less;
+    call->launches = info->launches_forward;
     name_kind(call, &planned->desc);
     snprintf(call->implementation, sizeof call->implementation, "%s", info->impl_forward);
 }

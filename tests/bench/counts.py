@@ -2,7 +2,7 @@
     python tests/bench/counts.py BUILD [DEVICE [MODEL:BATCH:SIZE ...]]
 No GPU is needed. PyTorch runs on tensors without data under autocast, channels_last; a dispatch mode sees every operator: its operands read and its
 results written once each, views and allocations aside. Lockstep's rows come from `lockstep plan --csv`, counted the same way (a call's operands once
-each) and by launch (each launch's operands once, what the kernels move). A launch of PyTorch's is an operator, though some have several kernels; the
+each) and by walk (an operand as often as a pass walks over it, what the kernels ask of memory and cache). A launch of PyTorch's is an operator, though some have several kernels; the
 copies of gradients into place, which only this way of looking makes, are left out. Memory: all storages alive at once, and SGD's momentum; Lockstep's
 arena, slabs and copies. BARS are those that the project set itself, against PyTorch's count of the day when it did."""
 import collections
@@ -122,7 +122,7 @@ def compare(build, device, name, batch, size):
     bar = bars[1] and (bars[1][0], bars[1][1] / 1e6)
     print(f"| MB an image, a call's operands once | {image / 1e6:.1f}{verdict(image / 1e6, bar)} | {moved / batch / 1e6:.1f} |"
           f" {own['operand_bytes'] / moved:.2f} |")
-    print(f"| MB an image, a launch's operands once | {own['bytes'] / batch / 1e6:.1f} | | |")
+    print(f"| MB an image, every walk over them | {own['bytes'] / batch / 1e6:.1f} | | |")
     bar = bars[2] and (bars[2], peak / 1e6)
     print(f"| MB of memory | {memory / 1e6:,.0f}{verdict(memory / 1e6, bar)} | {peak / 1e6:,.0f} | {memory / peak:.2f} |")
     for level in ("convs", "all"):
@@ -136,7 +136,7 @@ def compare(build, device, name, batch, size):
         entry[row["stage"] == "backward"] += int(row["launches"])
         entry[2] += float(row["operand_bytes"])
         entry[3] += float(row["bytes"])
-    print("\n| Lockstep, by kind of layer | launches fwd | bwd | MB an image, a call's operands once | a launch's |")
+    print("\n| Lockstep, by kind of layer | launches fwd | bwd | MB an image, a call's operands once | every walk |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for kind, entry in sorted(kinds.items(), key=lambda item: -item[1][2]):
         print(f"| {kind} | {entry[0]} | {entry[1]} | {entry[2] / batch / 1e6:.1f} | {entry[3] / batch / 1e6:.1f} |")

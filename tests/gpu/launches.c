@@ -48,8 +48,7 @@ static lk_status on_call(void *context, int param, lk_error *err) {
     if (step.add >= 0)
         compare(c, "gradient sum", layer, plan->adds[step.add].info.launches_forward + finish);
     else if (step.again) /* never the last */
-        compare(c, "again", layer,
-                plan->nodes[step.node].info.launches_forward - (plan->nodes[step.node].info.bytes_again > 0));
+        compare(c, "again", layer, plan->nodes[step.node].info.launches_forward);
     else
         compare(c, "backward", layer, plan->nodes[step.node].info.launches_backward + finish);
     return LK_OK;

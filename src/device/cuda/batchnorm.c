@@ -1,5 +1,4 @@
-/* Batch normalisation on the own kernels: two launches forward and two backward, one each with fixed statistics and
- * frozen parameters. The stash holds mean, inverse
+/* Batch normalisation on the own kernels, one launch in either direction. The stash holds mean, inverse
  * deviation, scale and beta of each channel, and with RELU over a residual one bit an element: whether it was stopped.
  * Other activations over a residual keep the residual. With drop_path, run_data is a factor for each sample. */
 #include "core/memory.h"
@@ -36,7 +35,6 @@ static void fill_info(lk_op *op) {
     info->bytes_forward = bytes * (2 + is_measured(d) + d->batchnorm.residual);
     lk_cuda_info_own(op, "one-pass norm");
     if (!d->training) return;
-    info->launches_forward = 1 + is_measured(d);
     info->bytes_again = is_measured(d) ? 2 * bytes : 0;
     bool back = lk_op_has_backward(d);
     p->mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
@@ -52,7 +50,7 @@ static void fill_info(lk_op *op) {
     info->keeps_residual = d->batchnorm.residual && derivative;
     info->flops_backward = (has_sums(d) ? 10 : 2) * count;
     int walks = has_sums(d) + (d->need_dx || d->batchnorm.residual);
-    info->launches_backward = walks;
+    info->launches_backward = walks > 0;
     info->bytes_backward = bytes * (info->keeps_x + d->dy_count + info->keeps_residual) * walks + bytes * d->need_dx +
                            bytes * d->batchnorm.residual + (p->mask ? (double)mask_bytes * 2 : 0);
 }
@@ -61,6 +59,8 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
     (void)cuda;
     const lk_op_desc *d = &op->desc;
     batchnorm_plan *p = NULL;
+    lk_cuda_rows rows = lk_cuda_rows_of(&d->x);
+    if (!lk_cuda_counters_suffice(&rows)) return lk_cuda_unsupported(op, "it has too many channels", err);
     lk_cuda_info_start(op, d->x.c, d->x.h, d->x.w, d->x.block);
     LK_RETURN_IF(LK_NEW(&p, 1, "a batch normalisation", err));
     op->plan = p;
@@ -71,7 +71,7 @@ static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {
 static void drop(lk_op *op) { lk_free(op->plan); }
 
 /* What both passes are given. */
-static lk_cuda_norm norm_of(lk_stream *stream, const lk_call *call, const lk_run *run) {
+static lk_cuda_norm norm_of(const lk_cuda *cuda, lk_stream *stream, const lk_call *call, const lk_run *run) {
     const lk_op *op = call->op;
     const lk_op_desc *d = &op->desc;
     const lk_op_buffers *b = &call->buffers;
@@ -83,7 +83,8 @@ static lk_cuda_norm norm_of(lk_stream *stream, const lk_call *call, const lk_run
                          .x = b->x,
                          .gamma = lk_cuda_param(call, run, 0),
                          .beta = lk_cuda_param(call, run, 1),
-                         .counters = stream->counters};
+                         .counters = stream->counters,
+                         .multiprocessors = cuda->multiprocessors};
     bool fixed = d->training && d->batchnorm.fixed;
     norm.mean = (float *)(fixed ? (void *)run->running : run->stats) + b->stats_offset; /* running ones are read only */
     norm.variance = norm.mean + d->x.c;
@@ -108,30 +109,24 @@ static lk_status prepare(const lk_call *call, const lk_run *run, void *host, lk_
 }
 
 static lk_status forward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)cuda;
-    lk_status status = LK_OK;
-    lk_cuda_norm norm = norm_of(stream, call, run);
+    lk_cuda_norm norm = norm_of(cuda, stream, call, run);
     norm.residual = call->op->desc.batchnorm.residual ? call->buffers.residual : NULL;
     norm.y = call->buffers.y;
-    if (is_measured(&call->op->desc)) LK_CUDA(lk_cuda_norm_statistics(stream->cuda, &norm));
-    LK_CUDA(lk_cuda_norm_apply(stream->cuda, &norm));
-out:
-    return status;
+    if (is_measured(&call->op->desc))
+        return lk_cuda_check(lk_cuda_norm_forward(stream->cuda, &norm), "norm_forward", err);
+    return lk_cuda_check(lk_cuda_norm_apply(stream->cuda, &norm), "norm_apply", err);
 }
 
 /* Mean and deviation are in the stash. */
 static lk_status again(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)cuda;
-    lk_cuda_norm norm = norm_of(stream, call, run);
+    lk_cuda_norm norm = norm_of(cuda, stream, call, run);
     norm.y = call->buffers.y;
     return lk_cuda_check(lk_cuda_norm_apply(stream->cuda, &norm), "norm_apply", err);
 }
 
 static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err) {
-    (void)cuda;
-    lk_status status = LK_OK;
     const lk_op_desc *d = &call->op->desc;
-    lk_cuda_norm norm = norm_of(stream, call, run);
+    lk_cuda_norm norm = norm_of(cuda, stream, call, run);
     norm.residual = call->op->info.keeps_residual ? call->buffers.residual : NULL;
     norm.dy[0] = call->buffers.dy[0];
     norm.dy[1] = lk_cuda_second_dy(call);
@@ -139,10 +134,9 @@ static lk_status backward(lk_cuda *cuda, lk_stream *stream, lk_call *call, const
     norm.dbeta = d->frozen ? NULL : lk_cuda_grad(call, run, 1);
     norm.dx = d->need_dx ? call->buffers.dx : NULL;
     norm.dresidual = d->batchnorm.residual ? call->buffers.dresidual : NULL;
-    if (has_sums(d)) LK_CUDA(lk_cuda_norm_sums(stream->cuda, &norm));
-    if (norm.dx != NULL || norm.dresidual != NULL) LK_CUDA(lk_cuda_norm_gradient(stream->cuda, &norm));
-out:
-    return status;
+    if (has_sums(d)) return lk_cuda_check(lk_cuda_norm_backward(stream->cuda, &norm), "norm_backward", err);
+    if (norm.dx == NULL && norm.dresidual == NULL) return LK_OK;
+    return lk_cuda_check(lk_cuda_norm_gradient(stream->cuda, &norm), "norm_gradient", err);
 }
 
 const lk_cuda_op_class lk_cuda_class_batchnorm = {

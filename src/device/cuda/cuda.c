@@ -243,6 +243,7 @@ static lk_status open_gpu(lk_cuda *cuda, lk_error *err) {
     LK_CUDA(cudaDriverGetVersion(&driver));
     LK_CUDA(cudaGetDeviceProperties(&properties, cuda->ordinal));
     cuda->capability = properties.major * 100 + properties.minor * 10;
+    cuda->multiprocessors = properties.multiProcessorCount;
     LK_TRY(check_cudnn(err));
     LK_CUDNN(cudnnCreate(&cuda->cudnn));
     LK_BLAS(cublasLtCreate(&cuda->blas));

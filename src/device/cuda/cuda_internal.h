@@ -18,6 +18,7 @@ typedef struct lk_cuda {
     lk_device base;
     int ordinal;                        /* of CUDA */
     int capability;                     /* 900 is 9.0 */
+    int multiprocessors;                /* 0 where the GPU is only described */
     cudnnHandle_t cudnn;                /* for planning, which one thread at a time does */
     cublasLtHandle_t blas;              /* thread-safe */
     cudnnBackendDescriptor_t described; /* a GPU that is not there: then there are no handles, and nothing runs */
@@ -119,7 +120,7 @@ struct lk_cuda_op_class {
     lk_status (*forward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
     lk_status (*backward)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run,
                           lk_error *err); /* (opt) */
-    /* (opt) lk_device.again, where it is less than forward: one launch less, info->bytes_again. */
+    /* (opt) lk_device.again, where it is less than forward: info->bytes_again. */
     lk_status (*again)(lk_cuda *cuda, lk_stream *stream, lk_call *call, const lk_run *run, lk_error *err);
 };
 

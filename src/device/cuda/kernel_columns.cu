@@ -87,6 +87,10 @@ static __global__ void add_bias(lk_cuda_rows shape, T *y, const float *bias) {
 
 int64_t lk_cuda_chunks(const lk_cuda_rows *shape) { return lk_reduce_shape_of(shape).chunks; }
 
+bool lk_cuda_counters_suffice(const lk_cuda_rows *shape) {
+    return lk_reduce_shape_of(shape).groups <= LK_CUDA_COUNTERS - LK_CUDA_COUNTERS_AHEAD;
+}
+
 int lk_cuda_column_sums(cudaStream_t stream, const lk_cuda_rows *shape, const void *dy, float *sums, int count,
                         float *partial, unsigned *counters) {
     lk_reduce_shape r = lk_reduce_shape_of(shape);

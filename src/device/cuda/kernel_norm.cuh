@@ -1,17 +1,31 @@
 /* What the passes of batch normalisation share: both must find the same bits before the activation. A kernel is
  * compiled for each activation that is common (ACT), and once for the others (LK_ANY_ACT): a choice for each element
- * costs more than the memory does.
- *
- * The first pass over a tensor (the sums) goes from its end to its beginning and the second (the values) from its
- * beginning to its end: what was written last by the kernel before, and what was read last by the first pass, is still
- * in the cache (50 MB on an H100). */
+ * costs more than the memory does. */
 #ifndef LK_DEVICE_CUDA_KERNEL_NORM_CUH
 #define LK_DEVICE_CUDA_KERNEL_NORM_CUH
 
 #include "device/cuda/kernel_act.cuh"
-#include "device/cuda/kernel_reduce.cuh"
+#include "device/cuda/kernel_phases.cuh"
 
 #define LK_ANY_ACT (-1)
+
+/* Shared memory of a block that does both passes. */
+template <typename T>
+struct lk_norm_memory {
+    lk_scratch<T> scratch;
+    lk_turn turn;
+};
+
+/* Rows [begin, end) of a chunk. */
+struct lk_row_range {
+    int64_t begin, end;
+};
+
+static __device__ inline lk_row_range lk_chunk_rows(const lk_cuda_norm &n, const lk_reduce_shape &r, int chunk) {
+    const int64_t begin = chunk * r.chunk, end = begin + r.chunk;
+    const lk_row_range range = {begin, end < n.shape.rows ? end : n.shape.rows};
+    return range;
+}
 
 template <int ACT>
 static __device__ inline lk_act lk_norm_act(const lk_cuda_norm &n) {

@@ -8,7 +8,9 @@
 /* Vectors of each operand that a thread has under way: x, the gradient, a second one (TWO). With blocks of 256 threads,
  * LK_BLOCKS of them on a multiprocessor, that is 64 (with a second one 48) KB or more; an H100 needs about 40 KB (see
  * kernel_norm_forward.cu). */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 /* where the compiler needs more registers for the same */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200 /* where the compiler needs more registers for the same, */
+#define LK_AHEAD(two) ((two) ? 1 : 2)               /* and 16 KB suffice (1.8 TB/s, 170 multiprocessors) */
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 #define LK_AHEAD(two) ((two) ? 2 : 3)
 #else
 #define LK_AHEAD(two) ((two) ? 2 : 4)
@@ -86,7 +88,7 @@ static __device__ inline void take_dz(const lk_cuda_norm &n, int64_t at, const a
 }
 
 template <typename T>
-static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape &r, lk_scratch<T> &scratch) {
+static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape &r, int group, lk_scratch<T> &scratch) {
     const int block = n.shape.block;
     int channel;
     lk_sums total;
@@ -94,7 +96,7 @@ static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape 
         const lk_sums p = {(double)sum, (double)dot};
         return p;
     };
-    if (!lk_merge_chunks<T>(r, block, n.partial, scratch, pair_of, &channel, &total)) return;
+    if (!lk_merge_chunks<T>(r, block, group, n.partial, scratch, pair_of, &channel, &total)) return;
     if (n.terms != nullptr) n.terms[channel] = n.terms[block + channel] = 0;
     if (channel >= n.shape.channels) return;
     const bool given = n.saved == nullptr;
@@ -111,14 +113,14 @@ static __device__ void finish_sums(const lk_cuda_norm &n, const lk_reduce_shape 
     n.terms[block + channel] = (float)(-scale * total.a / count);
 }
 
+/* The partial sums of a chunk: of g and of g (x - mean). */
 template <typename T, int ACT, bool TWO>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cuda_norm n, lk_reduce_shape r) {
+static __device__ inline void take_sums(const lk_cuda_norm &n, const lk_reduce_shape &r, int group, int chunk,
+                                        lk_scratch<T> &scratch) {
     constexpr int L = lk_lanes<T>::COUNT;
-    __shared__ lk_scratch<T> scratch;
-    const int thread = threadIdx.y * r.across + threadIdx.x, first = ((int)blockIdx.x * r.across + threadIdx.x) * L;
-    const int chunk = (int)(gridDim.y - 1 - blockIdx.y), block = n.shape.block;
-    const int64_t begin = chunk * r.chunk;
-    const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
+    const int thread = threadIdx.y * r.across + threadIdx.x, first = (group * r.across + (int)threadIdx.x) * L;
+    const int block = n.shape.block;
+    const lk_row_range rows = lk_chunk_rows(n, r, chunk);
     float total[L] = {0}, dot[L] = {0};
     if (first < block) {
         channels<T> c;
@@ -134,7 +136,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cud
                 dot[i] = fmaf(g[i], distance[i], dot[i]);
             }
         };
-        walk<T, ACT, TWO>(n, first, begin + threadIdx.y, end, r.down, add);
+        walk<T, ACT, TWO>(n, first, rows.begin + threadIdx.y, rows.end, r.down, add);
     }
     for (int i = 0; i < L; i++) {
         scratch.values[0][i][thread] = total[i];
@@ -146,21 +148,20 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) sums(lk_cud
         const lk_sums p = {(double)scratch.values[0][lane][at], (double)scratch.values[1][lane][at]};
         return p;
     };
-    if (lk_merge_rows<T>(r, block, scratch, pair_of, &channel, &pair)) {
+    if (lk_merge_rows<T>(r, block, group, scratch, pair_of, &channel, &pair)) {
         float *partial = n.partial + (int64_t)chunk * 2 * block + channel;
         partial[0] = (float)pair.a;
         partial[block] = (float)pair.b;
     }
-    if (lk_last_to_arrive(n.counters)) finish_sums<T>(n, r, scratch);
 }
 
+/* dx and dresidual of a chunk. */
 template <typename T, int ACT, bool TWO>
-static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk_cuda_norm n, lk_reduce_shape r) {
+static __device__ inline void put_gradient(const lk_cuda_norm &n, const lk_reduce_shape &r, int group, int chunk) {
     constexpr int L = lk_lanes<T>::COUNT;
-    const int first = ((int)blockIdx.x * r.across + threadIdx.x) * L, block = n.shape.block;
+    const int first = (group * r.across + (int)threadIdx.x) * L, block = n.shape.block;
     if (first >= block) return;
-    const int64_t begin = blockIdx.y * r.chunk;
-    const int64_t end = begin + r.chunk < n.shape.rows ? begin + r.chunk : n.shape.rows;
+    const lk_row_range rows = lk_chunk_rows(n, r, chunk);
     channels<T> c;
     const bool moving = n.terms != nullptr;
     float slope[L] = {0}, offset[L] = {0};
@@ -181,14 +182,30 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk
             g[i] = fmaf(c.scale[i], keep * g[i], moving ? fmaf(slope[i], distance[i], offset[i]) : 0);
         lk_store<T>((T *)n.dx + at, g);
     };
-    walk<T, ACT, TWO>(n, first, begin + threadIdx.y, end, r.down, put);
+    walk<T, ACT, TWO>(n, first, rows.begin + threadIdx.y, rows.end, r.down, put);
 }
 
-int lk_cuda_norm_sums(cudaStream_t stream, const lk_cuda_norm *norm) {
+template <typename T, int ACT, bool TWO>
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS)
+    sums_and_gradient(lk_cuda_norm n, lk_reduce_shape r) {
+    __shared__ lk_norm_memory<T> memory;
+    lk_block_memory(memory);
+    auto take = [&](int group, int chunk) { take_sums<T, ACT, TWO>(n, r, group, chunk, memory.scratch); };
+    auto merge = [&](int group) { finish_sums<T>(n, r, group, memory.scratch); };
+    auto put = [&](int group, int chunk) { put_gradient<T, ACT, TWO>(n, r, group, chunk); };
+    lk_run_phases(r, n.dx == nullptr && n.dresidual == nullptr, n.counters, memory.turn, take, merge, put);
+}
+
+template <typename T, int ACT, bool TWO>
+static __global__ void __launch_bounds__(LK_CUDA_THREADS, LK_BLOCKS) gradient(lk_cuda_norm n, lk_reduce_shape r) {
+    put_gradient<T, ACT, TWO>(n, r, (int)blockIdx.x, (int)blockIdx.y);
+}
+
+int lk_cuda_norm_backward(cudaStream_t stream, const lk_cuda_norm *norm) {
     lk_reduce_shape r = lk_reduce_shape_of(&norm->shape);
-    dim3 grid(r.groups, r.chunks), block(r.across, r.down);
-    if (norm->dy[1] != nullptr) return LK_NORM_LAUNCH(sums, true, norm, grid, block, stream, *norm, r);
-    return LK_NORM_LAUNCH(sums, false, norm, grid, block, stream, *norm, r);
+    dim3 grid(lk_phase_blocks(r, norm->multiprocessors, LK_BLOCKS)), block(r.across, r.down);
+    if (norm->dy[1] != nullptr) return LK_NORM_LAUNCH(sums_and_gradient, true, norm, grid, block, stream, *norm, r);
+    return LK_NORM_LAUNCH(sums_and_gradient, false, norm, grid, block, stream, *norm, r);
 }
 
 int lk_cuda_norm_gradient(cudaStream_t stream, const lk_cuda_norm *norm) {

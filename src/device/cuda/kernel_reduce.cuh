@@ -14,11 +14,11 @@
 #define LK_MOST_CHUNKS 1024 /* long chunks rather than more partial results */
 
 struct lk_reduce_shape {
-    int across;    /* threadIdx.x: vectors of a group */
-    int down;      /* threadIdx.y: rows side by side */
-    int groups;    /* blockIdx.x */
+    int across; /* threadIdx.x: vectors of a group */
+    int down;   /* threadIdx.y: rows side by side */
+    int groups;
     int64_t chunk; /* rows, a multiple of down */
-    int chunks;    /* blockIdx.y */
+    int chunks;
 };
 
 static inline lk_reduce_shape lk_reduce_shape_of(const lk_cuda_rows *s) {
@@ -43,8 +43,8 @@ static __device__ inline int lk_first_half(int down) {
     return down > 1 ? half : 0;
 }
 
-/* Is this block the last of its group to arrive? All threads get the answer; what others stored before arriving is
- * then visible. Sets the counter back. */
+/* Is this block the last of its group (blockIdx.x; blockIdx.y: the chunk) to arrive? All threads get the answer; what
+ * others stored before arriving is then visible. Sets the counter back. */
 static __device__ inline bool lk_last_to_arrive(unsigned *counters) {
     __shared__ bool last;
     __threadfence();
@@ -76,11 +76,11 @@ struct lk_scratch {
     double parts[2][LK_CUDA_THREADS];
 };
 
-/* Merges what the threads of a block have of each channel: pair_of(y, at, lane) gives what the thread in row y, of
- * number `at`, has of its lane. Threads that return true have a channel (of the whole tensor, below `block`). */
+/* Merges what the threads of a block have of each channel of a group: pair_of(y, at, lane) gives what the thread in row
+ * y, of number `at`, has of its lane. Threads that return true have a channel (of the whole tensor, below `block`). */
 template <typename T, typename F>
-static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block, lk_scratch<T> &scratch, F pair_of,
-                                            int *channel, lk_sums *total) {
+static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block, int group, lk_scratch<T> &scratch,
+                                            F pair_of, int *channel, lk_sums *total) {
     constexpr int L = lk_lanes<T>::COUNT;
     const int thread = threadIdx.y * r.across + threadIdx.x, width = r.across * L, split = r.across * r.down / width;
     const int each = (r.down + split - 1) / split, part = thread / width, lane = thread / r.across % L;
@@ -95,7 +95,7 @@ static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block,
     scratch.parts[0][thread] = sum.a;
     scratch.parts[1][thread] = sum.b;
     __syncthreads();
-    *channel = ((int)blockIdx.x * r.across + x) * L + lane;
+    *channel = (group * r.across + x) * L + lane;
     if (part != 0 || *channel >= block) return false;
     for (int i = 1; i < split; i++) {
         sum.a += scratch.parts[0][i * width + thread];
@@ -109,11 +109,11 @@ static __device__ inline bool lk_merge_rows(const lk_reduce_shape &r, int block,
  * two floats of a channel add; `lane` is the channel's place among the four of this thread. Only in the block that came
  * last; returns as lk_merge_rows. */
 template <typename T, typename F>
-static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int block, const float *partial,
+static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int block, int group, const float *partial,
                                               lk_scratch<T> &scratch, F pair_of, int *channel, lk_sums *total) {
     const int thread = threadIdx.y * r.across + threadIdx.x, width = r.across * lk_lanes<T>::COUNT;
     const int vectors = width / 4, split = r.across * r.down / vectors, each = (r.chunks + split - 1) / split;
-    const int part = thread / vectors, first = (int)blockIdx.x * width + thread % vectors * 4;
+    const int part = thread / vectors, first = group * width + thread % vectors * 4;
     const int begin = part * each, end = begin + each < r.chunks ? begin + each : r.chunks;
     double a[4] = {0}, b[4] = {0};
     if (part < split && first < block) {
@@ -136,7 +136,7 @@ static __device__ inline bool lk_merge_chunks(const lk_reduce_shape &r, int bloc
         scratch.chunks[1][k][thread] = b[k];
     }
     __syncthreads();
-    *channel = (int)blockIdx.x * width + thread;
+    *channel = group * width + thread;
     if (thread >= width || *channel >= block) return false;
     lk_sums sum = {0, 0};
     for (int i = 0; i < split; i++) {

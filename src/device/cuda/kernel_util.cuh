@@ -169,6 +169,16 @@ static int lk_launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t s
     kernel<<<grid, block, 0, stream>>>(args...);
     return (int)cudaGetLastError();
 }
+
+/* Until another block has brought the counter to this value. */
+static __device__ inline void lk_wait_for(const unsigned *counter, unsigned value) {
+    while (*(const volatile unsigned *)counter != value) __nanosleep(32);
+}
+
+/* Says, first of all, what the shared memory of a block is whose blocks wait for each other: the stand-in GPU, where
+ * blocks take turns, keeps it for them. */
+template <typename M>
+static __device__ inline void lk_block_memory(M &) {}
 #endif
 
 /* A call of a function template by the type of the values. */

@@ -30,8 +30,11 @@ typedef struct lk_cuda_rows {
 
 /* How many chunks of rows a sum over the rows has: partial sums are chunks x 2 x block floats. */
 int64_t lk_cuda_chunks(const lk_cuda_rows *shape);
-/* Bound of the counters that a sum over rows uses: groups of channels side by side. */
+/* Counters that a sum over rows uses: some for the whole launch, and one for each group of channels side by side. */
 #define LK_CUDA_COUNTERS 4096
+#define LK_CUDA_COUNTERS_AHEAD 32 /* those of the launch: a line of the cache */
+/* Are there counters for all groups of this shape? */
+bool lk_cuda_counters_suffice(const lk_cuda_rows *shape);
 
 /* Batch normalisation. Unit of counts: elements. Device pointers; those not named by a launch may be NULL. */
 typedef struct lk_cuda_norm {
@@ -50,18 +53,19 @@ typedef struct lk_cuda_norm {
     float *partial;            /* lk_cuda_chunks x 2 x block */
     float *terms;              /* 2 x block: slope and offset of dx, or NULL: the statistics are constants */
     unsigned *counters;        /* LK_CUDA_COUNTERS zeros; zero again afterwards */
+    int multiprocessors;       /* of the GPU: for the number of blocks, on which no result depends */
 } lk_cuda_norm;
 
-/* Writes mean, variance, saved. */
-int lk_cuda_norm_statistics(cudaStream_t stream, const lk_cuda_norm *norm);
+/* Writes mean, variance, saved, and then as lk_cuda_norm_apply, in one launch. */
+int lk_cuda_norm_forward(cudaStream_t stream, const lk_cuda_norm *norm);
 /* y = act(keep ((x - mean) gamma inverse + beta) + residual), with saved, or with mean and variance where saved is
  * NULL. Writes mask where it is given. */
 int lk_cuda_norm_apply(cudaStream_t stream, const lk_cuda_norm *norm);
-/* Writes dgamma, dbeta, terms, as far as they are given; both this and what follows take mean and variance where saved
- * is NULL. What went into the activation is known from mask, or computed again from x, keep and
- * residual (NULL: there was none). */
-int lk_cuda_norm_sums(cudaStream_t stream, const lk_cuda_norm *norm);
-/* Writes dx and dresidual, as far as they are given. */
+/* Writes dgamma, dbeta, terms, as far as they are given, and then as lk_cuda_norm_gradient, in one launch; both take
+ * mean and variance where saved is NULL. What went into the activation is known from mask, or computed again from x,
+ * keep and residual (NULL: there was none). */
+int lk_cuda_norm_backward(cudaStream_t stream, const lk_cuda_norm *norm);
+/* Writes dx and dresidual, as far as they are given, from terms that are there. */
 int lk_cuda_norm_gradient(cudaStream_t stream, const lk_cuda_norm *norm);
 
 /* sums[c] = sum over rows of dy, for c < count (channels or block). */

@@ -160,7 +160,7 @@ static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     bool measured = d->training && !d->batchnorm.fixed, back = lk_op_has_backward(d);
     info->flops_forward = (measured ? 7 : 3) * count;
     info->bytes_forward = bytes * (2 + measured + d->batchnorm.residual);
-    info->launches_forward = 1 + measured;
+    info->launches_forward = 1;
     if (!d->training) return;
     bool mask = back && d->batchnorm.residual && d->batchnorm.act == LK_ACT_RELU;
     info->stash_bytes = aligned(4 * d->x.block * (int64_t)sizeof(float)) + (mask ? mask_bytes : 0);
@@ -175,7 +175,7 @@ static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     info->flops_backward = (sums ? 10 : 2) * count;
     info->bytes_backward = bytes * (info->keeps_x + d->dy_count + info->keeps_residual) * walks + bytes * d->need_dx +
                            bytes * d->batchnorm.residual + (mask ? (double)mask_bytes * 2 : 0);
-    info->launches_backward = walks;
+    info->launches_backward = walks > 0;
 }
 
 /* ACTIVATION and ADD. */

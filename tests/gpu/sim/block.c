@@ -1,136 +1,104 @@
-/* Threads of a kernel on one host thread. A fibre runs thread after thread until one of them reaches a barrier; it is
- * then put aside and another fibre goes on with the threads that are left. Blocks, and the threads of a block, come in
- * a random order, so that a kernel which counts on an order fails. */
+/* Threads of a kernel on one host thread. A fibre runs thread after thread until one of them reaches a barrier, or
+ * waits for another block; it is then put aside and another fibre goes on with the threads that are left. Blocks, and
+ * the threads of a block, come in a random order, so that a kernel which counts on an order fails.
+ *
+ * Where a kernel says what its blocks' memory is (sim_block_memory), a random number of them is under way at a time,
+ * and they take turns at their barriers: one that waits for a block which may not have begun comes to an end only if it
+ * can do so on any GPU. */
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <string.h>
 
+#include "fibre.h"
 #include "sim.h"
 
-#if !defined(__x86_64__)
-#include <ucontext.h>
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
-#define STACK_BYTES ((size_t)256 << 10)
-#else
-#define STACK_BYTES ((size_t)64 << 10)
-#endif
-
 #define MOST_THREADS 1024
+#define MOST_BLOCKS 4 /* under way at a time */
+#define PATTERN 0xcb  /* shared memory of a block that begins */
 
 sim_place sim_at;
 
-typedef struct fibre {
-    void *stack, *saved; /* saved: the stack pointer while another runs */
-    void *fake;          /* the address sanitizer's */
+typedef struct worker {
+    sim_fibre fibre;
     sim_place at;
     const void *barrier; /* where it waits; NULL: it does not */
-#if !defined(__x86_64__)
-    ucontext_t context;
-#endif
-} fibre;
+    const unsigned *counter;
+    unsigned value; /* that the counter must have for it to go on; counter NULL: it does not wait */
+} worker;
+
+/* A block under way. */
+typedef struct slot {
+    bool used, begun;
+    uint3 block;
+    int next, count; /* threads begun, workers that do them */
+    int order[MOST_THREADS];
+    void *memory; /* its shared memory while another's is in place */
+    worker workers[MOST_THREADS];
+} slot;
 
 typedef struct launch {
     void (*body)(void *state);
     void *state;
-    int threads, next; /* of the block */
-    int order[MOST_THREADS];
+    dim3 grid, block;
+    int threads;       /* of a block */
+    void *memory;      /* shared memory; NULL: not known */
+    size_t bytes;      /* of it */
+    const slot *owner; /* whose it is now */
 } launch;
 
-static fibre fibres[MOST_THREADS]; /* stacks are kept for the next block */
-static fibre host;
-static fibre *running;
+static slot slots[MOST_BLOCKS]; /* stacks are kept for the next block */
+static slot *current;
+static worker *running;
 static launch now;
-#if defined(__SANITIZE_ADDRESS__)
-static const void *host_bottom;
-static size_t host_size;
-#endif
-
-#if defined(__x86_64__)
-/* Saves what a call must keep and goes on at another stack pointer. */
-void sim_switch(void **save, void *to);
-__asm__(
-    ".text\n"
-    ".globl sim_switch\n"
-    ".hidden sim_switch\n"
-    "sim_switch:\n"
-    "pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
-    "movq %rsp, (%rdi)\n"
-    "movq %rsi, %rsp\n"
-    "popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbx\n popq %rbp\n"
-    "ret\n");
-#endif
-
-static void go(fibre *from, fibre *to) {
-    running = to == &host ? NULL : to;
-#if defined(__SANITIZE_ADDRESS__)
-    if (to == &host)
-        __sanitizer_start_switch_fiber(&from->fake, host_bottom, host_size);
-    else
-        __sanitizer_start_switch_fiber(&from->fake, to->stack, STACK_BYTES);
-#endif
-#if defined(__x86_64__)
-    sim_switch(&from->saved, to->saved);
-#else
-    swapcontext(&from->context, &to->context);
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-    if (from == &host)
-        __sanitizer_finish_switch_fiber(from->fake, NULL, NULL);
-    else
-        __sanitizer_finish_switch_fiber(from->fake, &host_bottom, &host_size);
-#endif
-}
 
 static void set_thread(int index) {
     unsigned x = sim_at.block_dim.x, y = sim_at.block_dim.y, i = (unsigned)index;
     sim_at.thread = (uint3){i % x, i / x % y, i / x / y};
 }
 
-/* A fibre's life: the threads that nobody has begun, then the next block's. */
-static void live(void) {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(NULL, &host_bottom, &host_size);
-#endif
-    for (;;) {
-        while (now.next < now.threads) {
-            set_thread(now.order[now.next++]);
-            now.body(now.state);
-        }
-        go(running, &host);
-    }
-}
-
-static void prepare(fibre *f) {
-    f->barrier = NULL;
-    if (f->stack != NULL) return;
-    f->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (f->stack == MAP_FAILED) sim_fault("no stack for a thread of a kernel");
-#if defined(__x86_64__)
-    void **top = (void **)((char *)f->stack + STACK_BYTES);
-    *--top = NULL; /* live has no caller: keeps the stack as a call would leave it */
-    *--top = (void *)live;
-    for (int i = 0; i < 6; i++) *--top = NULL;
-    f->saved = top;
-#else
-    getcontext(&f->context);
-    f->context.uc_stack.ss_sp = f->stack;
-    f->context.uc_stack.ss_size = STACK_BYTES;
-    makecontext(&f->context, live, 0);
-#endif
-}
-
-void sim_barrier(const void *place) {
-    fibre *self = running;
-    self->barrier = place;
+static void put_aside(worker *self) {
     self->at = sim_at;
-    go(self, &host);
+    sim_fibre_leave(&self->fibre);
     sim_at = self->at;
 }
 
-static void resume(fibre *f) {
-    f->barrier = NULL;
-    go(&host, f);
+/* A fibre's life: the threads that nobody has begun, then the next block's. */
+static void live(void) {
+    sim_fibre_begin();
+    for (;;) {
+        while (current->next < now.threads) {
+            set_thread(current->order[current->next++]);
+            now.body(now.state);
+        }
+        sim_fibre_leave(&running->fibre);
+    }
+}
+
+void sim_barrier(const void *place) {
+    running->barrier = place;
+    put_aside(running);
+}
+
+void sim_wait_for(const unsigned *counter, unsigned value) {
+    if (now.memory == NULL) sim_fault("a kernel whose blocks wait for each other must say what their memory is");
+    if (*counter == value) return;
+    running->counter = counter;
+    running->value = value;
+    put_aside(running);
+}
+
+void sim_block_memory(void *memory, size_t bytes) {
+    if (now.memory != NULL && (now.memory != memory || now.bytes != bytes))
+        sim_fault("a kernel's blocks have two memories");
+    if (now.memory == NULL) now.owner = current;
+    now.memory = memory;
+    now.bytes = bytes;
+}
+
+static void resume(worker *w) {
+    w->barrier = NULL;
+    w->counter = NULL;
+    running = w;
+    sim_fibre_enter(&w->fibre, live);
 }
 
 static void shuffle(int *values, int count) {
@@ -141,27 +109,83 @@ static void shuffle(int *values, int count) {
     }
 }
 
-static void run_block(void) {
-    int waiting[MOST_THREADS], waits = 0, started = 0;
-    now.next = 0;
-    for (int i = 0; i < now.threads; i++) now.order[i] = i;
-    shuffle(now.order, now.threads);
-    while (now.next < now.threads) {
-        prepare(&fibres[started]);
-        resume(&fibres[started++]);
+static void begin(slot *s) {
+    s->begun = true;
+    s->next = s->count = 0;
+    for (int i = 0; i < now.threads; i++) s->order[i] = i;
+    shuffle(s->order, now.threads);
+    while (s->next < now.threads) {
+        sim_at = (sim_place){.block = s->block, .block_dim = now.block, .grid_dim = now.grid};
+        resume(&s->workers[s->count++]);
     }
-    for (;;) {
-        waits = 0;
-        for (int i = 0; i < started; i++)
-            if (fibres[i].barrier != NULL) waiting[waits++] = i;
-        if (waits == 0) return;
-        if (waits != now.threads) sim_fault("a barrier that only %d of %d threads reach", waits, now.threads);
-        for (int i = 1; i < waits; i++)
-            if (fibres[waiting[i]].barrier != fibres[waiting[0]].barrier)
-                sim_fault("threads of a block wait at different barriers");
-        shuffle(waiting, waits);
-        for (int i = 0; i < waits; i++) resume(&fibres[waiting[i]]);
+}
+
+/* Numbers of the workers that wait for a counter; `over`: only those whose wait is. */
+static int find_waiting(const slot *s, bool over, int *found) {
+    int count = 0;
+    for (int i = 0; i < s->count; i++) {
+        const worker *w = &s->workers[i];
+        if (w->counter != NULL && (!over || *w->counter == w->value)) found[count++] = i;
     }
+    return count;
+}
+
+static int find_at_barrier(const slot *s, int *found) {
+    int count = 0;
+    for (int i = 0; i < s->count; i++)
+        if (s->workers[i].barrier != NULL) found[count++] = i;
+    if (count == 0) return 0;
+    if (count != now.threads) sim_fault("a barrier that only %d of %d threads reach", count, now.threads);
+    for (int i = 1; i < count; i++)
+        if (s->workers[found[i]].barrier != s->workers[found[0]].barrier)
+            sim_fault("threads of a block wait at different barriers");
+    return count;
+}
+
+static bool may_go_on(const slot *s) {
+    int found[MOST_THREADS];
+    return !s->begun || find_waiting(s, false, found) == 0 || find_waiting(s, true, found) > 0;
+}
+
+/* Puts the block's shared memory in place. */
+static void bring_memory(slot *s) {
+    if (now.memory == NULL || now.owner == s) return;
+    for (int i = 0; i < MOST_BLOCKS; i++) {
+        if (&slots[i] != now.owner || !slots[i].used) continue;
+        slots[i].memory = realloc(slots[i].memory, now.bytes);
+        if (slots[i].memory == NULL) sim_fault("out of host memory");
+        memcpy(slots[i].memory, now.memory, now.bytes);
+    }
+    if (s->begun)
+        memcpy(now.memory, s->memory, now.bytes);
+    else
+        memset(now.memory, PATTERN, now.bytes);
+    now.owner = s;
+}
+
+/* From one barrier to the next. */
+static void advance(slot *s) {
+    int found[MOST_THREADS];
+    bring_memory(s);
+    current = s;
+    if (!s->begun) {
+        begin(s);
+        return;
+    }
+    int count = find_waiting(s, true, found);
+    if (count == 0) count = find_at_barrier(s, found);
+    shuffle(found, count);
+    for (int i = 0; i < count; i++) resume(&s->workers[found[i]]);
+    if (count == 0) s->used = false;
+}
+
+/* A random one of those that may go on. */
+static slot *choose(int alive) {
+    slot *chosen = NULL;
+    int choices = 0;
+    for (int i = 0; i < alive; i++)
+        if (slots[i].used && may_go_on(&slots[i]) && sim_random() % (uint64_t)++choices == 0) chosen = &slots[i];
+    return chosen;
 }
 
 /* A stride that visits all of `count` places. */
@@ -182,17 +206,27 @@ void sim_run_grid(dim3 grid, dim3 block, void (*body)(void *state), void *state)
     if (blocks == 0 || threads == 0 || threads > MOST_THREADS || grid.y > 65535 || grid.z > 65535)
         sim_fault("a launch of %u x %u x %u blocks of %u x %u x %u threads", grid.x, grid.y, grid.z, block.x, block.y,
                   block.z);
-    now.body = body;
-    now.state = state;
-    now.threads = (int)threads;
-    uint64_t start = sim_random() % blocks, step = coprime(blocks);
-    for (uint64_t i = 0; i < blocks; i++) {
-        uint64_t b = (start + i * step) % blocks;
-        sim_at.grid_dim = grid;
-        sim_at.block_dim = block;
-        sim_at.block =
-            (uint3){(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)};
-        run_block();
+    now = (launch){.body = body, .state = state, .grid = grid, .block = block, .threads = (int)threads};
+    uint64_t start = sim_random() % blocks, step = coprime(blocks), begun = 0;
+    int alive = 1 + (int)(sim_random() % MOST_BLOCKS), left = 0;
+    for (;;) {
+        for (int i = 0; i < alive && begun < blocks; i++) {
+            if (slots[i].used) continue;
+            uint64_t b = (start + begun++ * step) % blocks;
+            slots[i].used = true;
+            slots[i].begun = false;
+            slots[i].block =
+                (uint3){(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)};
+            left++;
+        }
+        if (left == 0) return;
+        slot *s = choose(alive);
+        if (s == NULL)
+            sim_fault("the %d blocks of a kernel that are under way wait for what none of them will do", left);
+        do {
+            advance(s);
+        } while (s->used && now.memory == NULL); /* nobody else may have its shared memory meanwhile */
+        left -= !s->used;
     }
 }
 

@@ -60,7 +60,7 @@ API cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int d
     properties->pciBusID = number;
     properties->major = (int)sim_setting("LK_SIM_CAPABILITY", 90) / 10;
     properties->minor = (int)sim_setting("LK_SIM_CAPABILITY", 90) % 10;
-    properties->multiProcessorCount = 132;
+    properties->multiProcessorCount = (int)sim_setting("LK_SIM_MULTIPROCESSORS", 132);
     properties->warpSize = 32;
     return cudaSuccess;
 }

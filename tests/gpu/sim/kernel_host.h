@@ -1,5 +1,5 @@
-/* Makes a .cu file a C++ file for the host: the words and functions of CUDA that the kernels use. Blocks run one after
- * another, so that memory shared by a block is plain static memory. */
+/* Makes a .cu file a C++ file for the host: the words and functions of CUDA that the kernels use. Memory shared by a
+ * block is plain static memory, because blocks run one after another, or change it when they take turns. */
 #ifndef LK_TESTS_GPU_KERNEL_HOST_H
 #define LK_TESTS_GPU_KERNEL_HOST_H
 
@@ -56,6 +56,12 @@ static int sim_launch_named(const char *name, void (*kernel)(P...), dim3 grid, d
     return (int)sim_launch(
         name, grid, block, stream, [](void *state) { (*(closure *)state)(); }, new closure(body),
         [](void *state) { delete (closure *)state; });
+}
+
+static inline void lk_wait_for(const unsigned *counter, unsigned value) { sim_wait_for(counter, value); }
+template <typename M>
+static inline void lk_block_memory(M &memory) {
+    sim_block_memory(&memory, sizeof memory);
 }
 
 #define lk_launch(...) sim_launch_named(#__VA_ARGS__, __VA_ARGS__)

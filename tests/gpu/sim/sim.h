@@ -2,8 +2,8 @@
  * but while work is done; calls enqueue, and whoever waits runs what may run, in an order drawn from a seed.
  * Environment: LK_SIM_SEED (order), LK_SIM_MEMORY (bytes of the GPU), LK_SIM_GPUS (how many the machine has; 0: none
  * answers), LK_SIM_COUNTS (file of what was asked for, by name), CUDA_VISIBLE_DEVICES (numbers), LK_SIM_OTHER (number
- * of the GPU that is of another kind), LK_SIM_CAPABILITY (75 is 7.5), LK_SIM_CUDNN (version that the cuDNN stand-in
- * claims), LK_SIM_PLANT (a fault that is planted: plant.c); nccl.c says those of NCCL. */
+ * of the GPU that is of another kind), LK_SIM_CAPABILITY (75 is 7.5), LK_SIM_MULTIPROCESSORS, LK_SIM_CUDNN (version
+ * that the cuDNN stand-in claims), LK_SIM_PLANT (a fault that is planted: plant.c); nccl.c says those of NCCL. */
 #ifndef LK_TESTS_GPU_SIM_H
 #define LK_TESTS_GPU_SIM_H
 
@@ -51,6 +51,11 @@ extern SIM_API sim_place sim_at;
 
 /* __syncthreads. place: what tells one barrier of the kernel from another. */
 SIM_API void sim_barrier(const void *place);
+/* Until the counter, which another block of the kernel changes, has this value. */
+SIM_API void sim_wait_for(const unsigned *counter, unsigned value);
+/* What a block shares: then several blocks may be under way at a time. Every thread says it first of all, and all the
+ * same. */
+SIM_API void sim_block_memory(void *memory, size_t bytes);
 
 /* A number from the stand-in's own seed. Call only while work runs or under the lock. */
 SIM_API uint64_t sim_random(void);
