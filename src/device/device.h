@@ -56,7 +56,8 @@ struct lk_device {
     void *impl;
     /* May desc.dy_count be 2 for this kind of op? */
     bool (*takes_two_dy)(const lk_device *device, lk_op_kind kind);
-    /* Is there an op that does what the one behind it would do, as the description says: CONV2D with an activation?
+    /* Is there an op that does what the one behind it would do, as the description says: CONV2D with an activation,
+     * BATCHNORM with the gradient of a mean, or with maximum pooling?
      * Read of it: kind, attributes, training, compute, and of x all but type and layout. NULL: there is none. */
     bool (*fuses)(const lk_device *device, const lk_op_desc *desc);
 

@@ -131,6 +131,14 @@ typedef struct lk_op_desc {
             int group;  /* training: how many leaves at most normalise together (lk_run.group); 0 or 1: each alone */
             bool fixed; /* training: normalise with lk_run.running, which stays as it is; group counts for nothing */
             double drop_path; /* in [0, 1), with a residual: the share of samples whose `keep` is 0 in training */
+            /* Training: the last gradient that arrives is not one of y but of its mean over each sample's pixels,
+             * n x c x 1 x 1 (lk_op_dy_desc); every pixel has its share of it. Only where lk_device.fuses says so. */
+            bool mean_dy;
+            /* Training: y is the maximum pooling of that, as MAXPOOL has it; kernel 0: it is not. Only where
+             * lk_device.fuses says so. */
+            struct {
+                int64_t kernel, stride, pad;
+            } pool;
         } batchnorm; /* y = act(keep * (gamma * (x-mean)/sqrt(var+eps) + beta) + residual), keep = 1 / (1 - drop_path).
                         Source: Huang et al. 2016, "Deep networks with stochastic depth", as timm's drop_path scales it
                       */
@@ -167,6 +175,23 @@ static inline bool lk_op_has_backward(const lk_op_desc *d) {
 /* Does the op read a second input? */
 static inline bool lk_op_takes_residual(const lk_op_desc *d) {
     return d->kind == LK_OP_ADD || d->kind == LK_OP_SCALE || (d->kind == LK_OP_BATCHNORM && d->batchnorm.residual);
+}
+
+/* Descriptor of the k-th gradient that arrives at the output y. Pure. */
+static inline lk_act_desc lk_op_dy_desc(const lk_op_desc *d, const lk_act_desc *y, int k) {
+    lk_act_desc dy = *y;
+    if (d->kind == LK_OP_BATCHNORM && d->batchnorm.mean_dy && k == d->dy_count - 1) dy.h = dy.w = 1;
+    return dy;
+}
+
+/* Bytes of all gradients that arrive at y. Pure. */
+static inline int64_t lk_op_dy_bytes(const lk_op_desc *d, const lk_act_desc *y) {
+    int64_t bytes = 0;
+    for (int k = 0; k < d->dy_count; k++) {
+        lk_act_desc dy = lk_op_dy_desc(d, y, k);
+        bytes += lk_act_bytes(&dy);
+    }
+    return bytes;
 }
 
 typedef enum lk_param_role { LK_PARAM_WEIGHT, LK_PARAM_BIAS, LK_PARAM_GAMMA, LK_PARAM_BETA } lk_param_role;

@@ -124,7 +124,7 @@ static double as_double(lk_dtype dtype, const void *data, int64_t i) {
 }
 
 bool lk_lane_keeps(const lk_lane *lane, lk_node_id node) {
-    return !lane->plan->nodes[node].inner &&
+    return lane->plan->nodes[node].makes == node &&
            lane->plan->live[lane->plan->nodes[node].y].last >= lane->plan->graph->count - 1;
 }
 

@@ -22,7 +22,10 @@ static void name_kind(lk_plan_call *call, const lk_op_desc *d) {
                  : d->conv.groups == d->x.c ? " depthwise"
                                             : " in groups");
     else if (d->kind == LK_OP_BATCHNORM)
-        snprintf(kind, size, "batchnorm %s%s", lk_act_name(d->batchnorm.act), d->batchnorm.residual ? " residual" : "");
+        snprintf(kind, size, "batchnorm %s%s", lk_act_name(d->batchnorm.act),
+                 d->batchnorm.residual          ? " residual"
+                 : d->batchnorm.pool.kernel > 0 ? " maxpool"
+                                                : "");
     else if (d->kind == LK_OP_ACTIVATION)
         snprintf(kind, size, "activation %s", lk_act_name(d->activation.act));
     else
@@ -62,7 +65,8 @@ static double backward_operands(const lk_plan *plan, lk_node_id id) {
     const lk_plan_node *planned = &plan->nodes[id];
     const lk_op_info *info = &planned->info;
     double x = (double)lk_act_bytes(&planned->desc.x), y = (double)lk_act_bytes(&info->y);
-    double bytes = planned->desc.dy_count * y + (double)info->stash_bytes + gradient_bytes(plan, info);
+    double bytes =
+        (double)lk_op_dy_bytes(&planned->desc, &info->y) + (double)info->stash_bytes + gradient_bytes(plan, info);
     bytes += (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0) + (info->keeps_residual ? residual_bytes(plan, id) : 0);
     bytes += planned->desc.need_dx ? x + parameter_bytes(plan, info) : 0;
     return bytes + (planned->dresidual >= 0 ? residual_bytes(plan, id) : 0);

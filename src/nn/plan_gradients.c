@@ -35,6 +35,7 @@ static void find_gradients_of(lk_plan *plan, lk_node_id id) {
     if (!training) planned->desc.frozen = false;
     if (!training && node->op.kind == LK_OP_BATCHNORM) planned->desc.batchnorm.fixed = false;
     if (planned->desc.need_dx) plan->nodes[lk_plan_maker(plan, node->x)].contributions++;
+    if (planned->hands_on) planned->has_backward = planned->desc.training = planned->desc.need_dx = false;
     if (residual) plan->nodes[lk_plan_maker(plan, node->residual)].contributions++;
 }
 
@@ -168,8 +169,12 @@ lk_status lk_plan_backward_calls(lk_plan *plan, lk_error *err) {
     lk_status status = LK_OK;
     LK_TRY(LK_NEW(&all, plan->graph->count, "the backward pass", err));
     for (int i = 0; i < plan->graph->count; i++) all[i].missing = plan->nodes[i].contributions;
-    for (int i = plan->graph->count - 1; i >= 0; i--)
-        if (plan->nodes[i].has_backward) LK_TRY(backward_node(plan, all, i, err));
+    for (int i = plan->graph->count - 1; i >= 0; i--) {
+        const lk_plan_node *planned = &plan->nodes[i];
+        if (planned->has_backward) LK_TRY(backward_node(plan, all, i, err));
+        if (planned->hands_on && planned->needs_grad)
+            LK_TRY(arrive(plan, all, plan->graph->nodes[i].x, all[i].buffer[0], err));
+    }
 out:
     lk_free(all);
     return status;

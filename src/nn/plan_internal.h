@@ -12,9 +12,11 @@ typedef struct lk_plan_node {
     lk_op *op;
     lk_op_desc desc;
     lk_op_info info;
-    bool needs_grad;   /* training: a trained parameter lies at or before it, so its value's gradient is wanted */
-    bool skipped;      /* no call: its value is what its input's op makes. DROPOUT in evaluation; fused into that op */
-    bool inner;        /* its op makes the value of a skipped node behind it, and its own is nowhere */
+    bool needs_grad; /* training: a trained parameter lies at or before it, so its value's gradient is wanted */
+    bool skipped;    /* no call: its value is what its input's op makes. DROPOUT in evaluation; fused into that op */
+    bool hands_on;   /* has no backward call: the op of its input takes its gradient as it is, and spreads it */
+    /* Whose value its op makes: its own, or that of a skipped node behind it; then its own is nowhere. */
+    lk_node_id makes;
     bool has_backward; /* has a call in the backward pass */
     int contributions; /* gradients that arrive at its value */
     int first_param;   /* index into lk_plan.params */
@@ -75,7 +77,7 @@ struct lk_plan {
 };
 
 /* The stages of lk_plan_create, in order. */
-/* desc as the graph has it, but for what the device computes in one op; skipped, inner. */
+/* desc as the graph has it, but for what the device computes in one op; skipped, hands_on, makes. */
 void lk_plan_fuse(lk_plan *plan);
 /* needs_grad, has_backward, contributions and desc.need_dx, desc.dy_count of every node. Errors: LK_ERR_CONFIG. */
 LK_MUST_CHECK lk_status lk_plan_find_gradients(lk_plan *plan, lk_error *err);

@@ -94,14 +94,15 @@ static lk_status plan_node(lk_plan *plan, int i, lk_error *err) {
     if (like != NULL && i < like->graph->count) planned->desc.like = like->nodes[i].op;
     lk_status status = plan_chosen(plan, i, err);
     planned->desc.like = NULL;
-    if (status == LK_OK) status = check_output(plan, node, &planned->info.y, err);
+    const lk_node *made = &plan->graph->nodes[planned->makes];
+    if (status == LK_OK) status = check_output(plan, made, &planned->info.y, err);
     if (status == LK_OK) status = check_residual(plan, node, &planned->info.y, err);
     if (status == LK_ERR_UNSUPPORTED)
         planned->info.y = (lk_act_desc){.dtype = lk_plan_stored_type(plan),
                                         .n = plan->options.batch,
-                                        .c = node->c,
-                                        .h = node->h,
-                                        .w = node->w,
+                                        .c = made->c,
+                                        .h = made->h,
+                                        .w = made->w,
                                         .block = planned->desc.x.block};
     return status;
 }

@@ -12,7 +12,7 @@ int lk_plan_value(const lk_plan *plan, lk_node_id node) {
 
 static bool is_norm(const lk_op_desc *d) {
     return d->kind == LK_OP_BATCHNORM && d->batchnorm.act != LK_ACT_NONE && !d->batchnorm.residual &&
-           d->batchnorm.group <= 1;
+           d->batchnorm.group <= 1 && d->batchnorm.pool.kernel == 0;
 }
 
 static bool is_widening(const lk_op_desc *d) {

@@ -51,6 +51,8 @@
     .batchnorm = {.eps = 1e-3, .act = LK_ACT_##act_, .residual = true, .fixed = true, .drop_path = rate}
 #define NORM(act_, residual_) \
     .kind = LK_OP_BATCHNORM, .batchnorm = {.eps = 1e-5, .act = LK_ACT_##act_, .residual = residual_}
+#define NORM_POOL(act_) .kind = LK_OP_BATCHNORM, .batchnorm = {.eps = 1e-5, .act = LK_ACT_##act_, .pool = {3, 2, 1}}
+#define NORM_MEAN(act_) .kind = LK_OP_BATCHNORM, .batchnorm = {.eps = 1e-3, .act = LK_ACT_##act_, .mean_dy = true}
 #define POOL(k, s, p) .kind = LK_OP_MAXPOOL, .maxpool = {.kernel = k, .stride = s, .pad = p}
 #define ACT(act_) .kind = LK_OP_ACTIVATION, .activation = {.act = LK_ACT_##act_}
 #define SUM(act_) .kind = LK_OP_ADD, .add = {.act = LK_ACT_##act_}
@@ -242,6 +244,32 @@ static const op_case CASES[] = {
     {.name = "conv same depthwise 3x3 on 2 px", .desc = {TRAIN, X(2, 16, 2, 2), CONV_SAME(16, 3, 2, 1, 16, 1, 1)}},
     {.name = "conv same stride 1 less on one side", .desc = {TRAIN, X(2, 32, 8, 8), CONV_SAME(32, 3, 1, 1, 1, 1, 0)}},
 
+    {.name = "batchnorm pooled relu", .desc = {TRAIN, X(3, 24, 14, 14), NORM_POOL(RELU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled relu odd size two dy",
+     .desc = {TRAIN_TWO_DY, X(2, 13, 9, 15), NORM_POOL(RELU)},
+     .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled no activation", .desc = {TRAIN, X(2, 40, 7, 8), NORM_POOL(NONE)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled silu", .desc = {TRAIN, X(2, 16, 10, 7), NORM_POOL(SILU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled sigmoid", .desc = {TRAIN, X(2, 11, 6, 6), NORM_POOL(SIGMOID)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled many rows", .desc = {TRAIN, X(1, 8, 36, 37), NORM_POOL(RELU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled no dx", .desc = {TRAIN_NO_DX, X(2, 24, 8, 8), NORM_POOL(RELU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled frozen", .desc = {FROZEN, TRAIN, X(2, 24, 8, 8), NORM_POOL(RELU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled on two pixels", .desc = {TRAIN, X(2, 8, 1, 2), NORM_POOL(RELU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled forward only", .desc = {FORWARD, X(2, 24, 8, 8), NORM_POOL(RELU)}, .flags = OP_DISTINCT},
+    {.name = "batchnorm pooled NaN", .desc = {TRAIN, X(2, 24, 9, 9), NORM_POOL(RELU)}, .flags = OP_NAN_INPUT},
+    {.name = "batchnorm of a mean no activation", .desc = {TRAIN, X(3, 20, 5, 6), NORM_MEAN(NONE)}},
+    {.name = "batchnorm of a mean silu", .desc = {TRAIN, X(4, 40, 7, 9), NORM_MEAN(SILU)}},
+    {.name = "batchnorm of a mean and a gate silu", .desc = {TRAIN_TWO_DY, X(4, 40, 7, 9), NORM_MEAN(SILU)}},
+    {.name = "batchnorm of a mean and a gate sigmoid", .desc = {TRAIN_TWO_DY, X(3, 21, 5, 5), NORM_MEAN(SIGMOID)}},
+    {.name = "batchnorm of a mean and a gate no activation", .desc = {TRAIN_TWO_DY, X(2, 13, 11, 6), NORM_MEAN(NONE)}},
+    {.name = "batchnorm of a mean and a gate many rows", .desc = {TRAIN_TWO_DY, X(3, 24, 60, 61), NORM_MEAN(SILU)}},
+    {.name = "batchnorm of a mean on one pixel", .desc = {TRAIN_TWO_DY, X(9, 16, 1, 1), NORM_MEAN(SILU)}},
+    {.name = "batchnorm of a mean no dx", .desc = {TRAIN_NO_DX, X(4, 24, 6, 6), NORM_MEAN(SILU)}},
+    {.name = "batchnorm of a mean and a gate frozen", .desc = {FROZEN, TRAIN_TWO_DY, X(4, 24, 6, 6), NORM_MEAN(SILU)}},
+    {.name = "batchnorm of a mean fixed",
+     .desc = {TRAIN_TWO_DY, X(4, 24, 6, 6), .kind = LK_OP_BATCHNORM,
+              .batchnorm = {.eps = 1e-3, .act = LK_ACT_SILU, .fixed = true, .mean_dy = true}}},
+    {.name = "batchnorm of a mean NaN", .desc = {TRAIN_TWO_DY, X(4, 24, 6, 6), NORM_MEAN(SILU)}, .flags = OP_NAN_INPUT},
     {.name = "batchnorm relu", .desc = {NORM(RELU, false), TRAIN, X(4, 64, 14, 14)}},
     {.name = "batchnorm", .desc = {NORM(NONE, false), TRAIN, X(4, 32, 7, 7)}},
     {.name = "batchnorm residual relu", .desc = {NORM(RELU, true), TRAIN, X(4, 64, 7, 7)}},

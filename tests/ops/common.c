@@ -35,7 +35,8 @@ int op_blocks(const op_case *c, int64_t blocks[OP_BLOCKS]) {
 bool op_case_applies(const lk_device *device, const op_case *c) {
     lk_op_desc desc = c->desc;
     desc.compute = device->master;
-    bool fused = desc.kind == LK_OP_CONV2D && desc.conv.act != LK_ACT_NONE;
+    bool fused = (desc.kind == LK_OP_CONV2D && desc.conv.act != LK_ACT_NONE) ||
+                 (desc.kind == LK_OP_BATCHNORM && (desc.batchnorm.mean_dy || desc.batchnorm.pool.kernel > 0));
     if (fused && (device->fuses == NULL || !device->fuses(device, &desc))) return false;
     return desc.dy_count < 2 || device->takes_two_dy(device, desc.kind);
 }

@@ -90,7 +90,9 @@ static json_t *describe(const op_case *c, const op_values *v) {
                          (json_int_t)d->conv.pad_less_top, (json_int_t)d->conv.pad_less_left, "dilation",
                          (json_int_t)d->conv.dilation, "groups", (json_int_t)d->conv.groups, "bias", (int)d->conv.bias);
     if (d->kind == LK_OP_BATCHNORM)
-        more = json_pack("{s:f,s:b}", "eps", d->batchnorm.eps, "fixed", (int)d->batchnorm.fixed);
+        more = json_pack("{s:f,s:b,s:[I,I,I]}", "eps", d->batchnorm.eps, "fixed", (int)d->batchnorm.fixed, "pool",
+                         (json_int_t)d->batchnorm.pool.kernel, (json_int_t)d->batchnorm.pool.stride,
+                         (json_int_t)d->batchnorm.pool.pad);
     if (d->kind == LK_OP_DROPOUT) more = json_pack("{s:f}", "rate", d->dropout.rate);
     if (d->kind == LK_OP_MAXPOOL)
         more = json_pack("{s:I,s:I,s:I}", "kernel", (json_int_t)d->maxpool.kernel, "stride",

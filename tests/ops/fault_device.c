@@ -334,6 +334,13 @@ out:
 
 double op_fault_dy(const op_fault_site *s, int64_t n, int64_t c, int64_t y, int64_t x) {
     const lk_act_desc *d = &s->info.y;
-    double dy = op_at(d, s->b.dy[0], n, c, y, x);
-    return s->b.dy[1] == NULL ? dy : dy + op_at(d, s->b.dy[1], n, c, y, x);
+    double sum = 0;
+    for (int k = 0; k < s->desc.dy_count; k++) {
+        lk_act_desc one = lk_op_dy_desc(&s->desc, d, k);
+        bool mean = s->desc.kind == LK_OP_BATCHNORM && s->desc.batchnorm.mean_dy && k == s->desc.dy_count - 1;
+        double dy =
+            mean ? op_at(&one, s->b.dy[k], n, c, 0, 0) / (double)(d->h * d->w) : op_at(d, s->b.dy[k], n, c, y, x);
+        sum = k == 0 ? dy : sum + dy;
+    }
+    return sum;
 }

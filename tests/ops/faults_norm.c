@@ -22,7 +22,8 @@ typedef enum way {
     NO_XHAT_TERM,  /* dx without the term of dgamma */
     NO_MASK,       /* gradients not masked by the activation */
     DETACHED,      /* dx = gamma / sqrt(var + eps) dz: statistics taken as constants */
-    ATTACHED       /* dx of fixed statistics with both terms, as if they moved with x */
+    ATTACHED,      /* dx of fixed statistics with both terms, as if they moved with x */
+    WHOLE_MEAN     /* each pixel gets all of a mean's gradient, not its share */
 } way;
 
 /* One channel: how x becomes xhat. */
@@ -72,9 +73,12 @@ static bool matters(const op_fault_site *s, way how) {
     const lk_op_desc *d = &s->desc;
     bool residual = d->batchnorm.residual, relu = d->batchnorm.act == LK_ACT_RELU;
     bool measures = op_case_measures(d);
+    if (d->batchnorm.pool.kernel > 0) return false; /* what is broken here is what lies before the pooling */
     if (how == UNBIASED || how == CANCELLING || how == FIRST_SAMPLE) return measures;
     if (how == NO_SUM_TERM || how == NO_XHAT_TERM || how == DETACHED) return measures;
     if (how == ATTACHED) return !measures;
+    if (how == WHOLE_MEAN)
+        return d->batchnorm.mean_dy && d->dy_count == 1 && d->batchnorm.act == LK_ACT_NONE && d->x.h * d->x.w > 1;
     if (how == NO_ACT || how == NO_MASK || how == NAN_LOST) return relu;
     if (how == NO_RESIDUAL) return residual;
     if (how == RESIDUAL_LAST) return residual && relu;
@@ -110,6 +114,7 @@ static bool y_again(op_fault_site *s, int how) {
 static double dz_at(const op_fault_site *s, const channel *k, double gamma, double beta, way how, int64_t n, int64_t c,
                     int64_t y, int64_t x) {
     double dy = op_fault_dy(s, n, c, y, x);
+    if (how == WHOLE_MEAN) dy *= (double)(s->desc.x.h * s->desc.x.w);
     if (s->desc.batchnorm.act != LK_ACT_RELU || how == NO_MASK) return dy;
     if (s->info.keeps_y) return op_at(&s->info.y, s->b.y, n, c, y, x) <= 0 ? 0 : dy;
     return gamma * (op_at(&s->desc.x, s->b.x, n, c, y, x) - k->mean) * k->inverse + beta <= 0 ? 0 : dy;
@@ -269,6 +274,7 @@ const op_fault *op_faults_of_batchnorm(int *count) {
         {"dx takes fixed statistics as moving with x", ATTACHED, .after_backward = backward_again},
         {"dx takes the microbatch's statistics for fixed ones", OWN_STATS, .after_backward = backward_again},
         {"dx lacks gamma", NO_GAMMA, .after_backward = backward_again},
+        {"a mean's gradient is not divided", WHOLE_MEAN, .after_backward = backward_again},
         {"the gradients are not masked", NO_MASK, .after_backward = backward_again},
         {"dgamma takes x without the mean", NO_MEAN, .after_backward = backward_again},
         {"the backward pass takes the unbiased variance", UNBIASED, .after_backward = backward_again},

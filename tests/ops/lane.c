@@ -93,8 +93,10 @@ static lk_status make_buffers(op_lane *l, lk_error *err) {
     if (has_backward(l)) {
         bytes[B_GRADS] = slab * master;
         if (d->need_dx) bytes[B_DX] = lk_act_bytes(&d->x);
-        if (op_case_takes_dy(d)) bytes[B_DY0] = y;
-        if (op_case_takes_dy(d) && d->dy_count == 2) bytes[B_DY1] = y;
+        for (int k = 0; op_case_takes_dy(d) && k < d->dy_count; k++) {
+            lk_act_desc dy = lk_op_dy_desc(d, &p->info.y, k);
+            bytes[k == 0 ? B_DY0 : B_DY1] = lk_act_bytes(&dy);
+        }
         if (op_case_has_residual(d) && !l->options.alias) bytes[B_DRESIDUAL] = lk_act_bytes(&second);
     }
     for (int k = 0; k < B_COUNT; k++)
@@ -186,14 +188,15 @@ lk_status op_lane_load(op_lane *l, const op_values *v, lk_error *err) {
     lk_device *device = p->device;
     for (int k = 0; k < B_COUNT; k++) LK_RETURN_IF(spoil(l, k, err));
     lk_act_desc second = op_case_second(&p->desc, &p->info.y);
+    const lk_act_desc dy[2] = {lk_op_dy_desc(&p->desc, &p->info.y, 0), lk_op_dy_desc(&p->desc, &p->info.y, 1)};
     const struct {
         buffer_kind kind;
         const lk_act_desc *desc;
         const double *values;
     } activations[] = {{B_X, &p->desc.x, v->x},
                        {B_RESIDUAL, &second, v->residual},
-                       {B_DY0, &p->info.y, v->dy[0]},
-                       {B_DY1, &p->info.y, v->dy[1]}};
+                       {B_DY0, &dy[0], v->mean_dy[0] != NULL ? v->mean_dy[0] : v->dy[0]},
+                       {B_DY1, &dy[1], v->mean_dy[1] != NULL ? v->mean_dy[1] : v->dy[1]}};
     for (int i = 0; i < 4; i++) {
         buffer_kind k = activations[i].kind;
         if (l->buffers[k].bytes == 0) continue;

@@ -139,6 +139,8 @@ def recompute(dump, case):
         keep = dump.get(case, "in_keep", (n, 1, 1, 1))
         z = z if keep is None else z * keep
         y = activate(case, z if residual is None else z + residual)
+        if case["pool"][0] > 0:
+            y = F.max_pool2d(y, *case["pool"])
         if measured:
             result["mean"] = x.detach().mean((0, 2, 3))
             result["variance"] = x.detach().var((0, 2, 3), unbiased=False)

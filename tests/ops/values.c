@@ -242,10 +242,19 @@ static lk_status silence_kinks(op_values *v, lk_device *reference, const op_case
     for (int64_t i = 0; i < v->y_count; i++)
         for (int k = 0; k < c->desc.dy_count; k++)
             for (int j = 0; j < kink_count; j++)
-                if (fabs(z[i] - kinks[j]) < margin) v->dy[k][i] = 0;
+                if (fabs(z[i] - kinks[j]) < margin && v->mean_dy[k] == NULL) v->dy[k][i] = 0;
 out:
     op_results_free(results);
     return status;
+}
+
+/* A gradient of the mean: what a device is given, and what it stands for at each pixel. */
+static lk_status draw_mean_dy(op_values *v, int k, const lk_op_info *info, const source *s, lk_error *err) {
+    int64_t area = info->y.h * info->y.w;
+    LK_RETURN_IF(draw(&v->mean_dy[k], info->y.n * info->y.c, s, 0, sqrt((double)area), err));
+    LK_RETURN_IF(LK_NEW(&v->dy[k], v->y_count, "a gradient", err));
+    for (int64_t i = 0; i < v->y_count; i++) v->dy[k][i] = v->mean_dy[k][i / area] / (double)area;
+    return LK_OK;
 }
 
 static lk_status draw_all(op_values *v, lk_device *reference, const op_case *c, const lk_op_info *info,
@@ -275,7 +284,11 @@ static lk_status draw_all(op_values *v, lk_device *reference, const op_case *c, 
     if (!c->desc.training) return LK_OK;
     for (int k = 0; k < c->desc.dy_count; k++) {
         s.purpose = 3 + (uint32_t)k;
-        LK_RETURN_IF(draw(&v->dy[k], v->y_count, &s, 0, 1, err));
+        lk_act_desc dy = lk_op_dy_desc(&c->desc, &info->y, k);
+        if (lk_act_count(&dy) == lk_act_count(&info->y))
+            LK_RETURN_IF(draw(&v->dy[k], v->y_count, &s, 0, 1, err));
+        else
+            LK_RETURN_IF(draw_mean_dy(v, k, info, &s, err));
     }
     return silence_kinks(v, reference, c, err);
 }
@@ -299,8 +312,8 @@ out:
 
 void op_values_free(op_values *v) {
     if (v == NULL) return;
-    double *const arrays[] = {v->x,        v->residual, v->dy[0],     v->dy[1],    v->param[0],
-                              v->param[1], v->stats,    v->f1_counts, v->f1_others};
+    double *const arrays[] = {v->x,        v->residual, v->dy[0], v->dy[1],     v->mean_dy[0], v->mean_dy[1],
+                              v->param[0], v->param[1], v->stats, v->f1_counts, v->f1_others};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) lk_free(arrays[i]);
     lk_free(v->images);
     lk_free(v->labels);

@@ -8,11 +8,13 @@
 typedef struct op_values {
     int64_t x_count, y_count, residual_count, param_count[LK_OP_MAX_PARAMS], stats_count;
     double *x, *residual, *dy[2], *param[LK_OP_MAX_PARAMS], *stats; /* NULL where the case has none */
-    uint8_t *images;                                                /* N x H x W x C */
-    int32_t *labels;                                                /* N */
-    int32_t *partner;                                               /* N, OP_MIXED; else NULL */
-    float *pixel_share;                                             /* N, OP_MIXED; else NULL */
-    float *label_share;                                             /* N, OP_MIXED; else NULL */
+    double
+        *mean_dy[2];  /* n x c: what stands in the place of a dy that is that of a mean, spread over its pixels there */
+    uint8_t *images;  /* N x H x W x C */
+    int32_t *labels;  /* N */
+    int32_t *partner; /* N, OP_MIXED; else NULL */
+    float *pixel_share; /* N, OP_MIXED; else NULL */
+    float *label_share; /* N, OP_MIXED; else NULL */
     int64_t rows;
     double loss_scale, weight_scale;
     /* LOSS with an F1 term over the window, else NULL: soft counts of the microbatch and others, of the others alone */

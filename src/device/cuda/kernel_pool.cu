@@ -3,18 +3,7 @@
  * stride 2 all that a thread reads is under way at once, 9 vectors of 16 bytes forward, 4 backward, or 8 and their
  * places: in 96 registers or less 2 blocks of 256 threads are 32 KB or more on a multiprocessor, and what neighbours
  * read comes from the cache. Expected are 75% of the 3.0 TB/s of an H100. */
-#include "device/cuda/kernel_util.cuh"
-
-/* Places of a vector's lanes, a byte each, the first below. */
-template <int L>
-struct alignas(L) places {
-    unsigned word[L / 4];
-};
-
-template <int L>
-static __device__ inline unsigned place_of(const places<L> &p, int lane) {
-    return p.word[lane / 4] >> lane % 4 * 8 & 0xffu;
-}
+#include "device/cuda/kernel_places.cuh"
 
 /* K: side of the window known when the kernel is compiled, or 0. NaN is larger than everything, the last of them wins;
  * of other equal values the first. */
@@ -63,14 +52,9 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, 2)
         const int64_t to = ((int64_t)row * p.out_w + ox) * p.block + channel;
         lk_store<T>(y + to, best);
         if (index == nullptr) continue;
-        places<L> kept = {};
-#pragma unroll
-        for (int i = 0; i < L; i++) kept.word[i / 4] |= place[i] << i % 4 * 8;
-        *reinterpret_cast<places<L> *>(index + to) = kept;
+        lk_store_places<L>(index + to, place);
     }
 }
-
-#define NOWHERE 254 /* no window has so many elements */
 
 /* K, S: window and stride known when the kernel is compiled, at most 2 windows seeing a pixel in each direction; or 0.
  */
@@ -90,7 +74,7 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, 2)
         const int64_t image = (int64_t)(row / (unsigned)p.h) * p.out_h;
         struct window {
             lk_vector<T> dy[TWO_DY ? 2 : 1];
-            places<L> place;
+            lk_places<L> place;
         };
         auto fetch = [&](int wanted_y, int wanted_x) {
             const int oy = wanted_y < p.out_h ? wanted_y : p.out_h - 1,
@@ -99,19 +83,19 @@ static __global__ void __launch_bounds__(LK_CUDA_THREADS, 2)
             window w;
             w.dy[0] = lk_fetch<T>(dy0 + from);
             if (TWO_DY) w.dy[TWO_DY] = lk_fetch<T>(dy1 + from);
-            w.place = *reinterpret_cast<const places<L> *>(index + from);
+            w.place = lk_load_places<L>(index + from);
             return w;
         };
         float sum[L] = {0};
         auto add = [&](int oy, int ox, const window &w) {
             const int y = iy - oy * stride, left_of = ix - ox * stride;
             const bool sees = oy < p.out_h && ox < p.out_w && y >= 0 && left_of >= 0;
-            const unsigned here = sees ? (unsigned)(y * kernel + left_of) : NOWHERE;
+            const unsigned here = sees ? (unsigned)(y * kernel + left_of) : LK_NOWHERE;
 #pragma unroll
             for (int i = 0; i < L; i++) {
                 float g = lk_float(w.dy[0].lane[i]);
                 if (TWO_DY) g += lk_float(w.dy[TWO_DY].lane[i]);
-                if (place_of<L>(w.place, i) == here) sum[i] += g;
+                if (lk_place_of<L>(w.place, i) == here) sum[i] += g;
             }
         };
         if constexpr (K > 0) {

@@ -43,17 +43,22 @@ typedef struct lk_cuda_norm {
     float eps;
     lk_act act;
     const void *x, *residual, *dy[2];
+    const void *mean_dy; /* a row for each sample: the gradient of its mean, one more dy; or NULL */
     void *y, *dx, *dresidual;
     const float *gamma, *beta; /* channels */
     float *mean, *variance;    /* channels: of the microbatch (written) or running (read) */
     float *dgamma, *dbeta;     /* channels, or NULL: the parameters are frozen */
     float *saved;              /* 4 x block: mean, 1 / sqrt(variance + eps), gamma times that, beta; or NULL */
     const float *keep;         /* a factor for each sample, or NULL: 1 */
-    uint8_t *mask;             /* rows x block / lanes: bit i is set where RELU stopped lane i; or NULL */
-    float *partial;            /* lk_cuda_chunks x 2 x block */
-    float *terms;              /* 2 x block: slope and offset of dx, or NULL: the statistics are constants */
-    unsigned *counters;        /* LK_CUDA_COUNTERS zeros; zero again afterwards */
-    int multiprocessors;       /* of the GPU: for the number of blocks, on which no result depends */
+    /* Maximum pooling of what it gives, windows of 3 x 3, stride 2, padding 1: sides of x, 0: none; for each element of
+     * y which one of its window won (lk_cuda_maxpool_forward), or NULL. */
+    int h, w;
+    uint8_t *index;
+    uint8_t *mask;       /* rows x block / lanes: bit i is set where RELU stopped lane i; or NULL */
+    float *partial;      /* lk_cuda_chunks x 2 x block */
+    float *terms;        /* 2 x block: slope and offset of dx, or NULL: the statistics are constants */
+    unsigned *counters;  /* LK_CUDA_COUNTERS zeros; zero again afterwards */
+    int multiprocessors; /* of the GPU: for the number of blocks, on which no result depends */
 } lk_cuda_norm;
 
 /* Writes mean, variance, saved, and then as lk_cuda_norm_apply, in one launch. */
@@ -63,8 +68,14 @@ int lk_cuda_norm_forward(cudaStream_t stream, const lk_cuda_norm *norm);
 int lk_cuda_norm_apply(cudaStream_t stream, const lk_cuda_norm *norm);
 /* Writes dgamma, dbeta, terms, as far as they are given, and then as lk_cuda_norm_gradient, in one launch; both take
  * mean and variance where saved is NULL. What went into the activation is known from mask, or computed again from x,
- * keep and residual (NULL: there was none). */
+ * keep and residual (NULL: there was none). With mean_dy there is no dy[1], no residual and no keep, and dy[0] may be
+ * NULL. */
 int lk_cuda_norm_backward(cudaStream_t stream, const lk_cuda_norm *norm);
+/* That for mean_dy. */
+int lk_cuda_norm_backward_mean(cudaStream_t stream, const lk_cuda_norm *norm);
+/* Both for pooling, where x moves the statistics; y and dy are those of the pooled values. */
+int lk_cuda_norm_forward_pooled(cudaStream_t stream, const lk_cuda_norm *norm);
+int lk_cuda_norm_backward_pooled(cudaStream_t stream, const lk_cuda_norm *norm);
 /* Writes dx and dresidual, as far as they are given, from terms that are there. */
 int lk_cuda_norm_gradient(cudaStream_t stream, const lk_cuda_norm *norm);
 

@@ -62,6 +62,8 @@ static const char *settings_fault(const lk_op_desc *d) {
             return "its kernel does not fit its input";
         if (d->conv.act != LK_ACT_NONE && !lk_described_fuses(d)) return "it takes an activation on one pixel only";
     }
+    if (d->kind == LK_OP_BATCHNORM && (d->batchnorm.mean_dy || d->batchnorm.pool.kernel > 0) && !lk_described_fuses(d))
+        return "it takes no gradient of a mean there, nor such pooling";
     if (d->kind == LK_OP_BATCHNORM && d->batchnorm.group > 1) return "the GPU normalises each microbatch alone";
     return NULL;
 }

@@ -94,7 +94,15 @@ static bool is_own_product(const lk_op_desc *d, int64_t weights) {
            d->conv.pad == 0 && weights <= MOST_PRODUCT_WEIGHTS;
 }
 
+/* Does the backward pass of BATCHNORM need sums over a channel? */
+static bool has_sums(const lk_op_desc *d) { return !d->batchnorm.fixed || !d->frozen; }
+
 bool lk_described_fuses(const lk_op_desc *desc) {
+    if (desc->kind == LK_OP_BATCHNORM && !(desc->training && !desc->batchnorm.residual && has_sums(desc))) return false;
+    if (desc->kind == LK_OP_BATCHNORM && desc->batchnorm.pool.kernel > 0)
+        return desc->batchnorm.pool.kernel == 3 && desc->batchnorm.pool.stride == 2 && desc->batchnorm.pool.pad == 1 &&
+               !desc->batchnorm.fixed && !desc->batchnorm.mean_dy;
+    if (desc->kind == LK_OP_BATCHNORM) return true;
     if (desc->kind != LK_OP_CONV2D) return false;
     lk_op_desc d = *desc;
     d.x.block = block_of(d.x.c, d.compute);
@@ -152,7 +160,8 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
 static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     double bytes = (double)lk_act_bytes(&d->x), count = (double)lk_act_count(&d->x);
     int64_t mask_bytes = lk_act_count(&d->x) / lanes_of(d->x.dtype);
-    start(d, info, d->x.c, d->x.h, d->x.w, d->x.block);
+    bool pooled = d->batchnorm.pool.kernel > 0;
+    start(d, info, d->x.c, pooled ? (d->x.h + 1) / 2 : d->x.h, pooled ? (d->x.w + 1) / 2 : d->x.w, d->x.block);
     info->param_count = 2;
     info->params[0] = (lk_param_info){LK_PARAM_GAMMA, lk_shape_of(1, d->x.c), d->x.c};
     info->params[1] = (lk_param_info){LK_PARAM_BETA, lk_shape_of(1, d->x.c), d->x.c};
@@ -166,15 +175,19 @@ static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
     info->stash_bytes = aligned(4 * d->x.block * (int64_t)sizeof(float)) + (mask ? mask_bytes : 0);
     info->workspace_bytes = aligned(partial_bytes(&d->x)) + 2 * d->x.block * (int64_t)sizeof(float);
     info->bytes_forward += mask ? (double)mask_bytes : 0;
-    info->bytes_again = measured ? 2 * bytes : 0;
+    info->bytes_again = measured && !pooled ? 2 * bytes : 0;
+    double index = pooled && back ? (double)lk_act_count(&info->y) : 0;
+    info->stash_bytes += (int64_t)index;
+    if (pooled) info->bytes_forward = 2 * bytes + (double)lk_act_bytes(&info->y) + index;
     if (!back) return;
-    bool sums = !d->batchnorm.fixed || !d->frozen, derivative = d->batchnorm.act != LK_ACT_NONE && !mask;
+    bool sums = has_sums(d), derivative = d->batchnorm.act != LK_ACT_NONE && !mask;
     int walks = sums + (d->need_dx || d->batchnorm.residual);
     info->keeps_x = sums || derivative;
     info->keeps_residual = d->batchnorm.residual && derivative;
     info->flops_backward = (sums ? 10 : 2) * count;
-    info->bytes_backward = bytes * (info->keeps_x + d->dy_count + info->keeps_residual) * walks + bytes * d->need_dx +
-                           bytes * d->batchnorm.residual + (mask ? (double)mask_bytes * 2 : 0);
+    double read = bytes * (info->keeps_x + info->keeps_residual) + (double)lk_op_dy_bytes(d, &info->y) + index;
+    info->bytes_backward =
+        read * walks + bytes * (d->need_dx + d->batchnorm.residual) + (mask ? (double)mask_bytes * 2 : 0);
     info->launches_backward = walks > 0;
 }
 

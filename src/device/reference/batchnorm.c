@@ -15,8 +15,22 @@ static bool is_measured(const lk_op_desc *d) { return d->training && !d->batchno
 /* Do other leaves normalise with this one? */
 static bool is_synchronised(const lk_op_desc *d) { return is_measured(d) && d->batchnorm.group > 1; }
 
+static bool is_pooled(const lk_op_desc *d) { return d->batchnorm.pool.kernel > 0; }
+
 static lk_group_scratch scratch_of(const lk_call *call) {
     return lk_group_place(call->buffers.workspace, call->op->desc.batchnorm.group, call->op->desc.x.c);
+}
+
+/* y is as large as x, or pooled. */
+static lk_status plan_y(lk_op *op, lk_error *err) {
+    const lk_op_desc *d = &op->desc;
+    int64_t kernel = d->batchnorm.pool.kernel, stride = d->batchnorm.pool.stride, pad = d->batchnorm.pool.pad;
+    if (!is_pooled(d)) return lk_reference_set_y(op, d->x.c, d->x.h, d->x.w, err);
+    int64_t h = lk_reference_window(d->x.h, kernel, stride, pad, 0, 1);
+    int64_t w = lk_reference_window(d->x.w, kernel, stride, pad, 0, 1);
+    if (h == 0 || w == 0 || pad > kernel / 2)
+        return lk_reference_refuse(op, LK_ERR_CONFIG, err, "a pooling window that does not fit");
+    return lk_reference_set_y(op, d->x.c, h, w, err);
 }
 
 static lk_status plan(lk_op *op, lk_error *err) {
@@ -29,24 +43,32 @@ static lk_status plan(lk_op *op, lk_error *err) {
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "a drop_path of %g is outside [0, 1) or there is no residual to go by",
                                    op->desc.batchnorm.drop_path);
+    if ((op->desc.batchnorm.mean_dy || is_pooled(&op->desc)) && op->desc.batchnorm.residual)
+        return lk_reference_refuse(op, LK_ERR_CONFIG, err, "a residual beside the gradient of a mean, or pooling");
+    if (is_pooled(&op->desc) && (op->desc.batchnorm.mean_dy || is_synchronised(&op->desc) || !op->desc.training))
+        return lk_reference_refuse(op, LK_ERR_CONFIG, err, "pooling of several leaves, of a mean, or in evaluation");
     if (op->desc.batchnorm.group < 0)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err, "a group of %d leaves", op->desc.batchnorm.group);
     if (is_measured(&op->desc) && x->n * x->h * x->w < 2)
         return lk_reference_refuse(op, LK_ERR_CONFIG, err,
                                    "training needs at least 2 values a channel; use a larger microbatch or drop_last");
-    LK_RETURN_IF(lk_reference_set_y(op, x->c, x->h, x->w, err));
+    LK_RETURN_IF(plan_y(op, err));
     lk_reference_add_param(op, LK_PARAM_GAMMA, lk_shape_of(1, x->c));
     lk_reference_add_param(op, LK_PARAM_BETA, lk_shape_of(1, x->c));
     op->info.stats_count = 2 * x->c;
-    double count = (double)lk_act_count(&op->info.y);
+    double count = (double)lk_act_count(x);
     op->info.flops_forward = (is_measured(&op->desc) ? 7 : 3) * count;
     if (is_synchronised(&op->desc)) op->info.workspace_bytes = lk_group_bytes(op->desc.batchnorm.group, x->c);
+    /* Values before the pooling, then gradients of them. */
+    if (is_pooled(&op->desc)) op->info.workspace_bytes = lk_act_bytes(x);
     if (!lk_op_has_backward(&op->desc)) return LK_OK;
     op->info.flops_backward = 10 * count;
     op->info.keeps_x = true;
-    op->info.keeps_y = op->desc.batchnorm.act != LK_ACT_NONE && lk_act_invertible(op->desc.batchnorm.act);
+    op->info.keeps_y =
+        op->desc.batchnorm.act != LK_ACT_NONE && lk_act_invertible(op->desc.batchnorm.act) && !is_pooled(&op->desc);
     op->info.keeps_residual = op->desc.batchnorm.residual && !lk_act_invertible(op->desc.batchnorm.act);
     op->info.stash_bytes = 4 * x->c * (int64_t)sizeof(double);
+    if (is_pooled(&op->desc)) op->info.stash_bytes += lk_act_count(&op->info.y) * (int64_t)sizeof(int64_t);
     return LK_OK;
 }
 
@@ -98,12 +120,40 @@ static lk_status write_statistics(const lk_call *call, const lk_run *run, double
     return LK_OK;
 }
 
+/* Pools the values in the workspace; which element of x each maximum is, is kept where a backward pass follows. */
+static void pool(const lk_call *call) {
+    const lk_op_desc *op = &call->op->desc;
+    const lk_act_desc *in = &op->x, *out = &call->op->info.y;
+    lk_op_desc window = {
+        .x = *in,
+        .maxpool = {op->batchnorm.pool.kernel, op->batchnorm.pool.stride, op->batchnorm.pool.pad},
+    };
+    const double *values = call->buffers.workspace;
+    double *y = call->buffers.y;
+    int64_t *winner = lk_op_has_backward(op) ? (int64_t *)((double *)call->buffers.stash + 4 * in->c) : NULL;
+    for (int64_t i = 0; i < lk_act_count(out); i++) {
+        int64_t first = i / (out->h * out->w) * in->h * in->w;
+        int64_t at = first + lk_reference_find_maximum(&window, values + first, i / out->w % out->h, i % out->w);
+        y[i] = values[at];
+        if (winner != NULL) winner[i] = at;
+    }
+}
+
+/* Fills the workspace with the gradients of the values before the pooling. */
+static void spread(const lk_call *call) {
+    const lk_op_desc *op = &call->op->desc;
+    double *gradients = call->buffers.workspace;
+    const int64_t *winner = (const int64_t *)((const double *)call->buffers.stash + 4 * op->x.c);
+    for (int64_t i = 0; i < lk_act_count(&op->x); i++) gradients[i] = 0;
+    for (int64_t i = 0; i < lk_act_count(&call->op->info.y); i++) gradients[winner[i]] += lk_reference_dy(call, i);
+}
+
 static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) {
     const lk_op_desc *op = &call->op->desc;
     const lk_act_desc *d = &op->x;
     const double *x = call->buffers.x, *residual = op->batchnorm.residual ? call->buffers.residual : NULL;
     const double *gamma = lk_reference_param(call, run, 0), *beta = lk_reference_param(call, run, 1);
-    double *y = call->buffers.y;
+    double *y = is_pooled(op) ? call->buffers.workspace : call->buffers.y;
     /* mean[C], 1 / sqrt(var + eps)[C]; then what backward's sums are, dgamma[C], dbeta[C] */
     double *stash = call->buffers.stash;
     int64_t area = d->h * d->w;
@@ -127,15 +177,29 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
             }
         }
     }
+    if (is_pooled(op)) pool(call);
     return LK_OK;
+}
+
+/* The gradient that arrives at element `at` before any pooling, with its share of that of a mean. */
+static double dy_at(const lk_call *call, int64_t at) {
+    const lk_op_desc *d = &call->op->desc;
+    if (is_pooled(d)) return ((const double *)call->buffers.workspace)[at];
+    if (!d->batchnorm.mean_dy) return lk_reference_dy(call, at);
+    int64_t area = d->x.h * d->x.w;
+    double share = ((const double *)call->buffers.dy[d->dy_count - 1])[at / area] / (double)area;
+    return d->dy_count == 1 ? share : ((const double *)call->buffers.dy[0])[at] + share;
 }
 
 /* Gradient before the activation at element `at`; z: what went into it, computed again. */
 static double dz_at(const lk_call *call, int64_t at, double z) {
     lk_act act = call->op->desc.batchnorm.act;
-    double dy = lk_reference_dy(call, at);
+    double dy = dy_at(call, at);
     if (act == LK_ACT_NONE) return dy;
-    return lk_reference_act_gradient(act, lk_act_invertible(act) ? ((const double *)call->buffers.y)[at] : z, dy);
+    double value = !lk_act_invertible(act)      ? z
+                   : is_pooled(&call->op->desc) ? lk_reference_act(act, z)
+                                                : ((const double *)call->buffers.y)[at];
+    return lk_reference_act_gradient(act, value, dy);
 }
 
 /* One channel as backward sees it. */
@@ -204,6 +268,7 @@ static lk_status backward(const lk_call *call, const lk_run *run, lk_error *err)
     double *dgamma = frozen ? sums : lk_reference_grad(call, run, 0);
     double *dbeta = frozen ? sums + d->c : lk_reference_grad(call, run, 1);
     int64_t area = d->h * d->w;
+    if (is_pooled(&call->op->desc)) spread(call);
 #pragma omp parallel for schedule(static) num_threads(call->op->threads)
     for (int64_t c = 0; c < d->c; c++) {
         channel k = channel_of(call, run, c);

@@ -40,6 +40,9 @@ double lk_reference_act(lk_act act, double z);
 /* dy act'(z), from value: z, or act(z) where lk_act_invertible(act). At a kink as PyTorch has it. */
 double lk_reference_act_gradient(lk_act act, double value, double dy);
 
+/* Index in an h x w plane (of d->x) of the maximum of the window (d->maxpool) at (oy, ox). */
+int64_t lk_reference_find_maximum(const lk_op_desc *d, const double *plane, int64_t oy, int64_t ox);
+
 static inline int64_t lk_reference_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Parameter i of the op inside the slab, and its gradient. */

@@ -25,8 +25,7 @@ static lk_status plan(lk_op *op, lk_error *err) {
     return LK_OK;
 }
 
-/* Index in an h x w plane of the maximum of the window at (oy, ox). */
-static int64_t find_maximum(const lk_op_desc *d, const double *plane, int64_t oy, int64_t ox) {
+int64_t lk_reference_find_maximum(const lk_op_desc *d, const double *plane, int64_t oy, int64_t ox) {
     int64_t best = -1;
     for (int64_t ky = 0; ky < d->maxpool.kernel; ky++)
         for (int64_t kx = 0; kx < d->maxpool.kernel; kx++) {
@@ -49,7 +48,8 @@ static lk_status forward(const lk_call *call, const lk_run *run, lk_error *err) 
     for (int64_t plane = 0; plane < out->n * out->c; plane++)
         for (int64_t oy = 0; oy < out->h; oy++)
             for (int64_t ox = 0; ox < out->w; ox++) {
-                int64_t best = plane * d->x.h * d->x.w + find_maximum(d, x + plane * d->x.h * d->x.w, oy, ox);
+                int64_t best =
+                    plane * d->x.h * d->x.w + lk_reference_find_maximum(d, x + plane * d->x.h * d->x.w, oy, ox);
                 int64_t at = (plane * out->h + oy) * out->w + ox;
                 y[at] = x[best];
                 if (stash != NULL) stash[at] = best;

@@ -119,8 +119,8 @@ void lk_reference_fill_costs(lk_op *op) {
         return;
     }
     bool takes_dy = d->kind != LK_OP_LOSS;
-    info->bytes_backward = (takes_dy ? d->dy_count * y : 0) + (d->need_dx ? x : 0) + residual + stash +
-                           (d->frozen ? 1 : 2) * params + (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0) +
+    info->bytes_backward = (takes_dy ? (double)lk_op_dy_bytes(d, &info->y) : 0) + (d->need_dx ? x : 0) + residual +
+                           stash + (d->frozen ? 1 : 2) * params + (info->keeps_x ? x : 0) + (info->keeps_y ? y : 0) +
                            (info->keeps_residual ? residual : 0);
     if (d->need_dx) snprintf(info->impl_dx, sizeof info->impl_dx, "ref");
     if (info->param_count > 0 && !d->frozen) snprintf(info->impl_dw, sizeof info->impl_dw, "ref");

@@ -33,7 +33,8 @@ static bool takes_two_dy(const lk_device *device, lk_op_kind kind) {
 
 static bool fuses(const lk_device *device, const lk_op_desc *desc) {
     (void)device;
-    return desc->kind == LK_OP_CONV2D;
+    bool norm = desc->kind == LK_OP_BATCHNORM && desc->training && !desc->batchnorm.residual;
+    return norm || desc->kind == LK_OP_CONV2D;
 }
 
 static void device_free(lk_device *device) { lk_free(device->impl); }

@@ -31,7 +31,7 @@ typedef struct fake_settings {
     bool batch_changes_layout; /* stored_count depends on the batch, unless a plan must be like another */
     bool ignores_like;         /* a broken device */
     bool keeps_no_y;           /* BATCHNORM's backward computes y from x */
-    bool fuses;                /* CONV2D takes in an activation, which changes no number */
+    bool fuses;                /* CONV2D takes in an activation, which changes no number; BATCHNORM pooling */
     bool leaves_unfinished;    /* CONV2D's gradient comes into the slab with finish_gradients */
     struct lk_call *left[256]; /* that wait for it */
     double *grads;             /* where */
@@ -64,7 +64,8 @@ static bool fake_two_dy(const lk_device *device, lk_op_kind kind) {
 }
 
 static bool fake_fuses(const lk_device *device, const lk_op_desc *desc) {
-    return ((const fake_settings *)device->impl)->fuses && desc->kind == LK_OP_CONV2D;
+    bool norm = desc->kind == LK_OP_BATCHNORM && !desc->batchnorm.residual;
+    return ((const fake_settings *)device->impl)->fuses && (norm || desc->kind == LK_OP_CONV2D);
 }
 
 static void fake_free(lk_device *device) { (void)device; }
@@ -123,6 +124,9 @@ static lk_status fake_op_plan(lk_device *device, lk_op **out, const lk_op_desc *
     } else if (desc->kind == LK_OP_MAXPOOL) {
         y->h = fake_window(y->h, desc->maxpool.kernel, desc->maxpool.stride, desc->maxpool.pad);
         y->w = fake_window(y->w, desc->maxpool.kernel, desc->maxpool.stride, desc->maxpool.pad);
+    } else if (desc->kind == LK_OP_BATCHNORM && desc->batchnorm.pool.kernel > 0) {
+        y->h = fake_window(y->h, desc->batchnorm.pool.kernel, desc->batchnorm.pool.stride, desc->batchnorm.pool.pad);
+        y->w = fake_window(y->w, desc->batchnorm.pool.kernel, desc->batchnorm.pool.stride, desc->batchnorm.pool.pad);
     } else if (desc->kind == LK_OP_GLOBAL_AVGPOOL) {
         y->h = y->w = 1;
     } else if (desc->kind == LK_OP_LINEAR) {
@@ -225,11 +229,12 @@ static lk_status fake_backward(lk_device *device, lk_stream *stream, lk_call *ca
     const lk_op *op = call->op;
     const lk_op_buffers *b = &call->buffers;
     int64_t count_x = lk_act_count(&op->desc.x), count_y = lk_act_count(&op->info.y);
+    const lk_act_desc dy_desc[2] = {lk_op_dy_desc(&op->desc, &op->info.y, 0), lk_op_dy_desc(&op->desc, &op->info.y, 1)};
     double x = op->info.keeps_x ? fake_get(b->x, count_x) : 0, y = op->info.keeps_y ? fake_get(b->y, count_y) : 0;
     double dy = 1;
-    if (op->desc.dy_count >= 1) dy = fake_get(b->dy[0], count_y);
+    if (op->desc.dy_count >= 1) dy = fake_get(b->dy[0], lk_act_count(&dy_desc[0]));
     if (op->desc.dy_count == 2 && dy >= 0) {
-        double second = fake_get(b->dy[1], count_y);
+        double second = fake_get(b->dy[1], lk_act_count(&dy_desc[1]));
         dy = second < 0 ? -1 : fake_sum(dy, second);
     }
     double stash = b->stash != NULL ? fake_get(b->stash, FAKE_STASH / (int64_t)sizeof(double)) : 0;

@@ -4,6 +4,7 @@
 
 #include "core/random.h"
 #include "fake_device.h"
+#include "fused.h"
 #include "nn/model.h"
 #include "nn/plan_internal.h"
 #include "tests/unit/unit.h"
@@ -91,15 +92,6 @@ static bool has_params_at_or_before(const lk_graph *g, lk_node_id id) {
            has_params_at_or_before(g, node->residual);
 }
 
-/* Is this an activation behind a convolution that nobody else reads? */
-static bool may_be_fused(const lk_graph *g, lk_node_id id) {
-    lk_node_id x = g->nodes[id].x;
-    if (g->nodes[id].op.kind != LK_OP_ACTIVATION || g->nodes[x].op.kind != LK_OP_CONV2D) return false;
-    for (int i = 0; i < g->count; i++)
-        if (i != id && (g->nodes[i].x == x || g->nodes[i].residual == x)) return false;
-    return true;
-}
-
 static void interpret(const lk_graph *g, const fake_settings *settings, expectation *e) {
     memset(e, 0, sizeof *e);
     for (int i = 0; i < g->count; i++) {
@@ -114,7 +106,7 @@ static void interpret(const lk_graph *g, const fake_settings *settings, expectat
         lk_op_kind kind = node->op.kind;
         if (!has_params_at_or_before(g, i)) continue;
         double dy = kind == LK_OP_LOSS ? 1 : e->gradient[i];
-        if (settings->fuses && may_be_fused(g, i)) {
+        if (settings->fuses && (may_be_fused(g, i) || (settings->two_dy && may_hand_on(g, i)))) {
             arrive(e, node->x, dy);
             continue;
         }
@@ -205,14 +197,15 @@ static int check_against_interpreter(const lk_graph *g, bool two_dy, bool fuses,
 
 static void random_graphs_compute_what_the_graph_says(void **state) {
     (void)state;
-    int many = 0, again = 0, fused = 0;
+    int many = 0, again = 0, fused = 0, activated = 0;
     for (uint32_t round = 0; round < 200; round++) {
         lk_graph *g = random_graph(round);
         assert_int_equal(check_against_interpreter(g, false, false, LK_RECOMPUTE_NONE), 0);
         check_against_interpreter(g, true, false, LK_RECOMPUTE_NONE);
         check_against_interpreter(g, round % 2 != 0, true, LK_RECOMPUTE_NONE);
         again += check_against_interpreter(g, round % 2 == 0, round % 4 < 2, LK_RECOMPUTE_ALL);
-        for (int i = 0; i < g->count; i++) fused += may_be_fused(g, i);
+        for (int i = 0; i < g->count; i++) fused += may_be_fused(g, i) && g->nodes[i].op.kind == LK_OP_MAXPOOL;
+        for (int i = 0; i < g->count; i++) activated += may_be_fused(g, i) && g->nodes[i].op.kind == LK_OP_ACTIVATION;
         fixture f = {.settings = {.missing = LK_OP_COUNT}};
         compile(&f, g, &(lk_plan_options){.batch = 2, .compute = LK_F32, .training = true});
         assert_true(lk_arena_is_sound(f.plan->live, f.plan->live_count, f.totals.arena_bytes, NULL, NULL));
@@ -222,7 +215,7 @@ static void random_graphs_compute_what_the_graph_says(void **state) {
     }
     assert_true(many > 100); /* values with three gradients and more were among them */
     assert_true(again > 100);
-    assert_true(fused > 100);
+    assert_true(fused > 20 && activated > 100);
 }
 
 static lk_graph *residual_net(const char *name, int64_t size) {
@@ -408,6 +401,8 @@ static lk_graph *gated_net(void) {
     lk_conv_spec pointwise = {.out_channels = 8, .kernel = 1, .stride = 1, .groups = 1, .bias = true};
     assert_int_equal(lk_graph_create(&g, 3, 4, 4, MEAN, STD, NULL), LK_OK);
     assert_int_equal(lk_graph_conv2d(g, &stem, "stem", 0, conv, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
+    lk_node_id first = stem;
+    assert_int_equal(lk_graph_batchnorm(g, &stem, "stem_bn", stem, norm_spec(-1, LK_ACT_NONE), NULL), LK_OK);
     assert_int_equal(lk_graph_global_avgpool(g, &gate, "squeeze", stem, NULL), LK_OK);
     assert_int_equal(lk_graph_conv2d(g, &gate, "expand", gate, pointwise, LK_INIT_KAIMING_NORMAL_FAN_OUT, NULL), LK_OK);
     assert_int_equal(lk_graph_maxpool(g, &id, "scale", stem, 3, 1, 1, NULL), LK_OK);
@@ -415,7 +410,7 @@ static lk_graph *gated_net(void) {
     g->nodes[id].residual = gate;
     assert_int_equal(lk_graph_maxpool(g, &id, "drop1", id, 3, 1, 1, NULL), LK_OK);
     g->nodes[id].op = (lk_op_desc){.kind = LK_OP_DROPOUT, .dropout = {.rate = 0.5}};
-    lk_batchnorm_spec norm = {.residual = stem, .act = LK_ACT_NONE, .eps = 1e-5, .momentum = 0.1};
+    lk_batchnorm_spec norm = {.residual = first, .act = LK_ACT_NONE, .eps = 1e-5, .momentum = 0.1};
     assert_int_equal(lk_graph_batchnorm(g, &id, "bn", id, norm, NULL), LK_OK);
     g->nodes[id].op.batchnorm.drop_path = 0.2;
     assert_int_equal(lk_graph_global_avgpool(g, &id, "pool", id, NULL), LK_OK);
@@ -439,6 +434,12 @@ static void layers_that_draw_are_numbered_and_gates_get_their_gradient(void **st
     lk_graph *g = gated_net();
     check_against_interpreter(g, false, false, LK_RECOMPUTE_NONE);
     check_against_interpreter(g, true, false, LK_RECOMPUTE_NONE);
+    check_against_interpreter(g, true, true, LK_RECOMPUTE_NONE);
+    check_against_interpreter(g, true, true, LK_RECOMPUTE_ALL);
+    fixture fused = {.settings = {.missing = LK_OP_COUNT, .two_dy = true, .fuses = true}};
+    compile(&fused, g, &(lk_plan_options){.batch = 2, .training = true});
+    assert_true(planned(fused.plan, "squeeze")->hands_on && !planned(fused.plan, "pool")->hands_on);
+    dispose(&fused);
     fixture f = {.settings = {.missing = LK_OP_COUNT}};
     compile(&f, g, &(lk_plan_options){.batch = 2, .training = true});
     assert_int_equal(planned(f.plan, "drop1")->desc.layer, 0);
