@@ -108,8 +108,8 @@ out:
 
 static void write_row(const lk_compiled *c, const lk_update_row *row) {
     const lk_plan_call *call = &row->call;
-    const char *const texts[] = {lk_update_stage_name(row->stage), call->layer, call->op, call->kind,
-                                 call->implementation};
+    const char *const texts[] = {lk_update_stage_name(row->stage),         call->layer, call->op,
+                                 call->launch == NULL ? "" : call->launch, call->kind,  call->implementation};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         lk_text_write_csv(texts[i], c->out);
         putc(',', c->out);
@@ -125,8 +125,10 @@ lk_status lk_plan_write_csv(const lk_compiled *c, lk_error *err) {
     lk_update_config config = {.job = c->job, .plan = c->train, .leaves = lk_job_leaves(c->job), .ranks = 1};
     if (c->kind != NULL) config.cost = &c->cost;
     LK_RETURN_IF(lk_update_rows_create(&rows, &config, err));
-    fputs("stage,layer,op,kind,implementation,times,launches,bytes,operand_bytes,flops,predicted_us_of_all_times\n",
-          c->out);
+    fputs(
+        "stage,layer,op,launch,kind,implementation,times,launches,bytes,operand_bytes,flops,predicted_us_of_all_"
+        "times\n",
+        c->out);
     for (int i = 0; i < rows.count; i++) write_row(c, &rows.rows[i]);
     lk_update_rows_free(&rows);
     return ferror(c->out) ? lk_fail_errno(err, "write", "the plan") : LK_OK;

@@ -68,7 +68,7 @@ static void add_row(group *groups, int *count, const lk_update_row *row) {
     if (i == *count) groups[(*count)++] = (group){.kind = row->call.kind};
     group *g = &groups[i];
     double times = (double)row->times;
-    g->calls++;
+    g->calls += !row->continues;
     g->launches += row->times * row->call.launches;
     g->bytes += times * row->call.bytes;
     g->flops += times * row->call.flops;

@@ -202,6 +202,14 @@ typedef struct lk_param_info {
     int64_t stored_count; /* elements in the slab, layout padding included */
 } lk_param_info;
 
+/* One launch of a pass. Unit: its operands once, read or written; a multiply and an add are two. */
+typedef struct lk_op_launch {
+    const char *what; /* "data gradient"; static */
+    double bytes, flops;
+} lk_op_launch;
+
+#define LK_OP_LAUNCHES 5 /* of a pass that says what each of its launches is */
+
 /* What planning decided. */
 typedef struct lk_op_info {
     lk_act_desc y; /* output with the layout chosen. The gradient of x always has x's descriptor,
@@ -221,6 +229,8 @@ typedef struct lk_op_info {
     /* Kernels, library calls and fills that a pass enqueues, and a rewriting of the derived parameters of this op alone
      * (lk_plan_refresh gathers them all); copies from the host aside. 0 on devices of the host. */
     int launches_forward, launches_backward, launches_refresh;
+    /* The launches of passes that have several, in order; their sums stand above. what NULL: there are no more. */
+    lk_op_launch parts_forward[LK_OP_LAUNCHES], parts_backward[LK_OP_LAUNCHES];
     double bytes_finish; /* read + written by lk_device.finish_gradients for this op; 0: it leaves nothing */
     double bytes_again;  /* of lk_device.again where it is less than forward's; 0: all that forward does */
     char impl_forward[48], impl_dx[48], impl_dw[48]; /* implementation names, "" where there is none */
@@ -228,6 +238,14 @@ typedef struct lk_op_info {
      * there is no choice. */
     char chosen[LK_PASS_COUNT][LK_CHOICE_SIZE];
 } lk_op_info;
+
+/* Adds a launch to a pass, and to the pass's sums: at most LK_OP_LAUNCHES of one. */
+static inline void lk_op_info_launch(lk_op_info *info, bool backward, const char *what, double bytes, double flops) {
+    int *count = backward ? &info->launches_backward : &info->launches_forward;
+    (backward ? info->parts_backward : info->parts_forward)[(*count)++] = (lk_op_launch){what, bytes, flops};
+    *(backward ? &info->bytes_backward : &info->bytes_forward) += bytes;
+    *(backward ? &info->flops_backward : &info->flops_forward) += flops;
+}
 
 /* Fixed addresses of one lane, and offsets into slabs that are given at run time. */
 typedef struct lk_op_buffers {

@@ -102,15 +102,17 @@ LK_MUST_CHECK lk_status lk_plan_refresh(const lk_plan *plan, lk_stream *stream, 
 typedef struct lk_plan_call {
     int number; /* forward, then backward */
     bool backward;
-    const char *op;           /* "conv2d"; "add gradients" for a sum of two gradients;
-                                 "finish gradients" for what follows them (lk_device.finish_gradients) */
-    const char *layer;        /* "layer1.0.conv1" */
-    char kind[48];            /* of layer: "conv2d 3x3", "batchnorm relu residual" */
-    char implementation[112]; /* names, "" where the device has none */
-    const lk_act_desc *made;  /* value written; backward: the gradient of x, or y's where there is none */
-    double flops, bytes;      /* bytes: as lk_op_info */
-    double operand_bytes;     /* the call's operands once: tensors, parameters, what is kept between the passes */
-    int launches;             /* lk_op_info */
+    const char *op;            /* "conv2d"; "add gradients" for a sum of two gradients;
+                                  "finish gradients" for what follows them (lk_device.finish_gradients) */
+    const char *layer;         /* "layer1.0.conv1" */
+    char kind[48];             /* of layer: "conv2d 3x3", "batchnorm relu residual" */
+    char implementation[112];  /* names, "" where the device has none */
+    const lk_act_desc *made;   /* value written; backward: the gradient of x, or y's where there is none */
+    double flops, bytes;       /* bytes: as lk_op_info */
+    double operand_bytes;      /* the call's operands once: tensors, parameters, what is kept between the passes */
+    int launches;              /* lk_op_info */
+    const lk_op_launch *parts; /* what each of them is, where the device says so; else NULL */
+    const char *launch;        /* of a call that is split: lk_op_launch.what; else NULL */
     const char *chosen[LK_PASS_COUNT]; /* lk_op_info.chosen of the passes that the call has; else NULL */
 } lk_plan_call;
 

@@ -72,6 +72,9 @@ static double backward_operands(const lk_plan *plan, lk_node_id id) {
     return bytes + (planned->dresidual >= 0 ? residual_bytes(plan, id) : 0);
 }
 
+/* NULL where they are not listed. */
+static const lk_op_launch *listed(const lk_op_launch *parts) { return parts[0].what == NULL ? NULL : parts; }
+
 static void forward_call(lk_plan_call *call, const lk_plan *plan, lk_node_id id) {
     const lk_plan_node *planned = &plan->nodes[id];
     const lk_op_info *info = &planned->info;
@@ -83,6 +86,7 @@ static void forward_call(lk_plan_call *call, const lk_plan *plan, lk_node_id id)
                            .bytes = info->bytes_forward,
                            .operand_bytes = forward_operands(plan, id),
                            .launches = info->launches_forward,
+                           .parts = listed(info->parts_forward),
                            .chosen = {info->chosen[LK_PASS_FORWARD]}};
     name_kind(call, &planned->desc);
     snprintf(call->implementation, sizeof call->implementation, "%s", info->impl_forward);
@@ -110,6 +114,7 @@ static void again_call(lk_plan_call *call, const lk_plan *plan, lk_node_id id) {
     call->operand_bytes =
         (double)(lk_act_bytes(&planned->desc.x) + lk_act_bytes(&info->y)) + parameter_bytes(plan, info);
     call->launches = info->launches_forward;
+    call->parts = info->bytes_again > 0 ? NULL : listed(info->parts_forward);
     name_kind(call, &planned->desc);
     snprintf(call->implementation, sizeof call->implementation, "%s", info->impl_forward);
 }
@@ -134,6 +139,7 @@ static void backward_call(lk_plan_call *call, const lk_plan *plan, int i) {
     call->bytes = info->bytes_backward;
     call->operand_bytes = backward_operands(plan, step.node);
     call->launches = info->launches_backward;
+    call->parts = listed(info->parts_backward);
     call->chosen[LK_PASS_DATA] = info->chosen[LK_PASS_DATA];
     call->chosen[LK_PASS_WEIGHT] = info->chosen[LK_PASS_WEIGHT];
     name_kind(call, &planned->desc);

@@ -39,11 +39,29 @@ static lk_status append_slabs(lk_update_rows *rows, const lk_update_config *conf
     return append(rows, config, stage, &call, times, err);
 }
 
+/* A row for each launch. */
+static lk_status append_launches(lk_update_rows *rows, const lk_update_config *config, lk_update_stage stage,
+                                 const lk_plan_call *call, int64_t times, lk_error *err) {
+    if (call->parts == NULL) return append(rows, config, stage, call, times, err);
+    for (int i = 0; i < call->launches; i++) {
+        lk_plan_call one = *call;
+        one.launch = call->parts[i].what;
+        one.bytes = call->parts[i].bytes;
+        one.flops = call->parts[i].flops;
+        one.launches = 1;
+        if (i > 0) one.operand_bytes = 0;
+        LK_RETURN_IF(append(rows, config, stage, &one, times, err));
+        rows->rows[rows->count - 1].continues = i > 0;
+    }
+    return LK_OK;
+}
+
 static lk_status append_calls(lk_update_rows *rows, const lk_update_config *config, int64_t times, lk_error *err) {
     for (int i = 0; i < lk_plan_call_numbers(config->plan); i++) {
         lk_plan_call call;
         if (!lk_plan_get_call(config->plan, i, &call)) continue;
-        LK_RETURN_IF(append(rows, config, call.backward ? LK_STAGE_BACKWARD : LK_STAGE_FORWARD, &call, times, err));
+        lk_update_stage stage = call.backward ? LK_STAGE_BACKWARD : LK_STAGE_FORWARD;
+        LK_RETURN_IF(append_launches(rows, config, stage, &call, times, err));
     }
     return LK_OK;
 }

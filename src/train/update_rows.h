@@ -1,5 +1,5 @@
-/* The work of one update, row by row: every call of the microbatches and what follows them, with the time that a GPU of
- * a known kind is predicted to take. Predicted, never measured. */
+/* The work of one update, row by row: every launch of the microbatches' calls and what follows them, with the time that
+ * a GPU of a known kind is predicted to take. Predicted, never measured. */
 #ifndef LK_TRAIN_UPDATE_ROWS_H
 #define LK_TRAIN_UPDATE_ROWS_H
 
@@ -25,7 +25,9 @@ const char *lk_update_stage_name(lk_update_stage stage);
 /* Work that is done `times` times in an update. Unit of bytes, flops, launches: one time; of seconds: all times. */
 typedef struct lk_update_row {
     lk_update_stage stage;
-    lk_plan_call call; /* of forward and backward; else texts and counts alone */
+    lk_plan_call call; /* of forward and backward, of one of its launches where they are listed; else texts and counts
+                          alone */
+    bool continues;    /* a further launch of the call of the row before; its operand_bytes stand there */
     int64_t times;
     double seconds; /* 0 where the kind of GPU is not known */
 } lk_update_row;

@@ -29,6 +29,33 @@ static void compare(count *c, const char *pass, const char *layer, int planned) 
     c->before = now;
 }
 
+/* A pass of several launches says what each is, and they add up to it. */
+static int check_parts(const char *layer, const lk_op_launch *parts, int launches, double bytes, double flops) {
+    int listed = 0;
+    double all_bytes = 0, all_flops = 0;
+    for (; listed < LK_OP_LAUNCHES && parts[listed].what != NULL; listed++) {
+        all_bytes += parts[listed].bytes;
+        all_flops += parts[listed].flops;
+    }
+    bool well = listed == 0 ? launches <= 1 : listed == launches && all_bytes == bytes && all_flops == flops;
+    if (!well) printf("%s: %d launches, %d listed\n", layer, launches, listed);
+    return !well;
+}
+
+static int check_all_parts(const lk_plan *plan) {
+    int wrong = 0;
+    for (int i = 0; i < plan->graph->count; i++) {
+        const lk_op_info *info = &plan->nodes[i].info;
+        const char *layer = plan->graph->nodes[i].name;
+        if (plan->nodes[i].skipped) continue;
+        wrong +=
+            check_parts(layer, info->parts_forward, info->launches_forward, info->bytes_forward, info->flops_forward);
+        wrong += check_parts(layer, info->parts_backward, info->launches_backward, info->bytes_backward,
+                             info->flops_backward);
+    }
+    return wrong;
+}
+
 /* After each call of a pass. */
 static lk_status on_call(void *context, int param, lk_error *err) {
     (void)err;
@@ -149,6 +176,7 @@ int main(int argc, char **argv) {
     c.plan = plan;
     LK_TRY(allocate(&m, plan, device, &err));
     LK_TRY(run_microbatch(&c, device, &m, &err));
+    c.wrong += check_all_parts(plan);
     printf("%s %s: planned %" PRId64 " launches, seen %" PRId64 "\n", argv[1], argv[4], c.planned_sum, c.seen_sum);
 out:
     if (status != LK_OK) fprintf(stderr, "gpu_launches: %s\n", err.message);

@@ -113,7 +113,12 @@ def test_times_follow_the_model_that_is_stated(plan):
         seconds = int(row["times"]) * (int(row["launches"]) * 2.5e-6 + work)
         assert float(row["predicted_us_of_all_times"]) == pytest.approx(seconds * 1e6, rel=1e-6, abs=1e-3)
         total += seconds
-    assert {int(row["times"]) for row in found if row["stage"] in ("forward", "backward")} == {4}
+    passes = [row for row in found if row["stage"] in ("forward", "backward")]
+    assert {int(row["times"]) for row in passes} == {4}
+    assert {int(row["launches"]) for row in passes} == {1}  # a row each
+    one = [row for row in passes if row["layer"] == "layer1.0.conv2"]
+    assert [row["launch"] for row in one] == ["convolution", "weight gradient", "data gradient"]
+    assert [float(row["operand_bytes"]) > 0 for row in one] == [True, True, False]  # of a call, on its first row
     said = json.loads(plan("resnet50", 224, *GPU, "--json", **WITHOUT_CUDNN))
     assert said["predicted"]["update_seconds"] == pytest.approx(total, rel=1e-6)
     assert said["ranks"][0]["predicted_images_per_second"] == pytest.approx(256 / total, rel=1e-6)

@@ -88,6 +88,22 @@ static lk_status plan_passes(lk_cuda *cuda, lk_op *op, lk_error *err) {
     return d->training && !d->frozen ? plan_pass(cuda, op, LK_CUDNN_WEIGHT, err) : LK_OK;
 }
 
+/* In the order of the passes. bytes, flops: of one of cuDNN's. */
+static void list_launches(lk_op *op, double bytes, double flops) {
+    const lk_op_desc *d = &op->desc;
+    const conv_plan *p = op->plan;
+    lk_op_info *info = &op->info;
+    bool trained = d->training && !d->frozen, wants_dx = d->training && d->need_dx;
+    double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y);
+    if (p->gaps) lk_op_info_launch(info, false, "zeros", y, 0);
+    lk_op_info_launch(info, false, "convolution", bytes, flops);
+    if (d->conv.bias) lk_op_info_launch(info, false, "bias", 2 * y, 0);
+    if (trained) lk_op_info_launch(info, true, "weight gradient", bytes, flops);
+    if (trained && d->conv.bias) lk_op_info_launch(info, true, "bias gradient", y, 0);
+    if (wants_dx && p->gaps) lk_op_info_launch(info, true, "zeros", x, 0);
+    if (wants_dx) lk_op_info_launch(info, true, "data gradient", bytes, flops);
+}
+
 static void fill_info(lk_op *op) {
     const lk_op_desc *d = &op->desc;
     const conv_plan *p = op->plan;
@@ -104,30 +120,28 @@ static void fill_info(lk_op *op) {
         if (p->passes[i].workspace_bytes > most) most = p->passes[i].workspace_bytes;
     int64_t partial = trained && d->conv.bias ? lk_cuda_partial_bytes(&info->y) : 0;
     info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + (partial > most ? partial : most);
-    double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
-    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(p->weights * (int64_t)lk_dtype_size(d->compute));
-    info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(group * d->conv.kernel_h * d->conv.kernel_w);
-    info->flops_backward = passes * info->flops_forward;
-    info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
-    info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
-    info->launches_forward = 1 + p->gaps + d->conv.bias;
-    if (trained) info->launches_backward = 1 + d->conv.bias;
+    double bytes = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y)) +
+                   (double)(p->weights * (int64_t)lk_dtype_size(d->compute));
+    double flops = 2.0 * (double)lk_act_count(&info->y) * (double)(group * d->conv.kernel_h * d->conv.kernel_w);
     if (p->shape.short_dweight) {
         info->unfinished_bytes = p->weights * (int64_t)sizeof(uint16_t);
         info->bytes_finish = (double)p->weights * (sizeof(uint16_t) + sizeof(float));
     }
-    if (d->training && d->need_dx) info->launches_backward += 1 + p->gaps;
     info->launches_refresh = d->compute != LK_F32;
     if (p->product) {
         info->workspace_bytes = 0;
         if (d->conv.act != LK_ACT_NONE && lk_op_has_backward(d))
             info->stash_bytes = lk_act_count(&info->y) * (int64_t)sizeof(float);
+        double passes = d->training ? d->need_dx + trained : 0;
+        info->flops_forward = flops;
+        info->flops_backward = passes * flops;
         info->bytes_forward = bytes + (double)info->stash_bytes;
         info->bytes_backward = passes * info->bytes_forward;
         lk_cuda_info_own(op, "product");
         if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
         return;
     }
+    list_launches(op, bytes, flops);
     for (int i = 0; i < LK_CUDNN_PASSES; i++) memcpy(info->chosen[i], p->passes[i].choice, sizeof p->passes[i].choice);
     snprintf(info->impl_forward, sizeof info->impl_forward, "%s", p->passes[LK_CUDNN_FORWARD].name);
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", p->passes[LK_CUDNN_DATA].name);

@@ -196,15 +196,13 @@ static void fill_info(lk_op *op) {
     int64_t partial = trained ? lk_cuda_partial_bytes(&info->y) : 0;
     info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + larger(larger(p->forward.workspace, p->data.workspace),
                                                                  larger(p->weight.workspace, partial));
-    double passes = d->training ? d->need_dx + trained : 0;
     double bytes =
         (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y) + p->out * p->in * (int64_t)lk_dtype_size(d->x.dtype));
-    info->flops_forward = 2.0 * (double)d->x.n * (double)(p->out * p->in);
-    info->flops_backward = passes * info->flops_forward;
-    info->bytes_forward = bytes;
-    info->bytes_backward = passes * bytes;
-    info->launches_forward = 1;
-    if (d->training) info->launches_backward = 2 * trained + d->need_dx;
+    double flops = 2.0 * (double)d->x.n * (double)(p->out * p->in);
+    lk_op_info_launch(info, false, "product", bytes, flops);
+    if (trained) lk_op_info_launch(info, true, "weight gradient", bytes, flops);
+    if (trained) lk_op_info_launch(info, true, "bias gradient", (double)lk_act_bytes(&info->y), 0);
+    if (d->training && d->need_dx) lk_op_info_launch(info, true, "data gradient", bytes, flops);
     info->launches_refresh = info->derived_bytes > 0 ? 2 : 0;
     const matmul *all[LK_PASS_COUNT] = {&p->forward, &p->data, &p->weight};
     for (int i = 0; i < LK_PASS_COUNT; i++) memcpy(info->chosen[i], all[i]->choice, sizeof all[i]->choice);

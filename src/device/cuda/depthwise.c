@@ -17,17 +17,16 @@ static void fill_info(lk_op *op, const lk_cuda_depthwise *conv) {
     if (d->conv.bias) info->params[1] = (lk_param_info){LK_PARAM_BIAS, lk_shape_of(1, c), c};
     bool trained = d->training && !d->frozen;
     info->keeps_x = trained;
-    info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)area;
-    info->bytes_forward = x + y + w + (d->conv.bias ? 2 * y : 0);
-    lk_cuda_info_own(op, "depthwise");
-    info->launches_forward += d->conv.bias;
-    if (!d->training) return;
+    double flops = 2.0 * (double)lk_act_count(&info->y) * (double)area;
     double partial = trained ? lk_cuda_depthwise_chunks(conv) * w : 0;
+    lk_cuda_info_own(op, "depthwise");
+    info->launches_forward = info->launches_backward = 0; /* listed */
+    lk_op_info_launch(info, false, "convolution", x + y + w, flops);
+    if (d->conv.bias) lk_op_info_launch(info, false, "bias", 2 * y, 0);
+    if (trained) lk_op_info_launch(info, true, "weight gradient", x + y + partial, flops);
+    if (trained && d->conv.bias) lk_op_info_launch(info, true, "bias gradient", y, 0);
+    if (d->training && d->need_dx) lk_op_info_launch(info, true, "data gradient", x + y + w, flops);
     if (trained && d->conv.bias) info->workspace_bytes = LK_CUDA_WORKSPACE_ALIGNMENT + lk_cuda_partial_bytes(&info->y);
-    info->flops_backward = (d->need_dx + trained) * info->flops_forward;
-    info->bytes_backward =
-        (d->need_dx + trained) * (x + y) + d->need_dx * w + partial + (trained && d->conv.bias ? y : 0);
-    info->launches_backward = d->need_dx + (trained ? 1 + d->conv.bias : 0);
     if (!trained) return;
     info->unfinished_bytes = (int64_t)partial;
     info->bytes_finish = partial + w;

@@ -53,14 +53,14 @@ static void fill_info(lk_op *op) {
     info->workspace_bytes = counts_microbatch(d) ? p->counts_at + counts : 0;
     info->run_bytes = p->window_at + (takes_counts(d) ? counts : 0);
     info->keeps_x = d->training;
-    info->flops_forward = 4 * count;
-    info->bytes_forward = (double)lk_act_bytes(&d->x);
-    info->flops_backward = d->training ? 5 * count : 0;
-    info->bytes_backward = d->training ? 2 * (double)lk_act_bytes(&d->x) : 0;
+    double bytes = (double)lk_act_bytes(&d->x);
     lk_cuda_info_own(op, "double");
-    int counting = counts_microbatch(d) ? 2 : 0;
-    info->launches_forward += counting;
-    info->launches_backward = d->training && d->need_dx ? 1 + counting : 0;
+    info->launches_forward = info->launches_backward = 0; /* listed */
+    for (int backward = 0; backward < (d->training && d->need_dx ? 2 : 1); backward++) {
+        if (counts_microbatch(d)) lk_op_info_launch(info, backward, "sums of rows", bytes, count);
+        if (counts_microbatch(d)) lk_op_info_launch(info, backward, "soft counts", bytes, count);
+        lk_op_info_launch(info, backward, "loss", backward ? 2 * bytes : bytes, (backward ? 5 : 4) * count);
+    }
 }
 
 static lk_status plan(lk_cuda *cuda, lk_op *op, lk_error *err) {

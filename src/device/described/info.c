@@ -68,18 +68,19 @@ static bool is_own_depthwise(const lk_op_desc *d) {
            (d->conv.stride == 1 || d->conv.stride == 2) && d->conv.dilation == 1 && d->conv.pad < d->conv.kernel_h;
 }
 
-static void own_depthwise(const lk_op_desc *d, lk_op_info *info) {
+static void own_depthwise(const lk_op_desc *d, lk_op_info *info, double flops) {
     double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y);
-    double weights = (double)info->params[0].stored_count * sizeof(float), bias = d->conv.bias ? y : 0;
+    double weights = (double)info->params[0].stored_count * sizeof(float);
     info->derived_bytes = 0;
     info->launches_refresh = 0;
-    info->launches_forward = 1 + d->conv.bias;
-    info->bytes_forward = x + y + weights + 2 * bias;
+    lk_op_info_launch(info, false, "convolution", x + y + weights, flops);
+    if (d->conv.bias) lk_op_info_launch(info, false, "bias", 2 * y, 0);
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:depthwise");
     if (!d->training) return;
     bool trained = !d->frozen;
-    info->launches_backward = d->need_dx + (trained ? 1 + d->conv.bias : 0);
-    info->bytes_backward = (d->need_dx + trained) * (x + y) + d->need_dx * weights + trained * bias;
+    if (trained) lk_op_info_launch(info, true, "weight gradient", x + y, flops);
+    if (trained && d->conv.bias) lk_op_info_launch(info, true, "bias gradient", y, 0);
+    if (d->need_dx) lk_op_info_launch(info, true, "data gradient", x + y + weights, flops);
     info->unfinished_bytes = 0;
     info->bytes_finish = trained * weights;
     if (trained) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
@@ -109,18 +110,33 @@ bool lk_described_fuses(const lk_op_desc *desc) {
     return is_own_product(&d, size_of(&d).weights);
 }
 
-static void own_product(const lk_op_desc *d, lk_op_info *info, double bytes) {
+static void own_product(const lk_op_desc *d, lk_op_info *info, double bytes, double flops) {
     info->workspace_bytes = info->unfinished_bytes = 0;
     info->bytes_finish = 0;
     info->launches_forward = 1;
     if (d->conv.act != LK_ACT_NONE && d->training) info->stash_bytes = lk_act_count(&info->y) * (int64_t)sizeof(float);
+    info->flops_forward = flops;
     info->bytes_forward = bytes + (double)info->stash_bytes;
     snprintf(info->impl_forward, sizeof info->impl_forward, "own:product");
     if (!d->training) return;
     info->launches_backward = d->need_dx || !d->frozen;
+    info->flops_backward = (d->need_dx + !d->frozen) * flops;
     info->bytes_backward = (d->need_dx + !d->frozen) * info->bytes_forward;
     if (!d->frozen) memcpy(info->impl_dw, info->impl_forward, sizeof info->impl_dw);
     memcpy(info->impl_dx, info->impl_forward, sizeof info->impl_dx);
+}
+
+/* Of the library's passes. */
+static void list_launches(const lk_op_desc *d, lk_op_info *info, double bytes, double flops, bool gaps) {
+    bool trained = d->training && !d->frozen, wants_dx = d->training && d->need_dx;
+    double x = (double)lk_act_bytes(&d->x), y = (double)lk_act_bytes(&info->y);
+    if (gaps) lk_op_info_launch(info, false, "zeros", y, 0);
+    lk_op_info_launch(info, false, "convolution", bytes, flops);
+    if (d->conv.bias) lk_op_info_launch(info, false, "bias", 2 * y, 0);
+    if (trained) lk_op_info_launch(info, true, "weight gradient", bytes, flops);
+    if (trained && d->conv.bias) lk_op_info_launch(info, true, "bias gradient", y, 0);
+    if (wants_dx && gaps) lk_op_info_launch(info, true, "zeros", x, 0);
+    if (wants_dx) lk_op_info_launch(info, true, "data gradient", bytes, flops);
 }
 
 static void conv_info(const lk_op_desc *d, lk_op_info *info) {
@@ -141,20 +157,19 @@ static void conv_info(const lk_op_desc *d, lk_op_info *info) {
         info->bytes_finish = (double)s.weights * 6;
     }
     info->workspace_bytes = LIBRARY_ALIGNMENT + (trained && d->conv.bias ? partial_bytes(&info->y) : 0);
-    double passes = d->training ? d->need_dx + trained : 0, y = (double)lk_act_bytes(&info->y);
-    double bytes = (double)lk_act_bytes(&d->x) + y + (double)(s.weights * (shorter ? 2 : 4));
-    info->flops_forward = 2.0 * (double)lk_act_count(&info->y) * (double)(s.group * area);
-    info->flops_backward = passes * info->flops_forward;
-    info->bytes_forward = bytes + (d->conv.bias ? 2 * y : 0);
-    info->bytes_backward = passes * bytes + (trained && d->conv.bias ? y : 0);
-    info->launches_forward = 1 + gaps + d->conv.bias;
-    info->launches_backward = d->training ? (trained ? 1 + d->conv.bias : 0) + d->need_dx * (1 + gaps) : 0;
+    double bytes = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y) + s.weights * (shorter ? 2 : 4));
+    double flops = 2.0 * (double)lk_act_count(&info->y) * (double)(s.group * area);
+    info->launches_forward = info->launches_backward = 0; /* listed */
     info->launches_refresh = shorter;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cudnn");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cudnn" : "");
     snprintf(info->impl_dw, sizeof info->impl_dw, "%s", !trained ? "" : shorter ? "cudnn in 16 bits" : "cudnn");
-    if (is_own_depthwise(d)) own_depthwise(d, info);
-    if (is_own_product(d, s.weights)) own_product(d, info, bytes);
+    if (is_own_depthwise(d))
+        own_depthwise(d, info, flops);
+    else if (is_own_product(d, s.weights))
+        own_product(d, info, bytes, flops);
+    else
+        list_launches(d, info, bytes, flops, gaps);
 }
 
 static void batchnorm_info(const lk_op_desc *d, lk_op_info *info) {
@@ -258,12 +273,13 @@ static void linear_info(const lk_op_desc *d, lk_op_info *info) {
     info->keeps_x = trained;
     if (d->x.dtype != LK_F32) info->derived_bytes = aligned(out * in * 2) + out * 2;
     info->workspace_bytes = LIBRARY_ALIGNMENT + (trained ? partial_bytes(&info->y) : 0);
-    double passes = d->training ? d->need_dx + trained : 0;
-    info->flops_forward = 2.0 * (double)d->x.n * (double)(out * in);
-    info->flops_backward = passes * info->flops_forward;
-    info->bytes_forward = (double)(lk_act_bytes(&d->x) + lk_act_bytes(&info->y) + out * in * size);
-    info->bytes_backward = passes * info->bytes_forward;
-    info->launches_backward = d->training ? 2 * trained + d->need_dx : 0;
+    double y = (double)lk_act_bytes(&info->y), bytes = (double)(lk_act_bytes(&d->x) + out * in * size) + y;
+    double flops = 2.0 * (double)d->x.n * (double)(out * in);
+    info->launches_forward = info->launches_backward = 0; /* listed */
+    lk_op_info_launch(info, false, "product", bytes, flops);
+    if (trained) lk_op_info_launch(info, true, "weight gradient", bytes, flops);
+    if (trained) lk_op_info_launch(info, true, "bias gradient", y, 0);
+    if (d->training && d->need_dx) lk_op_info_launch(info, true, "data gradient", bytes, flops);
     info->launches_refresh = info->derived_bytes > 0 ? 2 : 0;
     snprintf(info->impl_forward, sizeof info->impl_forward, "cublaslt");
     snprintf(info->impl_dx, sizeof info->impl_dx, "%s", d->training && d->need_dx ? "cublaslt" : "");
@@ -272,17 +288,17 @@ static void linear_info(const lk_op_desc *d, lk_op_info *info) {
 
 static void loss_info(const lk_op_desc *d, lk_op_info *info) {
     double count = (double)lk_act_count(&d->x), bytes = (double)lk_act_bytes(&d->x);
-    int counting = d->training && d->loss.f1 > 0 && d->loss.f1_microbatch ? 2 : 0;
+    bool counting = d->training && d->loss.f1 > 0 && d->loss.f1_microbatch;
     start(d, info, 1, 1, 1, 1);
     info->y.dtype = LK_F32;
-    info->workspace_bytes = counting > 0 ? aligned(d->x.n * 8) + 3 * d->x.c * 8 : 0;
+    info->workspace_bytes = counting ? aligned(d->x.n * 8) + 3 * d->x.c * 8 : 0;
     info->keeps_x = d->training;
-    info->flops_forward = 4 * count;
-    info->flops_backward = d->training ? 5 * count : 0;
-    info->bytes_forward = bytes;
-    info->bytes_backward = d->training ? 2 * bytes : 0;
-    info->launches_forward += counting;
-    info->launches_backward = d->training && d->need_dx ? 1 + counting : 0;
+    info->launches_forward = info->launches_backward = 0; /* listed */
+    for (int backward = 0; backward < (d->training && d->need_dx ? 2 : 1); backward++) {
+        if (counting) lk_op_info_launch(info, backward, "sums of rows", bytes, count);
+        if (counting) lk_op_info_launch(info, backward, "soft counts", bytes, count);
+        lk_op_info_launch(info, backward, "loss", backward ? 2 * bytes : bytes, (backward ? 5 : 4) * count);
+    }
 }
 
 void lk_described_info(const lk_op_desc *desc, lk_op_info *info) {
