@@ -70,5 +70,5 @@ const lk_command lk_command_inspect = {
     LK_COMMAND_OPTIONS(options, inspect_options),
     .least = 1,
     .most = 1,
-    .wrong = "inspect takes one file: lockstep inspect FILE",
+    .wrong = "inspect takes one FILE: lockstep inspect FILE",
     .run = run};

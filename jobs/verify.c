@@ -127,5 +127,5 @@ const lk_command lk_command_verify = {
     LK_COMMAND_OPTIONS(options, verify_options),
     .least = 1,
     .most = 1,
-    .wrong = "verify takes one file: lockstep verify FILE",
+    .wrong = "verify takes one FILE: lockstep verify FILE",
     .run = run};

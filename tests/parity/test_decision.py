@@ -217,7 +217,7 @@ def test_bad_input(trained, tmp_path):
 
     def refused(*words, code=1):
         done = lockstep("calibrate", *words, check=False)
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("eval: ")]
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("validation: ")]
         assert done.returncode == code and len(lines) == 1, done.stderr
         return lines[0]
 
