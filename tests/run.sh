@@ -76,6 +76,8 @@ if [ "$mode" != quick ]; then
       if [ "$folder" = lint ] && [ "$mode" != long ]; then set -- -k "not tidy"; else set --; fi
       # Side by side where no test measures a launch of several ranks or a moment in time.
       if [ "$folder" = parity ] || [ "$folder" = gpu ]; then set -- -n "$(nproc)" --dist worksteal; fi
+      # PyTorch's threads beside each other's on the same cores would take twice the time.
+      if [ "$folder" = parity ]; then export OMP_NUM_THREADS=1; else unset OMP_NUM_THREADS; fi
       step "pytest-$folder" run_pytest "$folder" "$root/tests/$folder" "$@"
     fi
   done
